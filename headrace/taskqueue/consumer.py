@@ -1,0 +1,269 @@
+"""The queue as a worker sees it: register, claim, settle, and what belongs to a lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from .errors import QueueError
+from .installation import Installation
+from .outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
+from .renewer import MIN_BLOCK_SECONDS, Renewer
+from .replies import script_error
+from .scripts import script
+from .stats import REGISTRATION_KEPT_SECONDS, TypeInfo, WorkerInfo
+from .task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
+from .wire import Command, ReplyError
+
+MAX_PROGRESS_MESSAGE = 200
+TEND_SECONDS = 0.1
+"""A busy worker looks so often for delayed tasks that are due and for expired leases."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What a claim brought."""
+
+    tasks: list[ClaimedTask]
+    more: bool
+    """More waits: ask again at once."""
+    draining: bool
+    """This worker is marked: it gets nothing while the mark holds."""
+    next_in_seconds: float | None
+    """When something delayed is due or a lease ends; None: nothing is known of."""
+
+
+class Consumer:
+    """One worker's calls. Moves of a task succeed only while the worker holds its lease.
+
+    Every call raises as those of TaskQueue do, and EpochChanged when Redis lost its data: then
+    `restore` what runs, and call again. At most one claim may be in flight.
+    """
+
+    def __init__(
+        self, installation: Installation, info: WorkerInfo, types: Sequence[TypeInfo] = ()
+    ) -> None:
+        self.info = info
+        self.epoch = ""
+        self.settled_request = 0
+        """All claims up to this one have ended, and what they brought was handed over before the
+        next one began. Read it before the list of what is held (see Renewer.renew)."""
+        self._installation = installation
+        self._types = types
+        self._keys = (installation.keys.meta,)
+        self._link = installation.link()
+        self._wait_link = installation.link()
+        self._request = 0
+        self._first_queue = 0
+        self._tended_at = 0.0
+
+    async def register(self) -> None:
+        """Make the worker and its task types known. Raises LayoutTooNew."""
+        queues = self.info.queues
+        types = [part for info in self._types for part in (info.name, msgspec.json.encode(info))]
+        args = (
+            *(self.info.id, msgspec.json.encode(self.info), REGISTRATION_KEPT_SECONDS * 1000),
+            *(RECORD_VERSION, len(queues), *queues, *types),
+        )
+        self.epoch = (await self._call("register", args)).decode()
+
+    async def deregister(self) -> None:
+        """Say goodbye. What is still held is handed back."""
+        await self._call("deregister", self._holder(self._installation.retention_seconds))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._link.close()
+        self._wait_link.close()
+
+    def renewer(self) -> Renewer:
+        """The heartbeat, for a thread of its own."""
+        return Renewer(self._installation, self.info.id, lambda: self.epoch)
+
+    # Claiming
+
+    async def claim(self, limit: int) -> Claim:
+        """Take up to `limit` tasks (≤ 1000) that wait now."""
+        try:
+            reply = await self._link.call(*self._claim_command(limit))
+        except ReplyError as error:
+            raise script_error(error) from None
+        return _claim(reply)
+
+    async def wait_and_claim(self, limit: int, timeout_seconds: float) -> Claim:
+        """Wait until there may be something to claim, at most so long; then claim.
+
+        Both commands leave together, on a connection of their own: the claim runs right after the
+        waiting ends. To be cut short by `unblock`.
+        """
+        tokens = [self._installation.keys.wake(name) for name in self.info.queues]
+        wait: Command = ("BLPOP", *tokens, f"{max(timeout_seconds, MIN_BLOCK_SECONDS):.3f}")
+        _, reply = await self._wait_link.call_together(
+            [wait, self._claim_command(limit)],
+            timeout=timeout_seconds + self._installation.timeout_seconds,
+        )
+        if isinstance(reply, QueueError):
+            raise script_error(reply) if isinstance(reply, ReplyError) else reply
+        return _claim(reply)
+
+    async def unblock(self) -> None:
+        """End the waiting of `wait_and_claim`; its claim follows."""
+        if self._wait_link.client_id is not None:
+            await self._link.call("CLIENT", "UNBLOCK", self._wait_link.client_id)
+
+    def _claim_command(self, limit: int, *, tend: bool = True) -> Command:
+        now = time.monotonic()
+        tend = tend or now - self._tended_at >= TEND_SECONDS
+        if tend:
+            self._tended_at = now
+        self.settled_request = self._request
+        self._request += 1
+        queues = self.info.queues
+        first = self._first_queue = (self._first_queue + 1) % len(queues)
+        return script("claim").command(
+            self._keys,
+            (
+                *(self.info.id, self.epoch, self._installation.lease_ms, limit, self._request),
+                *(RECORD_VERSION, MAX_CRASHES, self._installation.retention_seconds, int(tend)),
+                *(queues[first:] + queues[:first]),
+            ),
+        )
+
+    # Settling
+
+    async def settle(
+        self, outcomes: Sequence[Outcome], claim_limit: int = 0
+    ) -> tuple[list[TaskStatus | None], Claim | None]:
+        """Report how attempts ended, and claim the next tasks, in one round trip.
+
+        Returns each task's new status, in order (None: the lease was lost, the outcome changes
+        nothing), and the claim if `claim_limit` is above 0. The same call twice is a success: after
+        any error, call again with the same outcomes.
+        """
+        commands, orders = self._settling_commands(outcomes)
+        if claim_limit > 0:
+            commands.append(self._claim_command(claim_limit, tend=False))
+        replies = await self._link.call_together(commands)
+        for reply in replies:
+            if isinstance(reply, QueueError):
+                raise script_error(reply) if isinstance(reply, ReplyError) else reply
+        statuses: list[TaskStatus | None] = [None] * len(outcomes)
+        for order, reply in zip(orders, replies, strict=False):
+            for position, status in zip(order, reply, strict=True):
+                statuses[position] = None if status == b"lost" else _STATUSES[status]
+        return statuses, _claim(replies[-1]) if claim_limit > 0 else None
+
+    def _settling_commands(
+        self, outcomes: Sequence[Outcome]
+    ) -> tuple[list[Command], list[list[int]]]:
+        """One command per kind of outcome, and which of the outcomes each carries."""
+        head = self._holder(self._installation.retention_seconds)
+        args: dict[str, list[Any]] = {}
+        orders: dict[str, list[int]] = {}
+        for position, outcome in enumerate(outcomes):
+            move, values = _move(outcome)
+            if move not in args:
+                args[move], orders[move] = [*head], []
+            task = outcome.task
+            args[move].extend((task.id, task.type, task.fence, *values))
+            orders[move].append(position)
+        commands = [script(move).command(self._keys, values) for move, values in args.items()]
+        return commands, list(orders.values())
+
+    # While a task runs
+
+    async def checkpoint(self, task: ClaimedTask, state: bytes) -> bool:
+        """Keep bytes under a task, for the attempt after a crash. False: the lease is lost."""
+        args = (*self._holder(), task.id, task.type, task.fence, state)
+        return bool(await self._call("checkpoint", args))
+
+    async def progress(self, task: ClaimedTask, percent: float, message: str) -> bool:
+        """Say how far a task is (0 to 100). False: the lease is lost."""
+        said = (f"{percent:g}", _utf8(message[:MAX_PROGRESS_MESSAGE]))
+        args = (*self._holder(), task.id, task.type, task.fence, *said)
+        return bool(await self._call("progress", args))
+
+    async def restore(self, tasks: Sequence[ClaimedTask]) -> list[bool]:
+        """Redis lost its data: register again, and put back what this worker runs.
+
+        Returns for each task whether the worker holds it again (False: somebody else has it).
+        """
+        await self.register()
+        if not tasks:
+            return []
+        args: list[Any] = [*self._holder(), self._request]
+        for task in tasks:
+            args.extend((task.id, task.type, task.payload, task.fence, task.created_at_ms))
+            args.extend((task.started_at_ms, task.retry_count, task.crash_count, task.max_retries))
+            args.append(task.state or b"")
+        return [bool(kept) for kept in await self._call("restore", args)]
+
+    def _holder(self, *more: Any) -> tuple[Any, ...]:
+        return (self.info.id, self.epoch, self._installation.lease_ms, *more)
+
+    async def _call(self, name: str, args: Sequence[Any]) -> Any:
+        try:
+            return await self._link.evalsha(script(name), self._keys, args)
+        except ReplyError as error:
+            raise script_error(error, subject=self.info.id, move=name) from None
+
+
+_STATUSES = {status.value.encode(): status for status in TaskStatus}
+
+
+def _move(outcome: Outcome) -> tuple[str, tuple[Any, ...]]:
+    """The script that an outcome goes to, and what it says after id, type and fence."""
+    match outcome:
+        case Completed(_, result, run_ms):
+            return "finish", ("completed", run_ms, result)
+        case Cancelled(_, run_ms):
+            return "finish", ("cancelled", run_ms, b"")
+        case Failed(_, error, delay_ms, run_ms):
+            return "fail", (_utf8(error), -1 if delay_ms is None else delay_ms, run_ms)
+        case Parked(_, resume_at_ms, state, run_ms):
+            return "park", (resume_at_ms, state, run_ms)
+        case Released():
+            return "release", ()
+
+
+def _utf8(text: str) -> bytes:
+    """Text from a handler: half a surrogate pair in it must not hinder the report."""
+    return text.encode("utf-8", "replace")
+
+
+def _claim(reply: Sequence[Any]) -> Claim:
+    more, draining, next_in_ms, tasks = reply
+    return Claim(
+        [_claimed(*values) for values in tasks],
+        bool(more),
+        bool(draining),
+        None if next_in_ms < 0 else next_in_ms / 1000,
+    )
+
+
+def _claimed(
+    task_id: bytes,
+    task_type: bytes,
+    payload: bytes,
+    fence: int,
+    created_at_ms: int,
+    started_at_ms: int,
+    retry_count: int,
+    crash_count: int,
+    max_retries: int,
+    state: bytes,
+) -> ClaimedTask:
+    return ClaimedTask(
+        id=task_id.decode(),
+        type=task_type.decode(),
+        payload=payload,
+        fence=fence,
+        created_at_ms=created_at_ms,
+        started_at_ms=started_at_ms,
+        retry_count=retry_count,
+        crash_count=crash_count,
+        max_retries=max_retries,
+        state=state or None,
+    )

@@ -1,0 +1,135 @@
+"""Every error that the queue raises, in one tree.
+
+QueueError
+├── QueueUnavailable         Redis cannot be used now; try again later
+│   ├── NotSent              ... and the command provably never reached it
+│   └── NoReply              ... but the command may have been carried out
+├── OutOfMemory              Redis is at its `maxmemory` and refuses to store more
+├── QueueFull                the queue is at its maximum length; nothing was written
+├── PayloadTooLarge          the payload is over the limit; nothing was written
+├── IdempotencyConflict      the same idempotency key was used with another payload
+├── TaskNotFound             no record under this id: never submitted, or its retention is over
+├── NotAllowed               the move is not allowed in the task's present state
+├── LeaseLost                the caller no longer holds the task: another attempt may run
+├── EpochChanged             Redis lost its data: register again and restore what runs
+├── WorkerNotFound           no worker is registered under this id
+├── LayoutTooNew             Redis, or a record in it, was written by a newer Headrace
+└── ServerUnsuitable         the Redis server lacks something that a setting asks for
+"""
+
+from __future__ import annotations
+
+
+class QueueError(Exception):
+    """Whatever goes wrong between a caller and the queue."""
+
+
+class QueueUnavailable(QueueError):
+    """Redis cannot be used now. The caller may try again later."""
+
+
+class NotSent(QueueUnavailable):
+    """Redis was not reached, and the command was provably never sent: nothing was done."""
+
+
+class NoReply(QueueUnavailable):
+    """The command was sent and no answer came: it may or may not have been carried out."""
+
+
+class OutOfMemory(QueueError):
+    """Redis is at its memory limit and stores nothing more until tasks finish or expire."""
+
+
+class QueueFull(QueueError):
+    """The queue is at its maximum length. Nothing was written."""
+
+    def __init__(self, task_type: str, max_length: int) -> None:
+        super().__init__(
+            f"the queue {task_type!r} holds its maximum of {max_length} waiting tasks: "
+            "try again later, add workers, or raise QUEUE_MAX_LENGTH"
+        )
+        self.task_type = task_type
+        self.max_length = max_length
+
+
+class PayloadTooLarge(QueueError):
+    """The payload is larger than the queue accepts. Nothing was written."""
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"the payload has {size_bytes} bytes, the limit is {max_bytes}: "
+            "store the data elsewhere and submit a reference, or raise MAX_PAYLOAD_BYTES"
+        )
+        self.size_bytes = size_bytes
+        self.max_bytes = max_bytes
+
+
+class IdempotencyConflict(QueueError):
+    """The idempotency key was used before, with another payload."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"this idempotency key already stands for task {task_id}, submitted with another "
+            "payload: use a new key for a new task"
+        )
+        self.task_id = task_id
+
+
+class TaskNotFound(QueueError):
+    """No record is kept under this id."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"no task {task_id}: it was never queued (a run made while Redis was away is not "
+            "stored), or its retention is over"
+        )
+        self.task_id = task_id
+
+
+class NotAllowed(QueueError):
+    """The task's present state does not allow this move."""
+
+    def __init__(self, task_id: str, move: str, status: str) -> None:
+        super().__init__(f"task {task_id} is {status}: {move} is not possible in this state")
+        self.task_id = task_id
+        self.move = move
+        self.status = status
+
+
+class LeaseLost(QueueError):
+    """Another attempt has taken the task over, or it was ended: this attempt changes nothing."""
+
+    def __init__(self, task_id: str, fence: int) -> None:
+        super().__init__(f"the lease on task {task_id} (fence {fence}) is lost")
+        self.task_id = task_id
+        self.fence = fence
+
+
+class EpochChanged(QueueError):
+    """Redis lost its data since this worker registered."""
+
+    def __init__(self, epoch: str) -> None:
+        super().__init__(f"Redis lost its data: its epoch is now {epoch}")
+        self.epoch = epoch
+
+
+class WorkerNotFound(QueueError):
+    """No worker is registered under this id."""
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__(f"no worker {worker_id} is registered")
+        self.worker_id = worker_id
+
+
+class LayoutTooNew(QueueError):
+    """What lies in Redis was written by a newer version than this one can read."""
+
+    def __init__(self, found: str, supported: int) -> None:
+        super().__init__(
+            f"Redis holds data of layout version {found}, this Headrace reads up to "
+            f"{supported}: upgrade this process"
+        )
+
+
+class ServerUnsuitable(QueueError):
+    """The Redis server cannot do what a setting asks of it."""

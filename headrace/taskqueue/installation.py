@@ -1,0 +1,46 @@
+"""What all of an installation's clients and workers share: where it lies, and its rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from . import connection
+from .connection import Target
+from .keys import Keys
+from .link import Link
+from .scripts import all_scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One installation of the queue, as a process knows it from its settings."""
+
+    keys: Keys
+    target: Target
+    lease_ms: int
+    """How long a worker holds a task without renewing its lease."""
+    retention_seconds: int
+    """How long the record of an ended task is kept."""
+    timeout_seconds: float
+    """A call without an answer for so long fails."""
+    client_name: str
+    """Shown by Redis's CLIENT LIST."""
+
+    def link(self) -> Link:
+        """A new pipelined connection, all scripts loaded."""
+        return connection.link(
+            self.target,
+            all_scripts(),
+            client_name=self.client_name,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+    def sync_client(self, timeout_seconds: float | None = None) -> redis.Redis:
+        """A blocking redis-py client, for a thread of its own."""
+        return connection.sync_client(
+            self.target,
+            client_name=self.client_name,
+            timeout_seconds=timeout_seconds or self.timeout_seconds,
+        )

@@ -1,0 +1,75 @@
+"""Every Redis key of the queue, in one place: layout version 1.
+
+All keys of an installation begin with its hash tag, `{headrace}:`, so that they lie in one slot and
+one script may touch all of them. The scripts build the same names from the key they are given.
+
+meta                hash    `version` of the layout; `epoch`; `seen`, when leases were last looked
+                            after; `grace`, until when none is taken back
+queues              set     the queues ever used
+types               hash    each task type's description (JSON)
+task:<id>           hash    a task's record, see below; expires once it is final
+payload:<id>        string  its payload, if that has more than 64 bytes
+result:<id>         string  its result, likewise
+state:<id>          string  what a park or checkpoint kept; gone once the task is final
+queue:<type>        list    ids of waiting tasks, the next one first
+wake:<type>         list    at most one token: wakes one idle worker
+delayed:<type>      zset    id → when it is due: first attempts, and parked runs of them
+retries:<type>      zset    id → when it is due: the others
+leases:<type>       zset    `id:fence` → when the lease ends: the only index of what runs
+held:<worker>       hash    `id:fence` → `request:type`: the same, by worker
+dead:<type>         zset    id → when it failed for good
+counts:<type>       hash    totals, and the gauges `tombstones` and `retries_queued`
+rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`), kept an hour
+histogram:<type>    hash    waiting (`w`) and run (`r`) times by bucket, and their sums in ms
+workers             zset    worker → its last heartbeat
+worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that it answered)
+drain:<worker>      string  the drain mark; expires unless it is renewed
+signal:<worker>     list    makes a worker's heartbeat come at once
+definition:<sha256> string  a text that tasks are pinned to; stays
+
+A task's record (version 1), its times in milliseconds since 1970:
+
+v   version of this format              rc  failures so far
+t   type                                cc  how often its worker was lost
+s   status                              m   max_retries, unless it is 3
+c   created                             f   fence: which holder
+q   queued, unless at `c`               w   worker
+d   due, while pending                  x   asked to stop
+b   started                             z   cancelled, its id still in the list
+e   ended                               k   `state:<id>` is there
+p   payload, unless it lies apart (pl)  pk  was parked: `b` stays at the next claim
+r   result, unless it lies apart (rl)   pp, pm  progress: percent, message
+er  the last error                      h   the payload's hash (idempotent submits)
+"""
+
+from __future__ import annotations
+
+import re
+
+NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Keys:
+    """The key names of one installation."""
+
+    def __init__(self, namespace: str = "headrace") -> None:
+        if not NAMESPACE_PATTERN.fullmatch(namespace):
+            raise ValueError(
+                f"the namespace {namespace!r} must be 1 to 64 letters, digits, '.', '_' or '-'"
+            )
+        self.prefix = f"{{{namespace}}}:"
+        self.meta = self.prefix + "meta"
+        """The one key that each script is given."""
+        self.types = self.prefix + "types"
+
+    def wake(self, task_type: str) -> str:
+        """The wake-up tokens of a queue."""
+        return f"{self.prefix}wake:{task_type}"
+
+    def signal(self, worker_id: str) -> str:
+        """The list whose entries make a worker's heartbeat come at once."""
+        return f"{self.prefix}signal:{worker_id}"
+
+    def definition(self, sha256: str) -> str:
+        """A pinned text."""
+        return f"{self.prefix}definition:{sha256}"

@@ -1,0 +1,51 @@
+"""How an attempt can end, as its worker reports it with `Consumer.settle`."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from .task import ClaimedTask
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """It ended with a result, a JSON document."""
+
+    task: ClaimedTask
+    result: bytes
+    run_ms: int
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """It ended with an error. `retry_delay_ms` None: not to be retried, whatever retries remain."""
+
+    task: ClaimedTask
+    error: str
+    retry_delay_ms: int | None
+    run_ms: int
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """It stopped because it was asked to."""
+
+    task: ClaimedTask
+    run_ms: int
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """It goes on at `resume_at_ms` (since 1970), here or elsewhere, from `state`."""
+
+    task: ClaimedTask
+    resume_at_ms: int
+    state: bytes
+    run_ms: int
+
+
+class Released(msgspec.Struct, frozen=True):
+    """It is handed back unfinished."""
+
+    task: ClaimedTask
+
+
+Outcome: TypeAlias = Completed | Failed | Cancelled | Parked | Released

@@ -1,0 +1,79 @@
+"""From a record in Redis (its fields are listed in keys.py) to a `Task`. Pure."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from .errors import LayoutTooNew
+from .task import DEFAULT_MAX_RETRIES, RECORD_VERSION, Task, TaskStatus, utc
+
+_IDEMPOTENT = uuid.UUID("8d3f4ac8-5a39-5b0e-8f3c-3b5b7c1f4e11")
+
+_VERSION_4 = 0x4 << 76 | 0b10 << 62
+_RANDOM_BITS = ~(0xF << 76 | 0b11 << 62)
+
+
+def new_id() -> str:
+    """A random task id: a UUID of version 4. As `str(uuid.uuid4())`, at half the price."""
+    bits = int.from_bytes(os.urandom(16), "big")
+    digits = f"{bits & _RANDOM_BITS | _VERSION_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def idempotent_id(task_type: str, key: str) -> str:
+    """The id that an idempotency key stands for within a task type: a UUID of version 5."""
+    return str(uuid.uuid5(_IDEMPOTENT, f"{task_type}\0{key}"))
+
+
+def is_idempotent(task_id: str) -> bool:
+    """Whether an id came from `idempotent_id`, so that its payload must not change."""
+    return task_id[14:15] == "5"
+
+
+def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Redis's flat list of fields and values as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def decode_task(task_id: str, flat: Sequence[bytes]) -> Task | None:
+    """A task from its record's fields and values; None when there is no record.
+
+    Raises LayoutTooNew for a record that a newer Headrace wrote.
+    """
+    if not flat:
+        return None
+    record = pairs(flat)
+    if int(record.get(b"v", b"1")) > RECORD_VERSION:
+        raise LayoutTooNew(record[b"v"].decode(), RECORD_VERSION)
+
+    def number(field: bytes, default: int = 0) -> int:
+        return int(record.get(field, default))
+
+    def moment(field: bytes) -> datetime | None:
+        return utc(int(record[field])) if field in record else None
+
+    def text(field: bytes) -> str | None:
+        return record[field].decode("utf-8", "replace") if field in record else None
+
+    return Task(
+        id=task_id,
+        type=record[b"t"].decode(),
+        status=TaskStatus(record[b"s"].decode()),
+        created_at=utc(number(b"c")),
+        started_at=moment(b"b"),
+        completed_at=moment(b"e"),
+        due_at=moment(b"d"),
+        payload=record.get(b"p", b"null"),
+        result=record.get(b"r"),
+        error=text(b"er"),
+        retry_count=number(b"rc"),
+        crash_count=number(b"cc"),
+        max_retries=number(b"m", DEFAULT_MAX_RETRIES),
+        progress_percent=float(record[b"pp"]) if b"pp" in record else None,
+        progress_message=text(b"pm"),
+        worker=text(b"w"),
+        cancel_requested=b"x" in record,
+    )

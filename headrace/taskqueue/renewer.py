@@ -1,0 +1,131 @@
+"""A worker's heartbeat, for a thread that a busy event loop cannot starve. Blocking, redis-py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import redis
+
+from .errors import NoReply
+from .installation import Installation
+from .replies import script_error
+from .scripts import script
+from .stats import REGISTRATION_KEPT_SECONDS, RunningTask
+from .task import ClaimedTask
+from .wire import ReplyError
+
+MIN_BLOCK_SECONDS = 0.01
+"""BLPOP takes 0 for "for ever", and Redis 6.2 takes 0.001 for 0."""
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What a heartbeat brought."""
+
+    lost: list[str]
+    """Tasks that this worker holds no more: another attempt has them, or they have ended."""
+    cancelled: list[str]
+    """Tasks that are asked to stop."""
+    draining: bool
+    drained: bool
+
+
+class Renewer:
+    """Renews a worker's leases and registration. Use it from one thread.
+
+    Args:
+        installation: where the queue is.
+        worker_id: whose leases.
+        epoch: the epoch that the worker is registered in, asked for at each renewal.
+    """
+
+    def __init__(
+        self, installation: Installation, worker_id: str, epoch: Callable[[], str]
+    ) -> None:
+        self._installation = installation
+        self._worker_id = worker_id
+        self._epoch = epoch
+        self._client: redis.Redis | None = None
+        self._signals: redis.Redis | None = None
+
+    def wait_for_signal(self, timeout_seconds: float) -> bool:
+        """Wait until someone wants a heartbeat at once (a cancel, a drain mark), at most so long.
+
+        Never longer than half a lease. Raises NoReply when Redis is away, at once or after that.
+        """
+        key = self._installation.keys.signal(self._worker_id)
+        longest = self._installation.lease_ms / 2000
+        block_seconds = min(max(timeout_seconds, MIN_BLOCK_SECONDS), longest)
+
+        def wait() -> Any:
+            if self._signals is None:
+                self._signals = self._installation.sync_client(
+                    longest + self._installation.timeout_seconds
+                )
+            return self._signals.blpop([key], timeout=block_seconds)
+
+        return _reached(wait) is not None
+
+    def renew(
+        self,
+        held: Sequence[ClaimedTask],
+        running: Sequence[RunningTask],
+        settled_request: int,
+    ) -> Renewal:
+        """Renew the leases on what is held, and say what runs.
+
+        Args:
+            held: every task claimed and not yet settled. Leases that are not among them are given
+                back, if their claim's request is at most `settled_request`.
+            running: what each busy slot does, threads past their time-out included.
+            settled_request: Consumer.settled_request, read before `held` was.
+
+        Raises EpochChanged, WorkerNotFound (register again), NoReply.
+        """
+        rules = self._installation
+        args: list[Any] = [
+            *(self._worker_id, self._epoch(), rules.lease_ms, rules.retention_seconds),
+            *(
+                REGISTRATION_KEPT_SECONDS * 1000,
+                settled_request,
+                len(running),
+                msgspec.json.encode(running),
+            ),
+        ]
+        for task in held:
+            args.extend((task.id, task.type, task.fence))
+        draining, drained, lost, cancelled = _reached(lambda: self._run("renew", args))
+        return Renewal(
+            [i.decode() for i in lost],
+            [i.decode() for i in cancelled],
+            bool(draining),
+            bool(drained),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in (self._client, self._signals):
+            if client is not None:
+                client.close()
+
+    def _run(self, name: str, args: Sequence[Any]) -> Any:
+        if self._client is None:
+            self._client = self._installation.sync_client()
+        move, client = script(name), self._client
+        try:
+            try:
+                return client.evalsha(move.sha, 1, self._installation.keys.meta, *args)
+            except redis.exceptions.NoScriptError:
+                client.script_load(move.text.decode())
+                return client.evalsha(move.sha, 1, self._installation.keys.meta, *args)
+        except redis.exceptions.ResponseError as error:
+            raise script_error(ReplyError(str(error)), subject=self._worker_id) from None
+
+
+def _reached(call: Callable[[], Any]) -> Any:
+    """The call's result; NoReply for whatever redis-py raises when Redis cannot be used."""
+    try:
+        return call()
+    except (redis.exceptions.RedisError, OSError) as error:
+        raise NoReply(f"Redis did not answer the heartbeat: {error}") from None

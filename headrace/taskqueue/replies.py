@@ -1,0 +1,44 @@
+"""From a script's error reply to an error of the queue's tree. Pure."""
+
+from __future__ import annotations
+
+from .errors import (
+    EpochChanged,
+    LayoutTooNew,
+    NotAllowed,
+    QueueError,
+    QueueFull,
+    TaskNotFound,
+    WorkerNotFound,
+)
+from .task import RECORD_VERSION
+from .wire import ReplyError
+
+
+def script_error(
+    error: ReplyError, *, subject: str = "", move: str = "", max_length: int = 0
+) -> QueueError:
+    """What an error reply of a script means. Any other error is returned as it is.
+
+    Args:
+        error: the reply.
+        subject: the id of the task or worker that the call was about.
+        move: the call's name, for the sentence.
+        max_length: the queue's limit, for the sentence.
+    """
+    code, _, detail = str(error).partition(" ")
+    match code:
+        case "EPOCH":
+            return EpochChanged(detail)
+        case "VERSION":
+            return LayoutTooNew(detail, RECORD_VERSION)
+        case "NOTFOUND":
+            return TaskNotFound(subject)
+        case "NOWORKER":
+            return WorkerNotFound(subject)
+        case "NOTALLOWED":
+            return NotAllowed(subject, move, detail)
+        case "FULL":
+            return QueueFull(detail, max_length)
+        case _:
+            return error

@@ -1,0 +1,21 @@
+--- include common, counters, waiting, ending, leases
+-- checkpoint: the holder of a lease keeps bytes under its task, to go on from after a crash.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  worker    2  epoch    3  lease in ms    4  id    5  type    6  fence    7  state
+-- Returns  1, or 0 when the lease is lost
+-- Errors   EPOCH <new>
+
+local epoch, lease_ms, id, task_type = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local fence, state = ARGV[6], ARGV[7]
+if not same_epoch(epoch) then
+  return epoch_error()
+end
+allow_writes_when_full()
+leases_are_held(lease_ms)
+if not redis.call('ZSCORE', P .. 'leases:' .. task_type, id .. ':' .. fence) then
+  return 0
+end
+redis.call('SET', P .. 'state:' .. id, state)
+redis.call('HSET', P .. 'task:' .. id, 'k', 1)
+return 1

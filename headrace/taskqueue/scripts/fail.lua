@@ -1,0 +1,48 @@
+--- include common, counters, waiting, ending, leases
+-- fail: attempts end with an error. While retries remain the task is delayed by its back-off, then it
+-- is failed for good. Only the holder of the lease may; the same call twice is a success.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
+--       5… per task: id, type, fence, error, back-off in ms (-1: not to be retried), run time in ms
+-- Returns  per task its status ('pending': it will be retried), or 'lost'
+-- Errors   EPOCH <new>
+
+local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local AFTERWARDS = { pending = true, failed = true, cancelled = true }
+if not same_epoch(epoch) then
+  return epoch_error()
+end
+allow_writes_when_full()
+leases_are_held(lease_ms)
+
+local reply = {}
+for a = 5, #ARGV, 6 do
+  local id, task_type, fence, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+  local back_off, run_ms = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
+  local status
+  if give_up_lease(id, task_type, fence, worker) then
+    local r = redis.call('HMGET', P .. 'task:' .. id, 'rc', 'm', 'x', 'pl', 'k')
+    local retries, max_retries = tonumber(r[1] or 0), tonumber(r[2] or 3)
+    if r[3] then
+      status = 'cancelled'
+      end_task(id, status, r[4], r[5], retention_seconds, 'er', message)
+    elseif back_off >= 0 and retries < max_retries then
+      status = 'pending'
+      redis.call('HSET', P .. 'task:' .. id, 'rc', retries + 1, 'er', message)
+      redis.call('HDEL', P .. 'task:' .. id, 'pk')
+      delay(id, task_type, now + back_off, true)
+      count(task_type, 'retries', 1)
+    else
+      status = 'failed'
+      bury(id, task_type, message, r[4], r[5], retention_seconds)
+    end
+    count(task_type, 'service_ms', run_ms)
+    measure(task_type, 'r', run_ms)
+  else
+    status = already(id, fence, AFTERWARDS)
+  end
+  reply[#reply + 1] = status
+end
+write_counters()
+return reply

@@ -1,0 +1,43 @@
+--- include common, counters, waiting, ending, leases
+-- park: a run gives its lease up until a later time, and leaves bytes to go on from. No retry, no
+-- arrival, no completion; its start time stays.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
+--       5… per task: id, type, fence, when to go on (ms since 1970), state, run time in ms
+-- Returns  per task its status ('pending'), or 'lost'
+-- Errors   EPOCH <new>
+
+local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local AFTERWARDS = { pending = true, cancelled = true }
+if not same_epoch(epoch) then
+  return epoch_error()
+end
+allow_writes_when_full()
+leases_are_held(lease_ms)
+
+local reply = {}
+for a = 5, #ARGV, 6 do
+  local id, task_type, fence = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  local due, state, run_ms = tonumber(ARGV[a + 3]), ARGV[a + 4], tonumber(ARGV[a + 5])
+  local status
+  if give_up_lease(id, task_type, fence, worker) then
+    local key = P .. 'task:' .. id
+    local r = redis.call('HMGET', key, 'rc', 'cc', 'x', 'pl', 'k')
+    if r[3] then
+      status = 'cancelled'
+      end_task(id, status, r[4], r[5], retention_seconds)
+    else
+      status = 'pending'
+      redis.call('SET', P .. 'state:' .. id, state)
+      redis.call('HSET', key, 'k', 1, 'pk', 1)
+      delay(id, task_type, due, is_retry(r[1], r[2]))
+    end
+    count(task_type, 'service_ms', run_ms)
+  else
+    status = already(id, fence, AFTERWARDS)
+  end
+  reply[#reply + 1] = status
+end
+write_counters()
+return reply

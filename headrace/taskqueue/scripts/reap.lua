@@ -1,0 +1,24 @@
+--- include common, counters, waiting, ending, leases
+-- reap: expired leases are taken back. Every claim does the same; this is for when nobody claims.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  lease in ms    2  how many crashes fail a task    3  retention in seconds    4… queues
+-- Returns  how many tasks were taken back
+
+local lease_ms, max_crashes, retention_seconds = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+allow_writes_when_full()
+if leases_are_held(lease_ms) then
+  return 0
+end
+local taken = 0
+for i = 4, #ARGV do
+  local key = P .. 'leases:' .. ARGV[i]
+  local before = redis.call('ZCARD', key)
+  reap(ARGV[i], max_crashes, retention_seconds)
+  taken = taken + before - redis.call('ZCARD', key)
+  if redis.call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
+    wake(ARGV[i])
+  end
+end
+write_counters()
+return taken

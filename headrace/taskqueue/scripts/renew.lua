@@ -1,0 +1,61 @@
+--- include common, counters, waiting, ending, leases
+-- renew: a worker's heartbeat. It renews the leases that it lists, hears which it lost and which tasks
+-- are to stop, and gives back what it holds unknowingly: tasks of a claim whose reply never came.
+-- Marked as draining, with nothing held and no slot busy, it is acknowledged as drained.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
+--       5  how long the worker stays known in ms    6  all its claims up to this request have ended
+--       7  busy slots (threads past their time-out count)    8  what it runs (JSON)
+--       9… per task held: id, type, fence
+-- Returns  draining, drained, the ids lost, the ids to be cancelled
+-- Errors   EPOCH <new>, NOWORKER <worker> (it is not registered)
+
+local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local kept_ms, settled, busy, running = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local key, held_key = P .. 'worker:' .. worker, P .. 'held:' .. worker
+if not same_epoch(epoch) then
+  return epoch_error()
+end
+allow_writes_when_full()
+leases_are_held(lease_ms)
+if redis.call('EXISTS', key) == 0 then
+  return redis.error_reply('NOWORKER ' .. worker)
+end
+
+local listed, lost, cancelled, kept = {}, {}, {}, {}
+for a = 9, #ARGV, 3 do
+  local id, task_type, fence = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  local member = id .. ':' .. fence
+  local leases = P .. 'leases:' .. task_type
+  listed[member] = true
+  if redis.call('ZSCORE', leases, member) then
+    redis.call('ZADD', leases, now + lease_ms, member)
+    if redis.call('HEXISTS', P .. 'task:' .. id, 'x') == 1 then
+      cancelled[#cancelled + 1] = id
+    end
+  else
+    lost[#lost + 1] = id
+    redis.call('HDEL', held_key, member)
+  end
+end
+local held = redis.call('HGETALL', held_key)
+for i = 1, #held, 2 do
+  local member = held[i]
+  local request, task_type = string.match(held[i + 1], '^(%d+):(.*)$')
+  if not listed[member] and tonumber(request) <= settled then
+    local id, fence = string.match(member, '^(.*):(%d+)$')
+    if give_up_lease(id, task_type, fence, worker) then
+      hand_back(id, task_type, retention_seconds)
+    end
+  end
+end
+
+local mark = redis.call('GET', P .. 'drain:' .. worker)
+local drained = mark and busy == 0 and redis.call('EXISTS', held_key) == 0
+redis.call('HSET', key, 'seen', now, 'running', running, 'drained', drained and mark or '')
+redis.call('PEXPIRE', key, kept_ms)
+redis.call('PEXPIRE', held_key, kept_ms)
+redis.call('ZADD', P .. 'workers', now, worker)
+write_counters()
+return { mark and 1 or 0, drained and 1 or 0, lost, cancelled }

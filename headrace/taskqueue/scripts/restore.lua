@@ -1,0 +1,43 @@
+--- include common, counters, waiting, ending, leases
+-- restore: Redis lost its data while a worker ran tasks. Their records and leases are put back, so that
+-- their results are kept. A task that is there again already is somebody else's now.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  worker    2  epoch    3  lease in ms    4  request: the number of the worker's last claim
+--       5… per task: id, type, payload, fence, created, started, retries, crashes, max_retries, state
+-- Returns  per task 1, or 0 when it is lost
+-- Errors   EPOCH <new>
+
+local worker, epoch, lease_ms, request = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+if not same_epoch(epoch) then
+  return epoch_error()
+end
+allow_writes_when_full()
+leases_are_held(lease_ms)
+
+local reply = {}
+for a = 5, #ARGV, 10 do
+  local id, task_type, payload, fence, state = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 9]
+  local key, member = P .. 'task:' .. id, id .. ':' .. fence
+  local leases = P .. 'leases:' .. task_type
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('HSET', key, 'v', 1, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
+      'b', ARGV[a + 5], 'rc', ARGV[a + 6], 'cc', ARGV[a + 7], 'm', ARGV[a + 8], 'w', worker)
+    if #payload > INLINE_BYTES then
+      redis.call('SET', P .. 'payload:' .. id, payload)
+      redis.call('HSET', key, 'pl', 1)
+    else
+      redis.call('HSET', key, 'p', payload)
+    end
+    if state ~= '' then
+      redis.call('SET', P .. 'state:' .. id, state)
+      redis.call('HSET', key, 'k', 1)
+    end
+    redis.call('ZADD', leases, now + lease_ms, member)
+    redis.call('HSET', P .. 'held:' .. worker, member, request .. ':' .. task_type)
+    redis.call('SADD', P .. 'queues', task_type)
+  end
+  -- Fences begin anew with the data: another worker's hold may bear the same number.
+  reply[#reply + 1] = redis.call('HEXISTS', P .. 'held:' .. worker, member)
+end
+return reply

@@ -1,0 +1,36 @@
+--- include common
+-- store_final: the record of a run that happened outside the queue, written once, final. It stands in
+-- no index, rate or count.
+--
+-- KEYS  1  {namespace}:meta
+-- ARGV  1  id    2  type    3  status    4  payload    5  result or ''    6  error or ''
+--       7  created    8  started    9  ended (ms since 1970)    10  max_retries
+--       11  retention in seconds
+-- Returns  1, or 0 when a record is there already
+
+local id, task_type, payload, result, message = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
+local retention_seconds = ARGV[11]
+local key = P .. 'task:' .. id
+if redis.call('EXISTS', key) == 1 then
+  return 0
+end
+draw_epoch()
+local fields = {
+  'v', 1, 't', task_type, 's', ARGV[3], 'c', ARGV[7], 'b', ARGV[8], 'e', ARGV[9], 'm', ARGV[10],
+}
+local function keep(name, separate_name, kind, value)
+  if #value > INLINE_BYTES then
+    redis.call('SET', P .. kind .. id, value, 'EX', retention_seconds)
+    fields[#fields + 1], fields[#fields + 2] = separate_name, 1
+  elseif value ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+end
+keep('p', 'pl', 'payload:', payload)
+keep('r', 'rl', 'result:', result)
+if message ~= '' then
+  fields[#fields + 1], fields[#fields + 2] = 'er', message
+end
+redis.call('HSET', key, unpack(fields))
+redis.call('EXPIRE', key, retention_seconds)
+return 1

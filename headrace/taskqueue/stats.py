@@ -1,0 +1,304 @@
+"""What the queue says of itself: per queue, per worker, at one moment. Decoding is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from .records import pairs
+from .task import utc
+
+SOON_MS = 30_000
+"""`due_soon` counts what is due within this time."""
+
+REGISTRATION_KEPT_SECONDS = 3600
+"""A silent worker's description is kept so long; it counts as gone after two leases."""
+
+BOUNDS_SECONDS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
+)
+"""Upper bounds of the histograms' buckets, as in lib/counters.lua; one more has no bound."""
+
+_STEP_MS = 5_000
+_STEPS = 12
+_RATES = {
+    "arrivals": b"a",
+    "completions": b"c",
+    "failures": b"f",
+    "retries": b"r",
+    "crashes": b"x",
+    "service_ms": b"s",
+}
+
+
+class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A task type as its workers publish it."""
+
+    name: str
+    payload_schema: dict[str, Any]
+    """The payload's JSON Schema."""
+    max_retries: int
+    timeout_seconds: float | None
+    version: str
+    """Version of the package that brings it."""
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as it registers."""
+
+    id: str
+    """At most 64 bytes, unique for this process."""
+    host: str
+    pod: str | None
+    pid: int
+    version: str
+    queues: list[str]
+    concurrency: int
+    started_at_ms: int
+
+
+class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of a worker's slots is busy with."""
+
+    id: str
+    type: str
+    fence: int
+    attempt: int
+    started_at_ms: int
+    timed_out: bool = False
+    """Its time-out is over and its thread still runs: the slot stays taken."""
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue. Rates are counts of the last 60 s, sliding in steps of 5 s."""
+
+    queue_length: int
+    """What a worker could claim now: waiting, due, or of an expired lease; nothing cancelled."""
+    running: int
+    delayed: int
+    due_soon: int
+    """How many of the delayed are due within 30 s."""
+    oldest_age_seconds: float | None
+    arrivals_per_minute: float
+    completions_per_minute: float
+    failures_per_minute: float
+    retries_per_minute: float
+    crashes_per_minute: float
+    failure_rate: float | None
+    """Failures ÷ (completions + failures) of the last 60 s."""
+    service_seconds_mean: float | None
+    """Mean run time of the attempts that ended in the last 60 s."""
+    queue_length_retries: int
+    """How many of `queue_length` are not first attempts."""
+    arrivals_total: int
+    completions_total: int
+    failures_total: int
+    retries_total: int
+    crashes_total: int
+    service_seconds_total: float
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One live worker."""
+
+    id: str
+    host: str
+    pod: str | None
+    pid: int
+    version: str
+    queues: list[str]
+    concurrency: int
+    started_at: datetime
+    last_seen_at: datetime
+    running: list[RunningTask]
+    """What its last heartbeat told, without what has ended since."""
+    busy_slots: int
+    """Leases it holds now, and threads past their time-out."""
+    draining: bool
+    drained: bool
+    """Draining, and nothing left to wait for."""
+    oldest_started_at: datetime | None
+    expected_free_seconds: float | None
+    """When all its slots should be free, by the mean run times; null when they are not known."""
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Counts by bucket (bounds: BOUNDS_SECONDS, then one without bound), and the sum in seconds."""
+
+    counts: list[int]
+    sum_seconds: float
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole installation at one moment."""
+
+    at: datetime
+    """Redis's own time."""
+    version: int
+    epoch: str
+    """Drawn when the queue first wrote to this Redis: another one means that its data was lost."""
+    queues: dict[str, QueueStats]
+    workers: list[WorkerStatus]
+    waiting: dict[str, Histogram]
+    run: dict[str, Histogram]
+
+
+class MinuteRates(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in one minute of one queue."""
+
+    minute: datetime
+    arrivals: int
+    completions: int
+    failures: int
+    retries: int
+    crashes: int
+    service_seconds: float
+
+
+def sliding_minute(
+    now_ms: int, this_minute: dict[bytes, bytes], last_minute: dict[bytes, bytes], field: bytes
+) -> float:
+    """The count over the last 60 s: the buckets since then, the oldest in proportion.
+
+    Args:
+        now_ms: the time of the reading.
+        this_minute: `rates:<type>:<minute>`, its buckets 5 s wide.
+        last_minute: the one before.
+        field: the counter's letter.
+    """
+    step, into_step = divmod(now_ms % 60_000, _STEP_MS)
+    total = sum(int(this_minute.get(field + b"%d" % i, 0)) for i in range(step + 1))
+    total += sum(int(last_minute.get(field + b"%d" % i, 0)) for i in range(step + 1, _STEPS))
+    oldest = int(last_minute.get(field + b"%d" % step, 0))
+    return total + oldest * (1 - into_step / _STEP_MS)
+
+
+def decode_stats(reply: Sequence[Any]) -> Stats:
+    """The reply of scripts/stats.lua."""
+    now_ms, version, epoch, raw_queues, raw_workers = reply
+    queues, waiting, run = {}, {}, {}
+    for raw in raw_queues:
+        name = raw[0].decode()
+        queues[name] = _queue(now_ms, raw)
+        histogram = pairs(raw[10])
+        waiting[name] = _histogram(histogram, b"w")
+        run[name] = _histogram(histogram, b"r")
+    means = {name: queue.service_seconds_mean for name, queue in queues.items()}
+    return Stats(
+        at=utc(now_ms),
+        version=version,
+        epoch=epoch.decode(),
+        queues=queues,
+        workers=[_worker(now_ms, raw, means) for raw in raw_workers],
+        waiting=waiting,
+        run=run,
+    )
+
+
+def decode_history(reply: Sequence[Any]) -> list[MinuteRates]:
+    """The reply of scripts/history.lua, the oldest minute first."""
+    now_ms, *minutes = reply
+    first = now_ms // 60_000 - len(minutes) + 1
+    history = []
+    for n, flat in enumerate(minutes):
+        buckets = pairs(flat)
+        sums = {
+            name: sum(int(buckets.get(field + b"%d" % i, 0)) for i in range(_STEPS))
+            for name, field in _RATES.items()
+        }
+        service_seconds = sums.pop("service_ms") / 1000
+        history.append(
+            MinuteRates(minute=utc((first + n) * 60_000), service_seconds=service_seconds, **sums)
+        )
+    return history
+
+
+def _queue(now_ms: int, raw: Sequence[Any]) -> QueueStats:
+    _, length, running, delayed, due_soon, oldest_since, retries = raw[:7]
+    totals, this_minute, last_minute = pairs(raw[7]), pairs(raw[8]), pairs(raw[9])
+    rate = {
+        name: sliding_minute(now_ms, this_minute, last_minute, field)
+        for name, field in _RATES.items()
+    }
+    ended = rate["completions"] + rate["failures"]
+    attempts = ended + rate["retries"]
+
+    def total(name: str) -> int:
+        return int(totals.get(name.encode(), 0))
+
+    return QueueStats(
+        queue_length=length,
+        running=running,
+        delayed=delayed,
+        due_soon=due_soon,
+        oldest_age_seconds=(now_ms - oldest_since) / 1000 if oldest_since else None,
+        arrivals_per_minute=round(rate["arrivals"], 3),
+        completions_per_minute=round(rate["completions"], 3),
+        failures_per_minute=round(rate["failures"], 3),
+        retries_per_minute=round(rate["retries"], 3),
+        crashes_per_minute=round(rate["crashes"], 3),
+        failure_rate=round(rate["failures"] / ended, 6) if ended else None,
+        service_seconds_mean=round(rate["service_ms"] / attempts / 1000, 6) if attempts else None,
+        queue_length_retries=retries,
+        arrivals_total=total("arrivals"),
+        completions_total=total("completions"),
+        failures_total=total("failures"),
+        retries_total=total("retries"),
+        crashes_total=total("crashes"),
+        service_seconds_total=total("service_ms") / 1000,
+    )
+
+
+def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> WorkerStatus:
+    _, raw_info, raw_running, seen_ms, draining, drained, held = raw
+    info = msgspec.json.decode(raw_info, type=WorkerInfo)
+    reported = msgspec.json.decode(raw_running, type=list[RunningTask]) if raw_running else []
+    timed_out = [task for task in reported if task.timed_out]
+    members = set(held)
+    running = [
+        *(task for task in reported if f"{task.id}:{task.fence}".encode() in members),
+        *timed_out,
+    ]
+    started = [task.started_at_ms for task in running]
+    return WorkerStatus(
+        id=info.id,
+        host=info.host,
+        pod=info.pod,
+        pid=info.pid,
+        version=info.version,
+        queues=info.queues,
+        concurrency=info.concurrency,
+        started_at=utc(info.started_at_ms),
+        last_seen_at=utc(seen_ms),
+        running=running,
+        busy_slots=len(held) + len(timed_out),
+        draining=bool(draining),
+        drained=bool(drained),
+        oldest_started_at=utc(min(started)) if started else None,
+        expected_free_seconds=expected_free_seconds(now_ms, running, means),
+    )
+
+
+def expected_free_seconds(
+    now_ms: int, running: Sequence[RunningTask], means: dict[str, float | None]
+) -> float | None:
+    """When the last of a worker's tasks should have ended, each taking its type's mean run time."""
+    longest = 0.0
+    for task in running:
+        mean = means.get(task.type)
+        if mean is None:
+            return None
+        longest = max(longest, mean - (now_ms - task.started_at_ms) / 1000)
+    return round(longest, 3)
+
+
+def _histogram(fields: dict[bytes, bytes], kind: bytes) -> Histogram:
+    buckets = range(1, len(BOUNDS_SECONDS) + 2)
+    return Histogram(
+        [int(fields.get(kind + b"%d" % bucket, 0)) for bucket in buckets],
+        int(fields.get(kind + b"s", 0)) / 1000,
+    )

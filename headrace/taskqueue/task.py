@@ -1,0 +1,137 @@
+"""What a task is, and how it may move between its states. Pure: no Redis here.
+
+submit ──► pending ──(due)──► queued ──claim──► running ──finish──► completed
+   │          ▲                 ▲ ▲                │ ├───fail─────► failed
+   └──────────┼─────────────────┘ └──release,reap──┤ └───finish───► cancelled
+              └───────── fail (retry), park ───────┘
+cancel: pending, queued ─► cancelled        replay: failed, cancelled ─► queued
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+RECORD_VERSION = 1
+"""Version of the record's format and of the key layout. A reader refuses a higher one."""
+
+DEFAULT_MAX_RETRIES = 3
+MAX_CRASHES = 3
+"""A task whose worker crashed more often than this is failed: it is taken for the cause."""
+
+
+class TaskStatus(StrEnum):
+    """The guide's six states."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether a task in this state has ended (only `replay` leads on)."""
+        return self in FINAL
+
+
+FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+ALLOWED_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.PENDING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
+    TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED}),
+    TaskStatus.RUNNING: frozenset({TaskStatus.PENDING, TaskStatus.QUEUED}) | FINAL,
+    TaskStatus.COMPLETED: frozenset(),
+    TaskStatus.FAILED: frozenset({TaskStatus.QUEUED}),
+    TaskStatus.CANCELLED: frozenset({TaskStatus.QUEUED}),
+}
+"""From each state, the states that a move may lead to. The scripts keep to it."""
+
+
+def allowed(before: TaskStatus, after: TaskStatus) -> bool:
+    """Whether some move leads from one state to the other."""
+    return after in ALLOWED_MOVES[before]
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A task's record as a reader sees it. `payload` and `result` are JSON, not decoded."""
+
+    id: str
+    type: str
+    status: TaskStatus
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    due_at: datetime | None = None
+    """When a `pending` task enters its queue."""
+    payload: bytes = b"null"
+    result: bytes | None = None
+    error: str | None = None
+    retry_count: int = 0
+    """Failures so far."""
+    crash_count: int = 0
+    """How often a worker died with it."""
+    max_retries: int = DEFAULT_MAX_RETRIES
+    progress_percent: float | None = None
+    progress_message: str | None = None
+    worker: str | None = None
+    """The worker that runs it, or ran it last."""
+    cancel_requested: bool = False
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that runs, ran last or comes first: from 1."""
+        return attempt_number(self.retry_count, self.crash_count)
+
+
+class NewTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task to be submitted."""
+
+    type: str
+    payload: bytes
+    """A JSON document."""
+    id: str
+    """A UUID: `new_id()`, or `idempotent_id()` so that the same submit twice makes one task."""
+    max_retries: int = DEFAULT_MAX_RETRIES
+    start_at: datetime | None = None
+    """Not before this time; None: at once."""
+
+
+class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that a worker has just taken: what it needs to run it, and to prove its hold."""
+
+    id: str
+    type: str
+    payload: bytes
+    fence: int
+    """Which holder: grows at each claim. A move by an older holder is refused."""
+    created_at_ms: int
+    started_at_ms: int
+    retry_count: int
+    crash_count: int
+    max_retries: int
+    state: bytes | None = None
+    """What the task's last park or checkpoint kept."""
+
+    @property
+    def attempt(self) -> int:
+        """The number shown to the handler, from 1."""
+        return attempt_number(self.retry_count, self.crash_count)
+
+
+def attempt_number(retry_count: int, crash_count: int) -> int:
+    """Each failure and each crash makes one more attempt; parking and handing back make none."""
+    return 1 + retry_count + crash_count
+
+
+def utc(milliseconds: int) -> datetime:
+    """A Redis timestamp (milliseconds since 1970) as an aware datetime in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def milliseconds(moment: datetime) -> int:
+    """An aware datetime as milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)

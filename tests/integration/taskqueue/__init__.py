@@ -1,0 +1,1 @@
+"""Tests of headrace.taskqueue against real Redis servers."""

@@ -1,0 +1,459 @@
+"""From REDIS_URL to a working client: TLS, Sentinel, Cluster, and the blocking client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from headrace.taskqueue.connection import Target, link, locate, parse_url, sync_client
+from headrace.taskqueue.errors import NotSent, QueueUnavailable
+from headrace.taskqueue.link import Link
+from headrace.taskqueue.wire import Script
+from tests.conftest import ServerFactory
+from tests.servers import RedisServer, absent, available, binary, free_port
+
+COUNT = Script(b"return redis.call('INCR', KEYS[1])")
+KEY = "{headrace}:n"
+
+
+@contextlib.asynccontextmanager
+async def linked(target: Target, *scripts: Script) -> AsyncIterator[Link]:
+    made = link(target, scripts)
+    try:
+        yield made
+    finally:
+        made.close()
+        await asyncio.sleep(0.01)  # the event loop closes the sockets
+
+
+@contextlib.contextmanager
+def blocking(target: Target, timeout_seconds: float = 1.0) -> Iterator[redis.Redis]:
+    client = sync_client(target, client_name="headrace-test", timeout_seconds=timeout_seconds)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def until(what: Callable[[], object], seconds: float = 15) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+async def wait_for_answer(made: Link, seconds: float = 15) -> None:
+    """Wait until the link reaches Redis again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            await made.call("PING")
+        except QueueUnavailable:
+            assert time.monotonic() < deadline, "Redis did not come back in time"
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+# The blocking client
+
+
+def test_the_blocking_client_never_sends_twice(server: RedisServer) -> None:
+    with blocking(parse_url(server.url), timeout_seconds=0.2) as client:
+        client.ping()
+        server.pause()
+        begun = time.monotonic()
+        with pytest.raises(redis.TimeoutError):
+            client.incr("n")
+        assert time.monotonic() - begun < 0.4
+        server.resume()
+
+    assert server.client.get("n") == b"1"
+
+
+def test_the_blocking_client_is_refused_at_once() -> None:
+    begun = time.monotonic()
+    with (
+        blocking(parse_url(f"redis://127.0.0.1:{free_port()}")) as client,
+        pytest.raises(redis.ConnectionError),
+    ):
+        client.ping()
+
+    assert time.monotonic() - begun < 0.2
+
+
+def test_the_blocking_client_tells_its_name_and_waits_longer_if_told(
+    any_server: RedisServer,
+) -> None:
+    with blocking(parse_url(any_server.url), timeout_seconds=2) as client:
+        assert client.client_getname() in ("headrace-test", b"headrace-test")
+        assert client.blpop(["none"], timeout=1.1) is None
+
+
+def test_the_blocking_client_leaves_a_demoted_master(
+    any_server: RedisServer, new_server: ServerFactory
+) -> None:
+    other = new_server(any_server.kind)
+    with blocking(parse_url(any_server.url)) as client:
+        count = client.register_script(COUNT.text)
+        assert count(keys=["n"]) == 1
+        before = client.client_id()
+        any_server.client.replicaof("127.0.0.1", other.port)
+        try:
+            with pytest.raises(redis.ConnectionError, match="the master has moved"):
+                count(keys=["n"])
+        finally:
+            any_server.client.replicaof("NO", "ONE")
+        assert client.client_id() != before
+
+
+async def test_a_unix_socket_serves_both_clients(new_server: ServerFactory, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    new_server(unixsocket=str(path))
+    target = parse_url(f"unix://{path}?db=2")
+
+    async with linked(target, COUNT) as made:
+        assert await made.evalsha(COUNT, (KEY,), ()) == 1
+    with blocking(target) as client:
+        assert client.get(KEY) == b"1"
+
+
+# TLS
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A server that speaks TLS on `port`, and the files of its CA and of a client."""
+
+    server: RedisServer
+    port: int
+    ca: Path
+    cert: Path
+    key: Path
+
+    @property
+    def url(self) -> str:
+        return f"rediss://localhost:{self.port}/0?tls_ca_file={self.ca}"
+
+
+def openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+def certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """A CA, and a certificate and key for `localhost`."""
+    if shutil.which("openssl") is None:
+        absent("openssl is not on PATH")
+    ca, ca_key, cert, key = (folder / f for f in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
+    request, extensions = folder / "request.pem", folder / "extensions"
+    extensions.write_text("subjectAltName=DNS:localhost\n")
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *new, "-keyout", ca_key, "-out", ca, "-subj", "/CN=Test CA")
+    openssl("req", *new, "-keyout", key, "-out", request, "-subj", "/CN=localhost")
+    openssl(
+        *("x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial"),
+        *("-out", cert, "-extfile", extensions),
+    )
+    return ca, cert, key
+
+
+@pytest.fixture
+def tls(new_server: ServerFactory, tmp_path: Path) -> Tls:
+    program = binary(available("redis-7.0"))
+    ca, cert, key = certificates(tmp_path)
+    port = free_port()
+    try:
+        server = new_server(
+            "redis-7.0",
+            tls_port=port,
+            tls_cert_file=str(cert),
+            tls_key_file=str(key),
+            tls_ca_cert_file=str(ca),
+            tls_auth_clients="optional",
+        )
+    except RuntimeError as error:
+        if "tls-port" not in str(error):
+            raise
+        absent(f"{program} was built without TLS")
+    return Tls(server, port, ca, cert, key)
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+async def test_tls(tls: Tls) -> None:
+    target = parse_url(tls.url)
+
+    async with linked(target, COUNT) as made:
+        assert await made.evalsha(COUNT, (KEY,), ()) == 1
+        assert len(await made.call("ECHO", bytes(1_000_000))) == 1_000_000
+    with blocking(target) as client:
+        assert client.get(KEY) == b"1"
+
+
+async def test_tls_with_a_certificate_of_the_clients_own(tls: Tls) -> None:
+    tls.server.client.config_set("tls-auth-clients", "yes")
+
+    async with linked(parse_url(tls.url)) as made:
+        with pytest.raises(NotSent):
+            await made.call("PING")
+    target = parse_url(f"{tls.url}&tls_cert_file={tls.cert}&tls_key_file={tls.key}")
+    async with linked(target) as made:
+        assert await made.call("PING") == b"PONG"
+    with blocking(target) as client:
+        assert client.ping()
+
+
+async def test_a_server_of_an_unknown_authority_is_not_trusted(tls: Tls) -> None:
+    async with linked(parse_url(f"rediss://localhost:{tls.port}")) as made:
+        with pytest.raises(NotSent, match=r"TLS with Redis at localhost:.*REDIS_TLS_CA_FILE"):
+            await made.call("PING")
+
+
+async def test_a_certificate_for_another_host_is_refused_unless_allowed(tls: Tls) -> None:
+    url = tls.url.replace("localhost", "127.0.0.1")
+
+    async with linked(parse_url(url)) as made:
+        with pytest.raises(NotSent, match=r"TLS with Redis at 127\.0\.0\.1"):
+            await made.call("PING")
+    target = parse_url(f"{url}&tls_check_hostname=false")
+    async with linked(target) as made:
+        assert await made.call("PING") == b"PONG"
+    with blocking(target) as client:
+        assert client.ping()
+
+
+async def test_a_missing_ca_file_is_named(tls: Tls) -> None:
+    target = parse_url(f"rediss://localhost:{tls.port}", tls_ca_file="/nowhere/ca.pem")
+
+    async with linked(target) as made:
+        with pytest.raises(NotSent, match=r"TLS files .*No such file.*: /nowhere/ca\.pem"):
+            await made.call("PING")
+
+
+async def test_no_tls_where_tls_is_spoken_and_the_reverse(tls: Tls) -> None:
+    async with linked(parse_url(f"redis://localhost:{tls.port}")) as made:
+        with pytest.raises(
+            NotSent, match=r"during the handshake: .*rediss:// if the server speaks TLS"
+        ):
+            await made.call("PING")
+    async with linked(parse_url(f"rediss://localhost:{tls.server.port}")) as made:
+        with pytest.raises(NotSent, match=f"localhost:{tls.server.port}"):
+            await made.call("PING")
+
+
+# Sentinel
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A master, its replica, and the port of the Sentinel that watches them."""
+
+    master: RedisServer
+    replica: RedisServer
+    sentinel_port: int
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.sentinel_port}/mymaster/1?sentinel_password=eye"
+
+
+@pytest.fixture
+def watched(new_server: ServerFactory, tmp_path: Path) -> Iterator[Watched]:
+    program = binary(available("redis-7.0"))
+    assert program is not None
+    master = new_server("redis-7.0", repl_diskless_sync_delay=0)
+    replica = new_server("redis-7.0", replicaof=f"127.0.0.1 {master.port}")
+    until(lambda: b"online" in str(master.client.info("replication")).encode())
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nrequirepass eye\n"
+        f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds mymaster 300\n"
+        "sentinel failover-timeout mymaster 2000\n"
+    )
+    with (
+        subprocess.Popen(
+            [program, config, "--sentinel"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process,
+        contextlib.closing(
+            redis.Redis(port=port, password="eye", retry=Retry(NoBackoff(), 0), protocol=2)
+        ) as client,
+    ):
+        try:
+            until(
+                lambda: (
+                    _answers(client) and client.execute_command("SENTINEL", "REPLICAS", "mymaster")
+                )
+            )
+            yield Watched(master, replica, port)
+        finally:
+            process.kill()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+async def test_sentinels_name_the_master(watched: Watched) -> None:
+    target = parse_url(watched.url)
+
+    async with linked(target, COUNT) as made:
+        assert await made.evalsha(COUNT, (KEY,), ()) == 1
+    with blocking(target) as client:
+        assert client.get(KEY) == b"1"
+        assert client.connection_pool.connection_kwargs["db"] == 1
+    assert (await locate(target)).port == watched.master.port
+
+
+async def test_a_failover_is_followed_by_both_clients(watched: Watched) -> None:
+    target = parse_url(watched.url)
+    async with linked(target, COUNT) as made:
+        with blocking(target) as client:
+            await made.call("SET", "k", "v")
+            assert client.get("k") == b"v"
+
+            watched.master.kill()
+
+            await wait_for_answer(made)
+            assert await made.call("CONFIG", "GET", "port") == [
+                b"port",
+                b"%d" % watched.replica.port,
+            ]
+            assert await made.evalsha(COUNT, (KEY,), ()) == 1
+            with contextlib.suppress(redis.ConnectionError):
+                client.get(KEY)  # the first call may learn that its connection is gone
+            assert client.get(KEY) == b"1"
+
+
+async def test_sentinels_that_are_down_are_passed_over(watched: Watched) -> None:
+    url = watched.url.replace("://", f"://127.0.0.1:{free_port()},")
+
+    async with linked(parse_url(url)) as made:
+        assert await made.call("PING") == b"PONG"
+    with blocking(parse_url(url)) as client:
+        assert client.ping()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("mymaster", "another", "knows no master of this name"),
+        ("=eye", "=hush", "invalid username-password pair"),
+        ("?sentinel_password=eye", "", "Authentication required"),
+    ],
+)
+async def test_why_no_sentinel_tells_is_said(
+    watched: Watched, old: str, new: str, why: str
+) -> None:
+    target = parse_url(watched.url.replace(old, new))
+
+    async with linked(target) as made:
+        with pytest.raises(NotSent, match=rf"no Sentinel knows the master .*{why}") as caught:
+            await made.call("PING")
+    assert "hush" not in str(caught.value)
+    with blocking(target) as client, pytest.raises(redis.ConnectionError, match=why):
+        client.ping()
+
+
+async def test_sentinels_that_hang_are_not_waited_for_long(watched: Watched) -> None:
+    port = free_port()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    hung = await asyncio.start_server(serve, "127.0.0.1", port)
+    async with hung, linked(parse_url(f"redis+sentinel://127.0.0.1:{port}/mymaster")) as made:
+        begun = time.monotonic()
+        with pytest.raises(NotSent):
+            await made.call("PING")
+        assert time.monotonic() - begun < 1.5
+
+
+# Cluster
+
+
+@pytest.fixture
+def cluster(new_server: ServerFactory) -> RedisServer:
+    """A Cluster of one node that owns every slot."""
+    node = new_server("redis-7.0", cluster_enabled="yes")
+    node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    until(lambda: cluster_info(node)["cluster_state"] == "ok")
+    return node
+
+
+def cluster_info(node: RedisServer) -> dict[str, str]:
+    info: dict[str, str] = node.client.execute_command("CLUSTER INFO")
+    return info
+
+
+def url_of(*nodes: RedisServer) -> str:
+    return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+
+
+async def test_a_cluster_of_one_node(cluster: RedisServer) -> None:
+    target = parse_url(url_of(cluster))
+
+    async with linked(target, COUNT) as made:
+        assert await made.call("CLUSTER", "KEYSLOT", "{headrace}:meta") == target.slot
+        assert await made.evalsha(COUNT, (KEY,), ()) == 1
+    with blocking(target) as client:
+        assert client.get(KEY) == b"1"
+
+
+async def test_the_owner_is_followed_when_the_slot_moves(
+    cluster: RedisServer, new_server: ServerFactory
+) -> None:
+    other = new_server("redis-7.0", cluster_enabled="yes")
+    cluster.client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
+    until(lambda: cluster_info(other)["cluster_state"] == "ok")
+    until(lambda: cluster_info(cluster)["cluster_known_nodes"] == "2")
+    target = parse_url(url_of(cluster))
+    owner = other.client.execute_command("CLUSTER", "MYID").decode()
+    async with linked(target, COUNT) as made:
+        with blocking(target) as client:
+            await made.connect()
+            client.ping()
+
+            for node in (other, cluster):
+                node.client.execute_command("CLUSTER", "SETSLOT", target.slot, "NODE", owner)
+
+            assert await made.evalsha(COUNT, (KEY,), ()) == 1
+            assert other.client.get(KEY) == b"1"
+            with pytest.raises(redis.ConnectionError, match="the master has moved"):
+                client.get(KEY)
+            assert client.get(KEY) == b"1"
+
+
+async def test_nodes_that_are_down_are_passed_over(cluster: RedisServer) -> None:
+    url = url_of(cluster).replace("://", f"://127.0.0.1:{free_port()},")
+
+    async with linked(parse_url(url)) as made:
+        assert await made.call("SET", KEY, "1") == b"OK"
+
+
+async def test_a_server_that_is_no_cluster_says_so(server: RedisServer) -> None:
+    async with linked(parse_url(url_of(server))) as made:
+        with pytest.raises(
+            NotSent, match=r"no node of the Redis Cluster .*cluster support disabled"
+        ):
+            await made.call("PING")
