@@ -1,0 +1,30 @@
+"""The workflow language: definitions are read, checked and run here.
+
+It is the Open Workflow Specification's DSL 1.0. Knows neither Redis nor HTTP servers: whoever runs
+a workflow hands in an `Environment`.
+"""
+
+from __future__ import annotations
+
+from headrace.workflows.catalog import Catalog
+from headrace.workflows.definition import Workflow, parse
+from headrace.workflows.environment import Environment, Runtime
+from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
+from headrace.workflows.http_policy import HttpPolicy
+from headrace.workflows.run import Completed, Waiting, execute
+
+__all__ = [
+    "Catalog",
+    "Completed",
+    "DefinitionError",
+    "Environment",
+    "HttpPolicy",
+    "Runtime",
+    "StateError",
+    "Waiting",
+    "Workflow",
+    "WorkflowError",
+    "WorkflowsError",
+    "execute",
+    "parse",
+]

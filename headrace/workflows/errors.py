@@ -1,0 +1,120 @@
+"""Every error of the workflow language, in one tree.
+
+WorkflowsError
+├── DefinitionError     a definition is wrong, or asks for what is not supported: not loaded
+├── WorkflowError       a run failed, as the language describes failures (RFC 9457-like)
+└── StateError          the saved state of a run does not fit this definition or this version
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+# The language's standard error types: name → (default status, title). DSL reference, "Standard
+# Error Types".
+ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+STANDARD_ERRORS: dict[str, tuple[int, str]] = {
+    "configuration": (400, "Invalid configuration"),
+    "validation": (400, "Invalid data"),
+    "expression": (400, "Expression failed"),
+    "authentication": (401, "Authentication failed"),
+    "authorization": (403, "Not permitted"),
+    "timeout": (408, "Timed out"),
+    "communication": (500, "Communication failed"),
+    "runtime": (500, "The run cannot go on"),
+}
+
+# What may well succeed when it is tried again: the other side's failures and time-outs, but not
+# its refusals (4xx), and never what the definition itself gets wrong.
+_RETRYABLE_STATUSES = frozenset({408, 425, 429})
+
+
+class WorkflowsError(Exception):
+    """Whatever goes wrong with a workflow's definition or run."""
+
+
+class DefinitionError(WorkflowsError):
+    """A definition was refused when it was loaded. Nothing of it ever runs.
+
+    `line` counts from 1 and is None where none can be named; `task` is the name of the task.
+    """
+
+    def __init__(self, file: str, line: int | None, task: str | None, reason: str) -> None:
+        place = file if line is None else f"{file}:{line}"
+        where = place if task is None else f"{place}: task {task!r}"
+        super().__init__(f"{where}: {reason}")
+        self.file = file
+        self.line = line
+        self.task = task
+        self.reason = reason
+
+
+class StateError(WorkflowsError):
+    """The saved state belongs to another definition, or was written by a newer version."""
+
+
+class WorkflowError(WorkflowsError):
+    """A failure of a run, with the fields that the language gives it.
+
+    `type` is a URI, `status` an HTTP-like status, `instance` the JSON pointer of the task at fault.
+    """
+
+    def __init__(
+        self,
+        *,
+        type: str,
+        title: str,
+        status: int,
+        detail: str,
+        instance: str | None = None,
+    ) -> None:
+        super().__init__(type, title, status, detail, instance)
+        self.type = type
+        self.title = title
+        self.status = status
+        self.detail = detail
+        self.instance = instance
+
+    @classmethod
+    def standard(
+        cls, name: str, detail: str, *, status: int | None = None, instance: str | None = None
+    ) -> WorkflowError:
+        """One of the language's standard errors, by its short name."""
+        default_status, title = STANDARD_ERRORS[name]
+        return cls(
+            type=ERROR_TYPE_BASE + name,
+            title=title,
+            status=default_status if status is None else status,
+            detail=detail,
+            instance=instance,
+        )
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same run may succeed when it is tried again later."""
+        name = self.type.rpartition("/")[2]
+        if name == "timeout":
+            return True
+        return name == "communication" and (
+            self.status >= 500 or self.status in _RETRYABLE_STATUSES
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as the language's JSON object."""
+        fields = {
+            "type": self.type,
+            "status": self.status,
+            "title": self.title,
+            "detail": self.detail,
+            "instance": self.instance,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def __str__(self) -> str:
+        where = "" if self.instance is None else f" at {self.instance}"
+        return f"{self.title} ({self.status}){where}: {self.detail}"
+
+
+def fail(name: str, detail: str, *, status: int | None = None) -> NoReturn:
+    """Raise the standard error `name`; the run adds which task it came from."""
+    raise WorkflowError.standard(name, detail, status=status)

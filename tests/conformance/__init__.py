@@ -1,0 +1,1 @@
+"""Holds the workflow language to its conformance kit and schema."""

@@ -1,0 +1,77 @@
+"""What we accept, the specification's own schema accepts too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from hypothesis import given, settings
+from ruamel.yaml import YAML
+
+from headrace.workflows import DefinitionError, parse
+from tests.conformance.kit import conformance_dir
+from tests.unit.workflows.harness import define, document
+from tests.unit.workflows.strategies import task_lists
+
+SCHEMA = YAML(typ="safe", pure=True).load(conformance_dir() / "schema" / "workflow.yaml")
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "workflows").iterdir())
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(SCHEMA)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_valid(validator: jsonschema_rs.Draft202012Validator, path: Path) -> None:
+    validator.validate(parse(path.read_bytes(), path.name).definition)
+
+
+@settings(max_examples=60, deadline=None)
+@given(task_lists)
+def test_made_definitions_are_valid(tasks: Any) -> None:
+    workflow = define(tasks, timeout={"after": "PT1H"}, output={"as": "."})
+    jsonschema_rs.Draft202012Validator(SCHEMA).validate(workflow.definition)
+
+
+# Definitions that are wrong somewhere. The schema's verdict is asked too, so that the list does not
+# hold what both accept.
+GET = {"method": "get", "endpoint": "https://a/"}
+WRONG: list[Any] = [
+    [{"a": {"set": {}}}],
+    [{"a": {"set": {"x": 1}, "extra": 1}}],
+    [{"a": {"set": {"x": 1}, "if": True}}],
+    [{"a": {"set": {"x": 1}, "then": 1}}],
+    [{"a": {"set": {"x": 1}, "input": {"from": 1}}}],
+    [{"a": {"set": {"x": 1}, "output": {"as": ["."]}}}],
+    [{"a": {"set": {"x": 1}, "timeout": {"before": {"seconds": 1}}}}],
+    [{"a": {"set": {"x": 1}}, "b": {"set": {"x": 1}}}],
+    [{}],
+    [{"a": {"wait": {}}}],
+    [{"a": {"wait": {"seconds": "1"}}}],
+    [{"a": {"wait": {"weeks": 1}}}],
+    [{"a": {"wait": "1 minute"}}],
+    [{"a": {"wait": 5}}],
+    [{"a": {"call": "http"}}],
+    [{"a": {"call": "http", "with": {"method": "get"}}}],
+    [{"a": {"call": "http", "with": {"method": "get", "endpoint": 1}}}],
+    [{"a": {"call": "http", "with": {"method": "get", "endpoint": {"url": "https://a/"}}}}],
+    [{"a": {"call": "http", "with": {"method": "get", "endpoint": "https://a/ b"}}}],
+    [{"a": {"call": "http", "with": GET | {"x": 1}}}],
+    [{"a": {"call": "http", "with": GET | {"output": "x"}}}],
+    [{"a": {"call": "http", "with": GET | {"headers": {"a": 1}}}}],
+    [{"a": {"call": "http", "with": GET | {"query": {"a": 1}}}}],
+    [{"a": {"do": {"b": {"set": {"x": 1}}}}}],
+    {"a": {"set": {"x": 1}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tasks", WRONG, ids=str)
+def test_what_the_schema_refuses_is_refused(
+    validator: jsonschema_rs.Draft202012Validator, tasks: Any
+) -> None:
+    assert not validator.is_valid(document(tasks))
+    with pytest.raises(DefinitionError):
+        define(tasks)

@@ -1,0 +1,100 @@
+"""Definitions of all supported kinds, made by hypothesis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+_expressions = st.sampled_from(
+    [
+        ".",
+        ".n",
+        "$context",
+        "$task.reference",
+        "$task.startedAt.iso8601",
+        "$workflow.startedAt.epoch.milliseconds",
+        "$workflow.id",
+        "now",
+        "[., $input] | length",
+        '.n // 0 | if type == "number" then . + 1 else 1 end',
+    ]
+)
+_values = st.one_of(
+    st.integers(-5, 5), st.text("abc", max_size=3), _expressions.map(lambda text: f"${{ {text} }}")
+)
+_data = st.dictionaries(st.sampled_from(["n", "a", "b"]), _values, min_size=1, max_size=3)
+_conditions = st.sampled_from([".n", "$context", "true", "${ .n == null }"])
+# The context may be anything, but not grow at each step.
+_outputs = st.sampled_from(["{n: .}", {"n": "${ . }", "was": "${ $input | type }"}, "."])
+_exports = st.sampled_from(["{last: $task.name}", ".", "{c: ($context | type), o: $output}"])
+
+CALLED = "http://calls.example/"
+
+
+def _sets() -> st.SearchStrategy[dict[str, Any]]:
+    return st.one_of(_data, st.sampled_from(["${ . }", "${ {n: 1} }"])).map(
+        lambda data: {"set": data}
+    )
+
+
+def _waits() -> st.SearchStrategy[dict[str, Any]]:
+    return st.one_of(
+        st.integers(1, 90).map(lambda seconds: {"wait": {"seconds": seconds}}),
+        st.just({"wait": "PT0.05S"}),
+        st.just({"wait": '${ "PT30S" }'}),
+        st.just({"wait": {"minutes": 2, "milliseconds": 7}}),
+    )
+
+
+def _calls() -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(
+        lambda method, query, body, output: {
+            "call": "http",
+            "with": {
+                "method": method,
+                "endpoint": CALLED,
+                "query": query,
+                "body": body,
+                "output": output,
+            },
+        },
+        st.sampled_from(["get", "post"]),
+        st.just({"ref": "${ $task.reference }"}),
+        _data,
+        st.sampled_from(["content", "response", "raw"]),
+    )
+
+
+def _with_common(task: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    optional = {
+        "if": _conditions,
+        "input": st.just({"from": "${ {n: .} }"}),
+        "output": st.fixed_dictionaries({"as": _outputs}),
+        "export": st.fixed_dictionaries({"as": _exports}),
+        "then": st.sampled_from(["continue", "exit"]),
+        "timeout": st.just({"after": {"days": 1}}),
+    }
+    return st.fixed_dictionaries({}, optional=optional).map(lambda common: task | common)
+
+
+def _named(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{f"step{place}": task} for place, task in enumerate(tasks)]
+
+
+task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
+    st.lists(
+        st.one_of(_sets(), _waits(), _calls()).flatmap(_with_common), min_size=1, max_size=4
+    ).map(_named),
+    lambda inner: st.builds(
+        lambda before, group, after: _named([*_bare(before), {"do": group}, *_bare(after)]),
+        inner,
+        inner,
+        inner,
+    ),
+    max_leaves=3,
+)
+
+
+def _bare(named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [task for item in named for task in item.values()]

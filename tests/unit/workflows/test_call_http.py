@@ -1,0 +1,361 @@
+"""`call: http` against a real server, and what keeps it from calling where it must not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.workflows import HttpPolicy, Runtime, Workflow
+from tests.unit.workflows.harness import Bench, define
+from tests.unit.workflows.web import Answer, Seen, Web, json
+
+COMMUNICATION = "https://serverlessworkflow.io/spec/1.0.0/errors/communication"
+TIMEOUT = "https://serverlessworkflow.io/spec/1.0.0/errors/timeout"
+AUTHORIZATION = "https://serverlessworkflow.io/spec/1.0.0/errors/authorization"
+CONFIGURATION = "https://serverlessworkflow.io/spec/1.0.0/errors/configuration"
+EXPRESSION = "https://serverlessworkflow.io/spec/1.0.0/errors/expression"
+
+
+def calling(endpoint: Any, method: str = "get", **arguments: Any) -> Workflow:
+    call = {"call": "http", "with": {"method": method, "endpoint": endpoint, **arguments}}
+    return define([{"call": call}])
+
+
+async def test_content_is_read_by_its_type(bench: Bench, web: Web) -> None:
+    web.routes = {
+        "/json": json({"a": [1, 12345678901234567890]}),
+        "/problem": Answer(200, b'{"title": "x"}', "application/problem+json; charset=utf-8"),
+        "/text": Answer(200, "zürich".encode("latin-1"), "text/plain; charset=iso-8859-1"),
+        "/xml": Answer(200, b"<a/>", "application/xml"),
+        "/bytes": Answer(200, b"\x00\xff", "application/octet-stream"),
+        "/untyped": Answer(200, b"abc"),
+        "/empty": Answer(204),
+    }
+    expected = {
+        "/json": {"a": [1, 12345678901234567890]},
+        "/problem": {"title": "x"},
+        "/text": "zürich",
+        "/xml": "<a/>",
+        "/bytes": base64.b64encode(b"\x00\xff").decode(),
+        "/untyped": base64.b64encode(b"abc").decode(),
+        "/empty": None,
+    }
+    for path, content in expected.items():
+        assert await bench.output(calling(web.url + path)) == content
+    assert web.connections == 1  # kept alive
+
+
+async def test_raw_is_base_64_and_response_has_it_all(bench: Bench, web: Web) -> None:
+    web.routes["/pet"] = json({"id": 1})
+    assert (
+        await bench.output(calling(f"{web.url}/pet", output="raw"))
+        == base64.b64encode(b'{"id":1}').decode()
+    )
+    response = await bench.output(
+        calling(f"{web.url}/pet", output="response", headers={"Authorization": "Bearer secret"})
+    )
+    assert response["request"]["method"] == "get"
+    assert response["request"]["uri"] == f"{web.url}/pet"
+    assert response["request"]["headers"]["authorization"] == "[redacted]"
+    assert response["statusCode"] == 200
+    assert response["headers"]["content-type"] == "application/json"
+    assert response["content"] == {"id": 1}
+    assert web.seen[-1].headers["authorization"] == "Bearer secret"
+
+
+async def test_the_request_is_made_of_its_parts(bench: Bench, web: Web) -> None:
+    web.routes["/orders/a%2Fb%20c"] = json({})
+    workflow = calling(
+        {"uri": f"{web.url}/orders/{{id}}?first={{n}}&none={{missing}}"},
+        method="post",
+        headers={"X-Run": "${ $workflow.id }", "X-None": "${ null }", "X-Number": "${ .n }"},
+        query={"q": "${ .q }", "many": "${ .many }", "none": "${ null }", "flag": "${ true }"},
+        body={"order": "${ .id }", "plain": "text", "list": ["${ .n }"]},
+    )
+    given = {"id": "a/b c", "n": 7, "q": "ü&=", "many": [1, "two"]}
+    assert await bench.output(workflow, given) == {}
+    (seen,) = web.seen
+    assert seen.method == "POST"
+    assert seen.path == ("/orders/a%2Fb%20c?first=7&none=&q=%C3%BC%26%3D&many=1&many=two&flag=true")
+    assert seen.headers["x-run"] == "run-1"
+    assert seen.headers["x-number"] == "7"
+    assert "x-none" not in seen.headers
+    assert seen.headers["content-type"] == "application/json"
+    assert msgspec.json.decode(seen.body) == {"order": "a/b c", "plain": "text", "list": [7]}
+
+
+async def test_the_parts_may_be_expressions(bench: Bench, web: Web) -> None:
+    web.routes["/a"] = json({})
+    workflow = calling(
+        "${ .url }", method="${ .method }", headers="${ .headers }", query="${ .query }"
+    )
+    given = {
+        "url": f"{web.url}/a?z={{id}}#part",
+        "method": "put",
+        "headers": {"X-A": "1"},
+        "query": {"q": 1},
+        "id": "must not be put in: braces in data are data",
+    }
+    assert await bench.output(workflow, given) == {}
+    assert (web.seen[0].method, web.seen[0].path) == ("PUT", "/a?z={id}&q=1")
+    assert web.seen[0].headers["x-a"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "sent", "content_type"),
+    [
+        ("text ü", {}, "text ü".encode(), "text/plain; charset=utf-8"),
+        ("text", {"Content-Type": "application/json"}, b'"text"', "application/json"),
+        (
+            {"a": "1 2", "b": True},
+            {"content-type": "application/x-www-form-urlencoded"},
+            b"a=1+2&b=true",
+            "application/x-www-form-urlencoded",
+        ),
+        ([1, None], {}, b"[1,null]", "application/json"),
+        (False, {}, b"false", "application/json"),
+        (None, {}, b"", None),
+    ],
+)
+async def test_bodies_are_sent_by_their_type(
+    bench: Bench, web: Web, body: Any, headers: Any, sent: bytes, content_type: str | None
+) -> None:
+    web.routes["/"] = Answer(204)
+    await bench.output(calling(f"{web.url}/", "post", body=body, headers=headers))
+    assert web.seen[0].body == sent
+    assert web.seen[0].headers.get("content-type") == content_type
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(404, False), (503, True), (429, True)])
+async def test_another_status_than_2xx_is_a_communication_error(
+    bench: Bench, web: Web, status: int, retryable: bool
+) -> None:
+    web.routes["/pet"] = json({"secret": 1}, status)
+    error = await bench.error(calling(f"{web.url}/pet?token=secret"))
+    assert (error.type, error.status, error.instance) == (COMMUNICATION, status, "/do/0/call")
+    assert error.detail.startswith(f"GET {web.url}/pet answered {status}")
+    assert "secret" not in str(error)
+    assert error.retryable is retryable
+
+
+async def test_redirects_are_errors_unless_they_are_asked_for(bench: Bench, web: Web) -> None:
+    web.routes = {
+        "/old": Answer(302, headers=(("Location", "/new"),)),
+        "/new": json({"new": True}),
+        "/unchanged": Answer(304),
+    }
+    assert (await bench.error(calling(f"{web.url}/old"))).status == 302
+    followed = await bench.output(calling(f"{web.url}/old", redirect=True, output="response"))
+    assert followed["content"] == {"new": True}
+    assert followed["request"]["uri"] == f"{web.url}/new"
+    unchanged = await bench.output(
+        calling(f"{web.url}/unchanged", redirect=True, output="response")
+    )
+    assert unchanged["statusCode"] == 304
+
+
+async def test_redirects_in_a_circle_end(bench: Bench, web: Web) -> None:
+    web.routes["/"] = Answer(302, headers=(("Location", "/"),))
+    error = await bench.error(calling(f"{web.url}/", redirect=True))
+    assert "more than 5 redirects" in error.detail
+    assert len(web.seen) == 6
+
+
+async def test_a_redirect_s_address_is_checked_too(bench: Bench, web: Web) -> None:
+    location = f"http://127.0.0.2:{web.port}/"
+    web.routes["/"] = Answer(302, headers=(("Location", location),))
+    error = await bench.error(calling(f"{web.url}/", redirect=True))
+    assert error.type == AUTHORIZATION
+    assert "127.0.0.2" in error.detail
+    assert len(web.seen) == 1
+
+
+async def test_a_cookie_of_one_run_is_not_sent_by_the_next(bench: Bench, web: Web) -> None:
+    web.routes["/"] = Answer(200, headers=(("Set-Cookie", "session=1; Path=/"),))
+    for _ in range(2):
+        await bench.output(calling(f"{web.url}/"))
+    assert all("cookie" not in seen.headers for seen in web.seen)
+
+
+async def test_a_server_that_hangs_is_a_timeout(web: Web) -> None:
+    web.routes["/"] = Answer(hang=True)
+    runtime = Runtime(HttpPolicy(allow=("127.0.0.1",), total_seconds=0.2))
+    error = await Bench(runtime).error(calling(f"{web.url}/"))
+    await runtime.close()
+    assert (error.type, error.status) == (TIMEOUT, 408)
+    assert error.retryable
+
+
+async def test_a_server_that_drips_is_a_timeout(web: Web) -> None:
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 10
+    web.routes["/"] = Answer(raw=endless)
+    runtime = Runtime(HttpPolicy(allow=("127.0.0.1",), total_seconds=0.2))
+    error = await Bench(runtime).error(calling(f"{web.url}/"))
+    await runtime.close()
+    assert error.type == TIMEOUT
+
+
+async def test_nobody_listening_is_a_communication_error(bench: Bench) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        error = await bench.error(calling(f"http://127.0.0.1:{port}/"))
+    assert (error.type, error.status) == (COMMUNICATION, 503)
+    assert error.retryable
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_an_answer_over_the_limit_is_refused(web: Web, compressed: bool) -> None:
+    body = b"x" * 100_001
+    headers = (("Content-Encoding", "gzip"),) if compressed else ()
+    answer = Answer(200, gzip.compress(body) if compressed else body, "text/plain", headers)
+    web.routes["/"] = answer
+    runtime = Runtime(HttpPolicy(allow=("127.0.0.1",), max_response_bytes=100_000))
+    error = await Bench(runtime).error(calling(f"{web.url}/"))
+    await runtime.close()
+    assert "over the limit of 100000 bytes" in error.detail
+    assert web.seen[0].headers["accept-encoding"] == "identity"
+
+
+async def test_json_that_is_none_is_a_communication_error(bench: Bench, web: Web) -> None:
+    web.routes["/"] = Answer(200, b"{oops", "application/json")
+    error = await bench.error(calling(f"{web.url}/"))
+    assert (error.type, error.status) == (COMMUNICATION, 502)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "given", "type_", "detail"),
+    [
+        (calling("${ .u }"), {"u": "ftp://a/"}, CONFIGURATION, "no absolute http or https"),
+        (calling("${ .u }"), {"u": "http://u:p@127.0.0.1/"}, CONFIGURATION, "credentials"),
+        (calling("${ .u }"), {"u": 5}, CONFIGURATION, "must be a text, not a number"),
+        (calling("{u}"), {"u": "127.0.0.1"}, CONFIGURATION, "no absolute http or https"),
+        (calling("http://127.0.0.1/{id}"), {"id": [1]}, EXPRESSION, "a list"),
+        (calling("http://127.0.0.1/", method="${ .m }"), {"m": "A B"}, CONFIGURATION, "method"),
+        (
+            calling("http://127.0.0.1/", headers={"X": "${ .h }"}),
+            {"h": "a\r\nHost: b"},
+            EXPRESSION,
+            "line break",
+        ),
+        (
+            calling("http://127.0.0.1/", headers="${ .h }"),
+            {"h": {"Host": "b"}},
+            CONFIGURATION,
+            "cannot be set",
+        ),
+        (calling("http://127.0.0.1/", query="${ .q }"), {"q": "a=b"}, EXPRESSION, "a mapping"),
+        (calling("http://127.0.0.1/", query="${ .q }"), {"q": {"a": {}}}, EXPRESSION, "'a'"),
+    ],
+)
+async def test_what_data_makes_of_a_request_is_checked(
+    bench: Bench, workflow: Workflow, given: Any, type_: str, detail: str
+) -> None:
+    error = await bench.error(workflow, given)
+    assert error.type == type_
+    assert detail in error.detail
+    assert error.instance == "/do/0/call"
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Bench]:
+    """A bench with the default policy."""
+    runtime = Runtime()
+    yield Bench(runtime)
+    await runtime.close()
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "169.254.169.254", "[::ffff:7f00:1]"]
+)
+async def test_this_machine_is_refused_by_default(guarded: Bench, web: Web, host: str) -> None:
+    error = await guarded.error(calling(f"http://{host}:{web.port}/"))
+    assert (error.type, error.status) == (AUTHORIZATION, 403)
+    assert "HTTP_ALLOW" in error.detail
+    assert not error.retryable
+    assert web.connections == 0
+
+
+async def test_a_name_that_changes_its_meaning_does_not_get_through(
+    guarded: Bench, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that was checked is the one that is connected to: no second look-up."""
+    answers = ["93.184.216.34", "127.0.0.1"]
+    connected: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    async def look_up(host: str, port: int, **_: Any) -> Any:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+    async def connect(_factory: Any, host: str, port: int, **_: Any) -> Any:
+        connected.append(host)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(loop, "getaddrinfo", look_up)
+    monkeypatch.setattr(loop, "create_connection", connect)
+    error = await guarded.error(calling(f"http://rebinding.example:{web.port}/"))
+    assert error.type == COMMUNICATION
+    assert connected == ["93.184.216.34"]
+    assert answers == ["127.0.0.1"]
+
+    error = await guarded.error(calling(f"http://rebinding.example:{web.port}/"))
+    assert error.type == AUTHORIZATION
+    assert connected == ["93.184.216.34"]
+
+
+async def test_a_name_is_called_by_its_permitted_address(
+    bench: Bench, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(host: str, port: int, **_: Any) -> Any:
+        assert host == "some.example"
+        addresses = ("127.0.0.9", "127.0.0.1")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+
+    web.routes["/"] = json({"ok": True})
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    assert await bench.output(calling(f"http://some.example:{web.port}/")) == {"ok": True}
+    assert web.seen[0].headers["host"] == f"some.example:{web.port}"
+
+
+async def test_a_name_that_is_not_known_is_a_communication_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    error = await bench.error(calling("http://unknown.example/"))
+    assert (error.type, error.status) == (COMMUNICATION, 503)
+    assert "unknown.example was not resolved" in error.detail
+
+
+async def test_a_proxy_of_the_environment_is_not_used(
+    bench: Bench, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1/")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1/")
+    web.routes["/"] = json(1)
+    assert await bench.output(calling(f"{web.url}/")) == 1
+
+
+async def test_cancelling_ends_the_call(bench: Bench, web: Web) -> None:
+    started = asyncio.Event()
+
+    def hang(_seen: Seen) -> Answer:
+        started.set()
+        return Answer(hang=True)
+
+    web.routes["/"] = hang
+    run = asyncio.create_task(bench.execute(calling(f"{web.url}/")))
+    await started.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert bench.checkpoints == []

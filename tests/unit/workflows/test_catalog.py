@@ -1,0 +1,131 @@
+"""The catalog of a folder: what is in it, what is left out, and when it is read again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.workflows import Catalog
+
+
+def text(name: str = "sample", version: str = "1.0.0", value: int = 1) -> str:
+    return (
+        f"document: {{dsl: '1.0.3', namespace: test, name: {name}, version: '{version}'}}\n"
+        f"do:\n  - step: {{set: {{x: {value}}}}}\n"
+    )
+
+
+def write(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+
+
+def test_the_latest_version_is_found_by_id_and_each_by_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text(version="1.9.0"))
+    write(tmp_path, "b.yml", text(version="1.10.0"))
+    write(tmp_path, "c.json", '{"document": {"dsl": "1.0.0", "namespace": "n", "name": "other", '
+          '"version": "0.1.0"}, "do": []}')  # fmt: skip
+    catalog = Catalog.load(tmp_path)
+    assert catalog.errors == []
+    assert {name: flow.version for name, flow in catalog.workflows.items()} == {
+        "sample": "1.10.0",
+        "other": "0.1.0",
+    }
+    latest, earlier = catalog.versions("sample")
+    assert catalog.get("sample") is latest
+    assert catalog.get("sample", "1.9.0") is earlier
+    assert (latest.version, earlier.version) == ("1.10.0", "1.9.0")
+    assert catalog.get("sample", "3.0.0") is None
+    assert catalog.get("nothing") is None
+    assert catalog.versions("nothing") == []
+
+
+def test_a_broken_file_does_not_take_the_others_away(tmp_path: Path) -> None:
+    write(tmp_path, "bad.yaml", text("bad").replace("set:", "switch:"))
+    write(tmp_path, "good.yaml", text("good"))
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    catalog = Catalog.load(tmp_path)
+    assert list(catalog.workflows) == ["good"]
+    bad, gone = catalog.errors
+    assert (bad.file, bad.line, bad.task) == ("bad.yaml", 3, "step")
+    assert gone.file == "gone.yaml"
+    assert "cannot be read" in gone.reason
+
+
+def test_one_name_and_version_twice_names_both_files_and_takes_neither(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text(value=1))
+    write(tmp_path, "b.yaml", text(value=2))
+    write(tmp_path, "c.yaml", text(version="0.9.0"))
+    catalog = Catalog.load(tmp_path)
+    (error,) = catalog.errors
+    assert "a.yaml and b.yaml both define workflow 'sample' in version 1.0.0" in error.reason
+    assert catalog.workflows["sample"].version == "0.9.0"
+
+
+def test_other_files_are_not_looked_at(tmp_path: Path) -> None:
+    for name in ("notes.txt", ".hidden.yaml", "a.yaml~"):
+        write(tmp_path, name, "no workflow")
+    (tmp_path / "..2026_01_01").mkdir()
+    catalog = Catalog.load(tmp_path)
+    assert (dict(catalog.workflows), catalog.errors) == ({}, [])
+
+
+def test_a_folder_that_does_not_exist_is_an_error_until_it_does(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    catalog = Catalog.load(folder)
+    assert "WORKFLOWS_DIR" in catalog.errors[0].reason
+    assert not catalog.refresh()
+    folder.mkdir()
+    write(folder, "a.yaml", text())
+    assert catalog.refresh()
+    assert list(catalog.workflows) == ["sample"]
+    assert catalog.errors == []
+
+
+def test_refresh_sees_new_changed_and_removed_files_only(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text("a"))
+    catalog = Catalog.load(tmp_path)
+    kept = catalog.workflows["a"]
+    assert not catalog.refresh()
+
+    write(tmp_path, "b.yaml", text("b", value=1))
+    assert catalog.refresh()
+    assert set(catalog.workflows) == {"a", "b"}
+    assert catalog.workflows["a"] is kept  # not read again
+
+    write(tmp_path, "b.yaml", text("b", value=10))
+    os.utime(tmp_path / "b.yaml", ns=(0, 1))
+    assert catalog.refresh()
+    assert catalog.workflows["b"].definition["do"][0]["step"]["set"] == {"x": 10}
+
+    (tmp_path / "b.yaml").unlink()
+    assert catalog.refresh()
+    assert set(catalog.workflows) == {"a"}
+    assert not catalog.refresh()
+
+
+def test_a_config_map_s_swapped_data_is_seen(tmp_path: Path) -> None:
+    """As the kubelet does it: files are links through `..data`, which is replaced by a rename."""
+    for name, value in (("..2026_1", 1), ("..2026_2", 2)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "flow.yaml", text(value=value))
+        os.utime(tmp_path / name / "flow.yaml", ns=(0, 0))
+    (tmp_path / "..data").symlink_to("..2026_1")
+    (tmp_path / "flow.yaml").symlink_to(Path("..data") / "flow.yaml")
+    catalog = Catalog.load(tmp_path)
+    assert catalog.errors == []
+    before = catalog.workflows["sample"].sha256
+    assert not catalog.refresh()
+
+    (tmp_path / "..data_tmp").symlink_to("..2026_2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    assert catalog.refresh()
+    assert catalog.workflows["sample"].sha256 != before
+
+
+def test_the_workflows_cannot_be_changed_by_their_reader(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text("a"))
+    catalog = Catalog.load(tmp_path)
+    with pytest.raises(TypeError):
+        catalog.workflows["b"] = catalog.workflows["a"]  # type: ignore[index]

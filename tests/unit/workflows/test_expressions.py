@@ -1,0 +1,137 @@
+"""Runtime expressions: what they see, and what they must not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jq  # type: ignore[import-not-found]
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from headrace.workflows.expressions import TASK_BODY, make_expression, simplify
+from tests.unit.workflows.harness import START, Bench, define
+
+_names = st.text("ab_C1", min_size=1, max_size=3).filter(lambda name: not name[0].isdigit())
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=4),
+    max_leaves=10,
+)
+_spaces = st.sampled_from(["", " ", "\t\n "])
+_paths = st.builds(
+    lambda left, root, keys, right: (
+        f"{left}{root}{''.join('.' + key for key in keys) or ''}{right}"
+    ),
+    _spaces,
+    st.sampled_from(["", "$input", "$context"]),
+    st.lists(_names, max_size=4),
+    _spaces,
+).map(lambda text: text if text.strip() else f"{text}.")
+_literals = st.one_of(
+    st.text(max_size=6).filter(lambda text: '"' not in text).map(lambda text: f'"{text}"'),
+    st.integers(0, 10**15).map(str),
+    st.sampled_from(
+        ["true", "false", "null", "007", '"\\u0041"', '"a\\(1)"', "..", ".a..b", "$__loc__"]
+    ),
+)
+
+
+@given(st.one_of(_paths, _literals, st.text(max_size=5)), _values, _values)
+@example(".and", {"and": 1}, None)
+@example("$ENV", {}, None)
+@example(".a", [1], None)
+@example(".a", "text", None)
+@example(".a.b", {"a": False}, None)
+def test_what_is_evaluated_without_jq_equals_jq(text: str, data: Any, bound: Any) -> None:
+    simple = simplify(text)
+    assume(simple is not None)
+    assert simple is not None
+    program = jq.compile(make_expression(text, TASK_BODY).program)
+    arguments = {"input": lambda: bound, "context": lambda: [bound]}
+    variables = {"input": bound, "context": [bound]}
+    assert _outcome(lambda: [simple.look_up(data, arguments)]) == _outcome(
+        lambda: program.input_value({"d": data, "v": variables}).all()
+    )
+
+
+def _outcome(evaluate: Callable[[], Any]) -> Any:
+    """What an evaluation gives: its result, or the sentence that it fails with."""
+    try:
+        return evaluate()
+    except ValueError as error:
+        return str(error)
+
+
+async def result(bench: Bench, expression: str, variables: Any = None) -> Any:
+    workflow = define([{"step": {"set": {"x": f"${{ {expression} }}"}}}])
+    return (await bench.output(workflow, variables))["x"]
+
+
+@pytest.mark.parametrize("expression", ["env", "$ENV", "env | keys", '$ENV.PATH // "none"'])
+async def test_the_environment_is_empty(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, expression: str
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_WORKER", "x")
+    assert await result(bench, expression) in ({}, [], "none")
+
+
+async def test_the_evaluating_process_has_no_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_WORKER", "x")
+    [names] = await bench.runtime.evaluator.evaluate(["env | keys"], b"null")
+    assert names == ["TZ"]
+    assert "SECRET_OF_THE_WORKER" in os.environ
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "./x", "~/x"])
+async def test_modules_of_the_file_system_cannot_be_read(bench: Bench, path: str) -> None:
+    workflow = define([{"step": {"set": {"x": f'${{ "{path}" | modulemeta }}'}}}])
+    error = await bench.error(workflow)
+    assert "modulemeta is not available" in error.detail
+
+
+async def test_expressions_in_data_are_data(bench: Bench) -> None:
+    text = "${ 1 + 1 }"
+    workflow = define(
+        [
+            {"first": {"set": {"a": "${ .text }", "b": "${ [.text] | first }"}}},
+            {"second": {"set": "${ . }", "output": {"as": "."}, "export": {"as": "."}}},
+        ],
+        output={"as": "$context"},
+    )
+    assert await bench.output(workflow, {"text": text}) == {"a": text, "b": text}
+
+
+async def test_several_results_are_an_error_and_none_is_null(bench: Bench) -> None:
+    assert await result(bench, "empty") is None
+    error = await bench.error(define([{"step": {"set": {"x": "${ 1, 2 }"}}}]))
+    assert "several results" in error.detail
+
+
+async def test_the_error_names_the_expression_and_the_task(bench: Bench) -> None:
+    workflow = define([{"step": {"set": {"a": "${ .b | length }", "x": "${ .b + {} }"}}}])
+    error = await bench.error(workflow, {"b": 1})
+    assert error.type == "https://serverlessworkflow.io/spec/1.0.0/errors/expression"
+    assert error.status == 400
+    assert error.instance == "/do/0/step"
+    assert "`.b + {}`" in error.detail
+    assert not error.retryable
+
+
+async def test_now_is_the_run_s_own_time(bench: Bench) -> None:
+    assert await result(bench, "now") == START.timestamp()
+    assert await result(bench, "now | todate") == "2026-01-02T03:04:05Z"
+
+
+async def test_large_integers_pass_unchanged_where_nothing_is_computed(bench: Bench) -> None:
+    number = 12345678901234567890123
+    assert await result(bench, ".n", {"n": number}) == number
+
+
+async def test_comments_and_several_lines_are_jq_s_own(bench: Bench) -> None:
+    workflow = define([{"step": {"set": {"x": "${\n .a # the first\n + 1\n}"}}}])
+    assert await bench.output(workflow, {"a": 1}) == {"x": 2}
