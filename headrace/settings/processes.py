@@ -1,0 +1,182 @@
+"""Every setting there is: the groups, and one class for each process."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, FilePath, model_validator
+
+from headrace.settings.fields import CommaList, Env, Group, Lower, Port, ProcessSettings
+from headrace.settings.keys import ApiKey, keys_in_file, keys_in_setting
+
+
+class QueueSettings(Group):
+    """The queue, and the Redis that it lives in."""
+
+    redis_url: str = Field(
+        default="redis://localhost:6379/0",
+        repr=False,  # it may hold a password
+        pattern=r"^(redis|rediss|unix)(\+[a-z]+)?://",
+        examples=["redis://localhost:6379/0"],
+    )
+    """Where Redis is: `redis://` or, with TLS, `rediss://`."""
+
+    enabled: Annotated[bool, Env("QUEUE_ENABLED")] = True
+    """Switched off, every workflow runs inside the request that asks for it."""
+
+    namespace: Annotated[str, Env("QUEUE_NAMESPACE")] = Field(
+        default="headrace", pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["my-namespace"]
+    )
+    """Installations that share a Redis each take a namespace: the hash tag of every key."""
+
+    lease_seconds: float = Field(default=15.0, ge=1, le=3600)
+    """How long a worker that went silent keeps its tasks until another one takes them over."""
+
+    result_retention_seconds: int = Field(default=7 * 24 * 3600, ge=1)
+    """How long a finished task and its result are kept: 7 days."""
+
+    max_length: Annotated[int, Env("QUEUE_MAX_LENGTH")] = Field(default=1_000_000, ge=1)
+    """How many tasks may wait in one queue. A submit beyond it is refused."""
+
+    max_payload_bytes: int = Field(default=1_048_576, ge=1)
+    """The largest payload that a task may have, as JSON."""
+
+    redis_tls_ca_file: FilePath | None = None
+    """Certificates (PEM) to trust when `rediss://` is used; without it, the system's."""
+
+    redis_wait_replicas: int = Field(default=0, ge=0)
+    """How many replicas must have a submitted task before it is acknowledged."""
+
+    redis_timeout_seconds: float = Field(default=1.0, gt=0, le=30)
+    """How long a call to Redis may take until Redis counts as away."""
+
+
+class LogSettings(Group):
+    """What is logged, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Lower, Env("LOG_LEVEL")] = "info"
+    """The least severe level that is logged."""
+
+    format: Annotated[Literal["auto", "console", "json"], Lower, Env("LOG_FORMAT")] = "auto"
+    """`console` for people, `json` for machines; `auto`: console when a terminal is attached."""
+
+    payloads: Annotated[bool, Env("LOG_PAYLOADS")] = False
+    """Whether payloads and results are logged. They may hold secrets."""
+
+
+class WorkflowSettings(Group):
+    """The workflow definitions, and what they may reach."""
+
+    dir: Annotated[Path, Env("WORKFLOWS_DIR")] = Path("examples/workflows")
+    """The folder of definitions, one YAML or JSON file each."""
+
+    http_allow: CommaList = ()
+    """Hosts, addresses and networks that `call: http` may reach, separated by commas; none: every
+    public one."""
+
+
+class _BothSettings(ProcessSettings):
+    """What API and worker share."""
+
+    queue: QueueSettings = QueueSettings()
+    """The queue, and the Redis that it lives in."""
+    logs: LogSettings = LogSettings()
+    """What is logged, and how."""
+    workflows: WorkflowSettings = WorkflowSettings()
+    """The workflow definitions, and what they may reach."""
+
+
+class WorkerSettings(_BothSettings):
+    """Everything that can be set for `run_worker.py`."""
+
+    max_workers: int = Field(default=5, ge=1, le=1000)
+    """How many tasks one worker process runs at once."""
+
+    queues: CommaList = ()
+    """The task types to run, separated by commas; none: all that this worker knows."""
+
+    grace_seconds: float = Field(default=3600.0, ge=0)
+    """How long running tasks may go on after SIGTERM before they are handed back."""
+
+    probe_port: Port | None = None
+    """The port of the liveness and readiness probes; none: no probes are served."""
+
+    probe_host: str = "0.0.0.0"
+    """The address that the probes are served on: Kubernetes asks from outside the pod."""
+
+    pod_name: str | None = None
+    """The name of the pod that this process runs in, told to the operator."""
+
+
+class ApiSettings(_BothSettings):
+    """Everything that can be set for `run.py`."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Another than this machine's own asks for keys: see API_KEYS."""
+
+    port: Port = 8000
+    """The port to listen on; 0: any free one."""
+
+    root_path: str = Field(default="", pattern=r"^(/.*[^/])?$", examples=["/headrace"])
+    """The path under which a proxy publishes the API, such as `/headrace`."""
+
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(keys_in_setting)] = Field(
+        default=(), repr=False
+    )
+    """Who may use the API: `role:sha256[:name]`, separated by commas. Roles: read, submit,
+    operator, admin."""
+
+    api_keys_file: FilePath | None = None
+    """A file with more of them, one a line; `#` begins a comment."""
+
+    allow_anonymous: bool = False
+    """Without any key: whether the API may still listen on other addresses than this machine's."""
+
+    metrics_host: str = "127.0.0.1"
+    """The address that `/metrics` is served on."""
+
+    metrics_port: Port = 9090
+    """The port of `/metrics`; 0: it is not served."""
+
+    shutdown_delay_seconds: float = Field(default=0.0, ge=0)
+    """How long, after SIGTERM, requests are still accepted while `/readyz` says 503."""
+
+    max_body_bytes: int = Field(default=2_097_152, ge=1024)
+    """The largest body that a request may have."""
+
+    inline_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long a workflow may run inside a request."""
+
+    inline_max: int = Field(default=8, ge=1)
+    """How many workflows may run inside requests at the same time."""
+
+    @cached_property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """All API keys: from the setting and from the file, which is read once."""
+        if self.api_keys_file is None:
+            return self.api_keys
+        in_file = keys_in_file(self.api_keys_file)
+        known = {key.digest for key in self.api_keys}
+        return self.api_keys + tuple(key for key in in_file if key.digest not in known)
+
+    @model_validator(mode="after")
+    def _no_open_door(self) -> Self:
+        if not self.keys and not self.allow_anonymous and not is_loopback(self.host):
+            raise ValueError(
+                f"HOST={self.host} lets other machines in, and no API key is set: set API_KEYS or "
+                "API_KEYS_FILE, or ALLOW_ANONYMOUS=true if everyone who reaches it may use it"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a listener on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,196 @@
+"""Logs: both formats, levels, tracebacks, other libraries' lines, and that no line is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from headrace import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class LogFile:
+    """A file that the process logs to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def text(self) -> str:
+        logs.flush()
+        return self.path.read_text()
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text().splitlines()]
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[LogFile]:
+    file = LogFile(tmp_path / "log")
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    logs.configure("info", "json", file.fd)
+    yield file
+    logs.configure("warning", "console")
+    logging.captureWarnings(capture=False)
+    root.handlers[:], root.level = before
+    os.close(file.fd)
+
+
+def test_json_has_time_level_event_and_fields_in_this_order(log_file: LogFile) -> None:
+    logs.get_logger("services.worker").info("task.state", task_id="a", attempt=1, duration_ms=0.5)
+    (record,) = log_file.records()
+    assert list(record) == [
+        *("timestamp", "level", "event", "logger", "task_id", "attempt", "duration_ms")
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["timestamp"])
+    assert record["event"] == "task.state"
+    assert record["duration_ms"] == 0.5
+
+
+def test_the_level_decides_what_is_written(log_file: LogFile) -> None:
+    log = logs.get_logger("x")
+    logs.configure("warning", "json", log_file.fd)
+    log.debug("a")
+    log.info("b")
+    log.warning("c")
+    log.error("d")
+    assert [(one["level"], one["event"]) for one in log_file.records()] == [
+        ("warning", "c"),
+        ("error", "d"),
+    ]
+
+
+def test_bound_fields_are_on_every_line(log_file: LogFile) -> None:
+    log = logs.get_logger("x").bind(task_id="a")
+    log.info("one", step=1)
+    log.info("two")
+    assert [one["task_id"] for one in log_file.records()] == ["a", "a"]
+
+
+def test_an_exception_brings_its_traceback(log_file: LogFile) -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logs.get_logger("x").exception("task.failed", task_id="a")
+    (record,) = log_file.records()
+    assert record["level"] == "error"
+    assert record["exception"].startswith("Traceback")
+    assert record["exception"].endswith("ValueError: broken")
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1 << 90, object(), {1: {2}}, float("nan")])
+def test_no_value_can_break_a_line(log_file: LogFile, value: object) -> None:
+    logs.get_logger("x").info("odd", value=value, kept="as it is", n=1)
+    (record,) = log_file.records()
+    assert (record["event"], record["kept"], record["n"]) == ("odd", "as it is", 1)
+
+
+def test_other_libraries_come_out_in_the_same_format(log_file: LogFile) -> None:
+    logging.getLogger("uvicorn.error").info("started on port %d", 8000)
+    logging.getLogger("uvicorn.error").debug("not this")
+    structlog.get_logger("theirs").bind(a=1).info("hello %s", "you")
+    found = [(one["event"], one.get("logger"), one.get("a")) for one in log_file.records()]
+    assert found == [("started on port 8000", "uvicorn.error", None), ("hello you", "theirs", 1)]
+
+
+def test_the_console_format_reads_well(log_file: LogFile) -> None:
+    logs.configure("info", "console", log_file.fd)
+    log = logs.get_logger("services.worker")
+    log.info("task.state", task_id="a", note="two words", status="completed")
+    log.info("one\nline \x1b[31mno colour")
+    first, second = log_file.text().splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} info    task\.state     "
+        r"task_id=a note='two words' status=completed",
+        first,
+    )
+    assert second.endswith(r"one\nline \x1b[31mno colour")
+
+
+def test_the_console_shows_a_traceback_below_its_line(log_file: LogFile) -> None:
+    logs.configure("info", "console", log_file.fd)
+    logs.get_logger("x").error("failed", exc_info=ValueError("broken"))
+    assert log_file.text().splitlines()[1:] == ["ValueError: broken"]
+
+
+def test_auto_is_json_without_a_terminal_and_console_with_one(log_file: LogFile) -> None:
+    logs.configure("info", "auto", log_file.fd)
+    logs.get_logger("x").info("for machines")
+    assert log_file.records()[0]["event"] == "for machines"
+    controller, terminal = os.openpty()
+    try:
+        logs.configure("info", "auto", terminal)
+        logs.get_logger("x").info("for people")
+        logs.flush()
+        assert b"\x1b[" in os.read(controller, 1000)
+    finally:
+        logs.configure("info", "auto", log_file.fd)
+        os.close(controller)
+        os.close(terminal)
+
+
+def test_lines_wait_at_most_a_moment(log_file: LogFile) -> None:
+    logs.get_logger("x").info("soon")
+    assert log_file.path.read_text() == ""
+    deadline = time.monotonic() + 5
+    while log_file.path.read_text() == "" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "soon" in log_file.path.read_text()
+
+
+def test_a_warning_is_written_at_once_and_what_came_before_it_too(log_file: LogFile) -> None:
+    logs.get_logger("x").info("before")
+    logs.get_logger("x").warning("now")
+    written = log_file.path.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in written] == ["before", "now"]
+
+
+def test_many_threads_lose_and_mix_nothing(log_file: LogFile) -> None:
+    def work(thread: int) -> None:
+        log = logs.get_logger("x", thread=thread)
+        for number in range(2000):
+            log.info("line", number=number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records = log_file.records()
+    for number in range(4):
+        mine = [one["number"] for one in records if one["thread"] == number]
+        assert mine == list(range(2000))
+
+
+def test_a_process_that_ends_writes_its_last_lines() -> None:
+    code = (
+        "from headrace import logs; logs.configure('info', 'json');"
+        "logs.get_logger('x').info('the last words')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+    assert json.loads(done.stderr)["event"] == "the last words"
+
+
+def test_a_closed_pipe_does_not_stop_the_process(log_file: LogFile) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    logs.configure("info", "json", writer)
+    logs.get_logger("x").error("nobody reads this")
+    logs.configure("info", "json", log_file.fd)
+    os.close(writer)
+    logs.get_logger("x").info("still here")
+    assert log_file.records()[0]["event"] == "still here"
