@@ -1,0 +1,73 @@
+"""Headrace: background workflows with a queue that sizes its own workers.
+
+What a package with task types of its own imports:
+
+    from headrace import Context, handler
+
+    @handler("resize_image")
+    async def resize(ctx: Context, payload: Resize) -> dict[str, int]: ...
+
+and what a program that submits tasks itself does: `TaskQueue`, `NewTask`, `new_id`. The names are
+resolved when first used, so that each process loads only what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.handlers import Backoff as Backoff
+    from headrace.handlers import CancelSignal as CancelSignal
+    from headrace.handlers import Context as Context
+    from headrace.handlers import Fatal as Fatal
+    from headrace.handlers import Park as Park
+    from headrace.handlers import PayloadInvalid as PayloadInvalid
+    from headrace.handlers import TaskType as TaskType
+    from headrace.handlers import handler as handler
+    from headrace.taskqueue import NewTask as NewTask
+    from headrace.taskqueue import Task as Task
+    from headrace.taskqueue import TaskQueue as TaskQueue
+    from headrace.taskqueue import TaskStatus as TaskStatus
+    from headrace.taskqueue import new_id as new_id
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "headrace.handlers": (
+        "Backoff",
+        "CancelSignal",
+        "Context",
+        "Fatal",
+        "Park",
+        "PayloadInvalid",
+        "TaskType",
+        "handler",
+    ),
+    "headrace.taskqueue": ("NewTask", "Task", "TaskQueue", "TaskStatus", "new_id"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Backoff",
+    "CancelSignal",
+    "Context",
+    "Fatal",
+    "NewTask",
+    "Park",
+    "PayloadInvalid",
+    "Task",
+    "TaskQueue",
+    "TaskStatus",
+    "TaskType",
+    "__version__",
+    "handler",
+    "new_id",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

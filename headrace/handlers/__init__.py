@@ -1,0 +1,43 @@
+"""What each task type does: `@handler`, the context it is given, and how an attempt is run."""
+
+from headrace.handlers.backoff import Backoff
+from headrace.handlers.context import CancelSignal, Context, Host
+from headrace.handlers.errors import (
+    DuplicateType,
+    EntryPointBroken,
+    Fatal,
+    HandlerError,
+    PayloadInvalid,
+    RegistrationError,
+)
+from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
+from headrace.handlers.registry import AnyTaskType, Registry, load_registry
+from headrace.handlers.runner import Attempt, Ended, run_attempt
+from headrace.handlers.task_type import TaskType, handler
+
+__all__ = [
+    "AnyTaskType",
+    "Attempt",
+    "Backoff",
+    "CancelSignal",
+    "Context",
+    "DuplicateType",
+    "Ended",
+    "EntryPointBroken",
+    "Fatal",
+    "HandlerError",
+    "Host",
+    "Outcome",
+    "Park",
+    "PayloadInvalid",
+    "Raised",
+    "RegistrationError",
+    "Registry",
+    "Returned",
+    "StopReason",
+    "Stopped",
+    "TaskType",
+    "handler",
+    "load_registry",
+    "run_attempt",
+]

@@ -1,0 +1,158 @@
+"""The task types that come with Headrace. So far `workflow_execute`, which runs a definition.
+
+What of its failures is tried again: errors of communication that may pass (no connection, 5xx, 408,
+425, 429) and time-outs, from the last finished step. What the definition or its input gets wrong
+fails at once, and so does a definition that cannot be had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from headrace.handlers.context import Context
+from headrace.handlers.errors import Fatal
+from headrace.handlers.outcomes import Park
+from headrace.handlers.registry import AnyTaskType
+from headrace.handlers.task_type import TaskType
+from headrace.workflows import (
+    Catalog,
+    DefinitionError,
+    Environment,
+    Runtime,
+    StateError,
+    Waiting,
+    Workflow,
+    WorkflowError,
+    execute,
+    parse,
+)
+
+WORKFLOW_EXECUTE = "workflow_execute"
+BUILTIN_QUEUES = (WORKFLOW_EXECUTE, "chat_process", "knowledge_search")
+"""The queues that stand in the stats from the first day, whether or not a worker serves them."""
+
+WORKFLOW_TIMEOUT_SECONDS = 3600.0
+"""For one attempt, from one parking to the next. A definition sets tighter ones itself."""
+KEPT_DEFINITIONS = 128
+
+
+class WorkflowRun(BaseModel):
+    """Which workflow to run, and with what."""
+
+    workflow_id: str
+    variables: dict[str, Any] = {}
+    """The workflow's input."""
+    definition: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the definition's text as it was at submit; None: whatever the folder holds."""
+
+
+def builtin_types(catalog: Catalog, runtime: Runtime, version: str = "") -> list[AnyTaskType]:
+    """The built-in task types of a process.
+
+    Args:
+        catalog: the definitions of its own folder.
+        runtime: what its workflow runs share. Whoever made it closes it.
+        version: published with the types.
+    """
+    run = _WorkflowHandler(catalog, runtime)
+    types: list[AnyTaskType] = [
+        TaskType(WORKFLOW_EXECUTE, run.execute, timeout_seconds=WORKFLOW_TIMEOUT_SECONDS)
+    ]
+    for task_type in types:
+        task_type.version = version
+    return types
+
+
+class _WorkflowHandler:
+    """Runs workflows by their pinned definitions."""
+
+    def __init__(self, catalog: Catalog, runtime: Runtime) -> None:
+        self._catalog = catalog
+        self._runtime = runtime
+        self._parsed: OrderedDict[str, Workflow] = OrderedDict()
+
+    async def execute(self, ctx: Context, payload: WorkflowRun) -> dict[str, Any] | Park:
+        """Run a workflow definition with variables, and return its variables."""
+        workflow = await self._find(ctx, payload)
+        environment = Environment(
+            runtime=self._runtime,
+            run_id=ctx.task_id,
+            checkpoint=ctx.checkpoint,
+            can_park=ctx.can_park,
+            progress=ctx.progress,
+        )
+        try:
+            ended = await execute(
+                workflow, payload.variables, environment=environment, state=ctx.state
+            )
+        except WorkflowError as error:
+            if error.retryable:
+                raise
+            raise Fatal(str(error)) from error
+        except StateError as error:
+            raise Fatal(f"the run cannot go on: {error}") from error
+        if isinstance(ended, Waiting):
+            return Park(ended.resume_at, ended.state)
+        return {
+            "workflow_id": payload.workflow_id,
+            "status": "completed",
+            "variables": ended.output,
+        }
+
+    async def _find(self, ctx: Context, payload: WorkflowRun) -> Workflow:
+        """The definition to run: the pinned one, or without a pin the folder's latest."""
+        pin = payload.definition
+        if pin is None:
+            await asyncio.to_thread(self._catalog.refresh)
+            latest = self._catalog.get(payload.workflow_id)
+            if latest is None:
+                raise Fatal(
+                    f"no workflow {payload.workflow_id!r} is defined: known are "
+                    f"{', '.join(sorted(self._catalog.workflows)) or 'none'} (WORKFLOWS_DIR)"
+                )
+            return latest
+        known = self._known(payload.workflow_id, pin)
+        if known is not None:
+            return known
+        text = await ctx.definition(pin)
+        if text is None:
+            await asyncio.to_thread(self._catalog.refresh)
+            known = self._known(payload.workflow_id, pin)
+            if known is None:
+                raise Fatal(
+                    f"the definition of {payload.workflow_id!r} that this run was submitted with "
+                    f"({pin[:12]}) is kept neither in Redis nor in WORKFLOWS_DIR: submit it again"
+                )
+            return known
+        return await self._read(payload.workflow_id, pin, text)
+
+    def _known(self, workflow_id: str, pin: str) -> Workflow | None:
+        """The pinned definition, if it was read before or is one of the folder's."""
+        if pin in self._parsed:
+            self._parsed.move_to_end(pin)
+            return self._parsed[pin]
+        versions = self._catalog.versions(workflow_id)
+        return next((one for one in versions if one.sha256 == pin), None)
+
+    async def _read(self, workflow_id: str, pin: str, text: bytes) -> Workflow:
+        if hashlib.sha256(text).hexdigest() != pin:
+            raise Fatal(
+                f"the definition kept for {workflow_id!r} does not match its SHA-256 ({pin[:12]}): "
+                "it was changed in Redis"
+            )
+        try:
+            # In a thread: expressions are compiled in a child process, and waited for.
+            workflow = await asyncio.to_thread(parse, text, workflow_id)
+        except DefinitionError as error:
+            raise Fatal(
+                f"this worker does not support the definition of {workflow_id!r}: {error}"
+            ) from error
+        self._parsed[pin] = workflow
+        while len(self._parsed) > KEPT_DEFINITIONS:
+            self._parsed.popitem(last=False)
+        return workflow

@@ -1,0 +1,69 @@
+"""Every error of the handlers' package, in one tree.
+
+HandlerError
+├── RegistrationError        a task type is declared wrongly; said when its module is imported
+│   ├── DuplicateType        two task types carry the same name
+│   └── EntryPointBroken     an installed package's `headrace.handlers` entry point is unusable
+├── PayloadInvalid           the payload does not fit the task type's model
+└── Fatal                    raised by a handler: this task fails now, whatever retries remain
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class HandlerError(Exception):
+    """Whatever goes wrong between a task and its handler."""
+
+
+class RegistrationError(HandlerError):
+    """A task type is declared wrongly: the message says how to mend it."""
+
+
+class DuplicateType(RegistrationError):
+    """Two task types carry the same name."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"the task type {name!r} is registered twice, by {first} and by {second}: "
+            "rename one of them, or remove one of the two packages"
+        )
+        self.name = name
+
+
+class EntryPointBroken(RegistrationError):
+    """An entry point of the group `headrace.handlers` cannot be used."""
+
+    def __init__(self, entry_point: str, reason: str) -> None:
+        super().__init__(
+            f"the entry point {entry_point} cannot be used: {reason}. "
+            "Mend or uninstall that package"
+        )
+        self.entry_point = entry_point
+
+
+class PayloadInvalid(HandlerError):
+    """The payload does not fit the task type's model.
+
+    `errors` is pydantic's list: each with `type`, `loc` and `msg`, never the input itself.
+    """
+
+    def __init__(self, task_type: str, errors: Sequence[dict[str, Any]]) -> None:
+        super().__init__(
+            f"the payload does not fit the task type {task_type!r}: "
+            + "; ".join(_sentence(error) for error in errors)
+        )
+        self.task_type = task_type
+        self.errors = list(errors)
+
+
+class Fatal(HandlerError):
+    """Raised by a handler when trying again is of no use: the task fails at once."""
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    """One of pydantic's errors as text: `variables.city: Field required`."""
+    where = ".".join(str(part) for part in error["loc"])
+    return f"{where}: {error['msg']}" if where else str(error["msg"])

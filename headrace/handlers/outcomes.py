@@ -1,0 +1,71 @@
+"""How an attempt ended: what its handler returned or raised, or why it was stopped.
+
+These say nothing about the queue. The worker makes a move of the queue out of them, and an API
+that runs a task inside a request makes a reply.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """The handler returned a value."""
+
+    result: bytes
+    """The value as a JSON document."""
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """The handler raised an error, ran out of time, or returned what cannot be stored."""
+
+    error: str
+    """Type and message, for the task's record."""
+    retryable: bool
+    """Whether its task type wants this kind of error to be tried again."""
+    exception: BaseException | None = None
+    """What was raised, for a log with its traceback. None where that would say nothing more: for a
+    `Fatal` without a cause, and what the payload or the result is refused for."""
+
+
+class StopReason(StrEnum):
+    """Why an attempt was ended from outside."""
+
+    CANCELLED = "cancelled"
+    """A user asked for it."""
+    LEASE_LOST = "lease_lost"
+    """Another worker has taken the task over: whatever this attempt brings is dropped."""
+    HANDED_BACK = "handed_back"
+    """The process ends before the handler does: the task is to run elsewhere."""
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The attempt was ended from outside, whatever its handler made of that."""
+
+    reason: StopReason
+
+
+class Park(msgspec.Struct, frozen=True):
+    """Returned by a handler to free its slot until a time: the task then goes on from `state`.
+
+    Parking uses up no retry. The next attempt's context holds the same bytes as `ctx.state`.
+
+    Raises:
+        ValueError: `resume_at` has no time zone.
+    """
+
+    resume_at: datetime
+    """When to go on. An aware datetime: a time that has passed means at once."""
+    state: bytes
+    """What the handler needs to go on."""
+
+    def __post_init__(self) -> None:
+        if self.resume_at.tzinfo is None:
+            raise ValueError("Park needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
+
+
+Outcome = Returned | Raised | Stopped | Park
+"""The four ways in which an attempt ends."""

@@ -1,0 +1,117 @@
+"""All task types that a process knows: the built-in ones, and those of installed packages.
+
+A package adds its own by an entry point of the group `headrace.handlers`, in its pyproject.toml:
+
+    [project.entry-points."headrace.handlers"]
+    photos = "photos.tasks"                 # all task types that this module holds
+    resize = "photos.images:resize"         # or this one alone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+from headrace.handlers.errors import DuplicateType, EntryPointBroken, RegistrationError
+from headrace.handlers.task_type import TaskType
+
+ENTRY_POINT_GROUP = "headrace.handlers"
+
+AnyTaskType = TaskType[Any, Any]
+
+
+class Registry:
+    """Task types by name."""
+
+    def __init__(self, types: Iterable[AnyTaskType] = ()) -> None:
+        self._types: dict[str, AnyTaskType] = {}
+        for task_type in types:
+            self.add(task_type)
+
+    def add(self, task_type: AnyTaskType) -> None:
+        """Add one. The same object twice is no error: a module may import another's.
+
+        Raises:
+            DuplicateType: another one carries this name.
+        """
+        known = self._types.setdefault(task_type.name, task_type)
+        if known is not task_type:
+            raise DuplicateType(task_type.name, known.where, task_type.where)
+
+    def get(self, name: str) -> AnyTaskType | None:
+        """The task type of this name, or None."""
+        return self._types.get(name)
+
+    def types(self) -> list[AnyTaskType]:
+        """All of them, by name."""
+        return [self._types[name] for name in sorted(self._types)]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._types)
+
+    def chosen(self, names: Iterable[str]) -> list[AnyTaskType]:
+        """The task types of these names, all of them when none are given.
+
+        Raises:
+            RegistrationError: one of the names is unknown.
+        """
+        wanted = list(dict.fromkeys(names)) or self.names()
+        unknown = [name for name in wanted if name not in self._types]
+        if unknown:
+            raise RegistrationError(
+                f"no handler is installed for {', '.join(unknown)}: known are "
+                f"{', '.join(self.names()) or 'none'}. Install the package that brings it, or "
+                "mend QUEUES"
+            )
+        return [self._types[name] for name in wanted]
+
+
+def load_registry(builtins: Iterable[AnyTaskType] = ()) -> Registry:
+    """The built-in task types given, and those of every installed package.
+
+    Raises:
+        EntryPointBroken: a package's entry point cannot be imported, or holds no task type.
+        DuplicateType: two packages use one name.
+    """
+    registry = Registry(builtins)
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: (p.name, p.value)):
+        for task_type in _load(point):
+            registry.add(task_type)
+    return registry
+
+
+def _load(point: EntryPoint) -> Iterator[AnyTaskType]:
+    """The task types behind one entry point."""
+    try:
+        target = point.load()
+    except Exception as error:
+        # Importing runs the package's own code, so anything may come: named, never swallowed.
+        raise EntryPointBroken(_called(point), f"{type(error).__name__}: {error}") from error
+    found = _task_types(target)
+    if not found:
+        raise EntryPointBroken(
+            _called(point),
+            "it leads to no task type: it must name a function decorated with @handler, or a "
+            "module that holds some",
+        )
+    for task_type in found:
+        if not task_type.version and point.dist is not None:
+            task_type.version = point.dist.version
+        yield task_type
+
+
+def _task_types(target: Any) -> list[AnyTaskType]:
+    if isinstance(target, TaskType):
+        return [target]
+    if isinstance(target, ModuleType):
+        return [value for value in vars(target).values() if isinstance(value, TaskType)]
+    return []
+
+
+def _called(point: EntryPoint) -> str:
+    """An entry point as its package spells it, and the package."""
+    package = f" of the package {point.dist.name}" if point.dist is not None else ""
+    return f'{point.name} = "{point.value}"{package}'

@@ -1,0 +1,294 @@
+"""The one place that runs a handler: under its time-out, async ones as tasks, sync ones in threads.
+
+An attempt has two ends. Its *outcome* is decided when the handler returns or raises, or when it is
+stopped: out of time, cancelled, handed back. It is *gone* when its code runs no more. The two fall
+together, but for code that does not stop when told to: a thread cannot be killed, and a coroutine
+may swallow its cancellation. Whoever counts slots frees one when the attempt is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+from pydantic_core import PydanticSerializationError, to_json
+
+from headrace.handlers.context import Context
+from headrace.handlers.errors import Fatal, PayloadInvalid
+from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
+from headrace.handlers.task_type import TaskType
+
+DEFAULT_MAX_RESULT_BYTES = 1_048_576
+MAX_ERROR_CHARACTERS = 2_000
+STOP_GRACE_SECONDS = 5.0
+"""How long a coroutine that was told to stop may tidy up before its outcome is reported."""
+
+
+class Attempt:
+    """One run of a handler. Made and used in the event loop's thread.
+
+    `on_outcome(attempt)` is called once, as soon as `attempt.outcome` is decided, and
+    `on_gone(attempt)` once, at the same time or later, when no code of it runs any more.
+    """
+
+    __slots__ = (
+        "_executor",
+        "_loop",
+        "_max_result_bytes",
+        "_on_gone",
+        "_on_outcome",
+        "_pending",
+        "_task",
+        "_timer",
+        "ctx",
+        "gone",
+        "outcome",
+        "seconds",
+        "started_at",
+        "task_type",
+        "timed_out",
+    )
+
+    def __init__(
+        self,
+        task_type: TaskType[Any, Any],
+        ctx: Context,
+        *,
+        on_outcome: Callable[[Attempt], None],
+        on_gone: Callable[[Attempt], None],
+        executor: Executor,
+        max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+    ) -> None:
+        self.task_type = task_type
+        self.ctx = ctx
+        self.outcome: Outcome | None = None
+        self.gone = False
+        self.timed_out = False
+        self.started_at = 0.0
+        """By the event loop's clock."""
+        self.seconds = 0.0
+        """From the start to the outcome."""
+        self._on_outcome = on_outcome
+        self._on_gone = on_gone
+        self._executor = executor
+        self._max_result_bytes = max_result_bytes
+        self._pending: Outcome | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop, payload: bytes) -> None:
+        """Check the payload and set the handler going."""
+        self._loop = loop
+        self.started_at = loop.time()
+        task_type = self.task_type
+        try:
+            value = task_type.validate(payload)
+        except PayloadInvalid as error:
+            self._decide(Raised(_storable(str(error)), retryable=False))
+            self._leave()
+            return
+        if task_type.timeout_seconds is not None:
+            self.ctx.set_deadline(time.time() + task_type.timeout_seconds)
+            # Half the price of `asyncio.timeout`, which a fast worker would feel (1.4 and 6 µs).
+            self._timer = loop.call_later(task_type.timeout_seconds, self._time_out)
+        if task_type.is_async:
+            self._task = loop.create_task(self._drive(value))
+        else:
+            run = contextvars.copy_context().run
+            future = self._executor.submit(run, _call, task_type.function, self.ctx, value)
+            future.add_done_callback(self._thread_ended)
+
+    def stop(self, outcome: Outcome, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+        """End the attempt from outside, with this outcome whatever the handler makes of it.
+
+        The cancel signal is set and a coroutine cancelled. The outcome is decided when the handler
+        ends, at the latest after `grace_seconds`. Of several stops the first one's outcome holds,
+        and the shortest grace.
+        """
+        if self.outcome is not None:
+            return
+        first = self._pending is None
+        if first:
+            self._pending = outcome
+            self.ctx.cancelled.set()
+            if self._task is not None:
+                self._task.cancel()
+        if grace_seconds <= 0:
+            self._decide(outcome)
+            return
+        timer, now = self._timer, self._loop.time()
+        if timer is None or first or now + grace_seconds < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_later(grace_seconds, self._decide, outcome)
+
+    async def _drive(self, value: Any) -> None:
+        """Run an async handler, in a task of its own."""
+        try:
+            outcome = self._accept(await self.task_type.function(self.ctx, value))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: raised by a handler they end its attempt, not
+            # the worker. A cancellation that nobody asked for is a handler's error as well.
+            outcome = self._refuse(error)
+        self._task = None
+        self._decide(outcome)
+        self._leave()
+
+    def _thread_ended(self, future: Future[Any]) -> None:
+        """Called in the handler's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._collect, future)
+        except RuntimeError:
+            # The event loop is closed: the process ends, and has reported the attempt long since.
+            return
+
+    def _collect(self, future: Future[Any]) -> None:
+        """Take what a sync handler returned or raised."""
+        if self.outcome is None:
+            error = future.exception()
+            self._decide(self._accept(future.result()) if error is None else self._refuse(error))
+        self._leave()
+
+    def _time_out(self) -> None:
+        """The handler's time is over: at once for a thread, for a coroutine when it has ended."""
+        self.timed_out = True
+        error = TimeoutError(f"the handler took longer than {self.task_type.timeout_seconds:g} s")
+        outcome = Raised(_describe(error), self.task_type.wants_retry(error))
+        self.stop(outcome, STOP_GRACE_SECONDS if self.task_type.is_async else 0.0)
+
+    def _accept(self, value: Any) -> Outcome:
+        """What a returned value amounts to."""
+        if isinstance(value, Park):
+            if self.ctx.can_park:
+                return value
+            return _fatal("the handler returned a Park, which is not possible in this run")
+        try:
+            result = to_json(value, inf_nan_mode="null")
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+            return _fatal(f"the result cannot be written as JSON: {error}")
+        if len(result) > self._max_result_bytes:
+            return _fatal(
+                f"the result has {len(result)} bytes, the limit is {self._max_result_bytes}: "
+                "store it elsewhere and return a reference"
+            )
+        return Returned(result)
+
+    def _refuse(self, error: BaseException) -> Outcome:
+        """What a raised error amounts to."""
+        if isinstance(error, asyncio.CancelledError):
+            error = RuntimeError("the handler was cancelled from within: nobody stopped the task")
+        retryable = not _holds_fatal(error) and self.task_type.wants_retry(error)
+        told = type(error) is Fatal and error.__cause__ is None
+        return Raised(_describe(error), retryable, None if told else error)
+
+    def _decide(self, outcome: Outcome) -> None:
+        """Settle on the outcome: the first stop's, else this one."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome if self._pending is None else self._pending
+        self.seconds = self._loop.time() - self.started_at
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._on_outcome(self)
+
+    def _leave(self) -> None:
+        self.gone = True
+        self._on_gone(self)
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What `run_attempt` brings."""
+
+    outcome: Outcome
+    seconds: float
+    """From the start to the outcome."""
+    still_running: asyncio.Future[None] | None
+    """Set when the handler's code runs on past its outcome; done when it has ended."""
+
+
+async def run_attempt(
+    task_type: TaskType[Any, Any],
+    payload: bytes,
+    ctx: Context,
+    *,
+    executor: Executor | None = None,
+    max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+) -> Ended:
+    """Run a handler once and wait for its outcome; errors of the handler are outcomes too.
+
+    A caller that is cancelled meanwhile stops the attempt. Sync handlers run in the threads of
+    `executor`, by default in a pool that all such calls share.
+    """
+    loop = asyncio.get_running_loop()
+    decided: asyncio.Future[None] = loop.create_future()
+    gone: asyncio.Future[None] = loop.create_future()
+
+    def tell(_: Attempt) -> None:
+        if not decided.done():  # done: the caller was cancelled
+            decided.set_result(None)
+
+    attempt = Attempt(
+        task_type,
+        ctx,
+        on_outcome=tell,
+        on_gone=lambda _: gone.set_result(None),
+        executor=executor or _shared_threads(),
+        max_result_bytes=max_result_bytes,
+    )
+    attempt.start(loop, payload)
+    try:
+        await decided
+    except asyncio.CancelledError:
+        attempt.stop(Stopped(StopReason.CANCELLED), grace_seconds=0)
+        raise
+    outcome = attempt.outcome
+    if outcome is None:
+        raise RuntimeError("an attempt was called decided and has no outcome")
+    return Ended(outcome, attempt.seconds, None if attempt.gone else gone)
+
+
+@functools.cache
+def _shared_threads() -> Executor:
+    return ThreadPoolExecutor(thread_name_prefix="headrace-handler")
+
+
+def _call(function: Callable[[Context, Any], Any], ctx: Context, value: Any) -> Any:
+    """Run a sync handler, in its thread; unless it was stopped while it waited for the thread."""
+    return None if ctx.cancelled else function(ctx, value)
+
+
+def _fatal(message: str) -> Raised:
+    return Raised(_storable(message), retryable=False)
+
+
+def _holds_fatal(error: BaseException) -> bool:
+    """Whether it is a `Fatal`, or a group that holds one."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_holds_fatal(one) for one in error.exceptions)
+    return isinstance(error, Fatal)
+
+
+def _describe(error: BaseException) -> str:
+    """Type and message of an error; the message alone of a `Fatal`; of a group, all it holds."""
+    try:
+        if type(error) is Fatal and str(error):
+            return _storable(str(error))
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    except Exception as broken:
+        text = f"{type(error).__name__}: (its message cannot be read: {type(broken).__name__})"
+    if isinstance(error, BaseExceptionGroup):
+        text += ": " + "; ".join(_describe(one) for one in error.exceptions)
+    return _storable(text)
+
+
+def _storable(text: str) -> str:
+    return text[:MAX_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,181 @@
+"""A task type: a Python function with a name, a payload model and rules for time and retries."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+
+from headrace.handlers.backoff import DEFAULT_BACKOFF, Backoff
+from headrace.handlers.context import Context
+from headrace.handlers.errors import PayloadInvalid, RegistrationError
+
+DEFAULT_MAX_RETRIES = 3
+MAX_RETRIES_LIMIT = 100
+DEFAULT_TIMEOUT_SECONDS = 300.0
+NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+"""A name stands in URLs, key names, metrics and the comma list of `QUEUES`."""
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+class TaskType(Generic[P, R]):
+    """What `@handler` makes of a function. Calling it calls the function: `f(ctx, payload)`."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[Context, P], R],
+        *,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
+        retry_on: tuple[type[BaseException], ...] = (Exception,),
+        backoff: Backoff = DEFAULT_BACKOFF,
+    ) -> None:
+        _check(name, max_retries, timeout_seconds, retry_on)
+        self.name = name
+        self.function = function
+        self.max_retries = max_retries
+        self.timeout_seconds = timeout_seconds
+        self.retry_on = retry_on
+        self.backoff = backoff
+        self.version = ""
+        """The version of the package that it comes from; set when the package is loaded."""
+        self.is_async = _is_async(function)
+        self._adapter = _payload_adapter(name, function)
+        self._validate = self._adapter.validator.validate_json
+        self.__doc__ = function.__doc__
+        self.__name__ = getattr(function, "__name__", name)
+        self.__wrapped__ = function
+
+    def __call__(self, ctx: Context, payload: P) -> R:
+        """Run the function itself, as in its own tests."""
+        return self.function(ctx, payload)
+
+    def __repr__(self) -> str:
+        return f"<task type {self.name!r}: {self.where}>"
+
+    @property
+    def where(self) -> str:
+        """Module and name of the function, for messages."""
+        return f"{self.function.__module__}.{getattr(self.function, '__qualname__', self.name)}"
+
+    def validate(self, payload: bytes) -> P:
+        """The payload as the handler takes it.
+
+        Raises:
+            PayloadInvalid: it is no JSON, or does not fit the model.
+        """
+        try:
+            return self._validate(payload)  # type: ignore[no-any-return]
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            raise PayloadInvalid(self.name, [dict(one) for one in found]) from None
+
+    def payload_schema(self) -> dict[str, Any]:
+        """The payload's JSON Schema (draft 2020-12), as published for the API."""
+        return self._adapter.json_schema()
+
+    def wants_retry(self, error: BaseException) -> bool:
+        """Whether this kind of error is to be tried again."""
+        return isinstance(error, self.retry_on)
+
+
+def handler(
+    name: str,
+    *,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
+    retry_on: tuple[type[BaseException], ...] = (Exception,),
+    backoff: Backoff = DEFAULT_BACKOFF,
+) -> Callable[[Callable[[Context, P], R]], TaskType[P, R]]:
+    """Make a task type of a function `f(ctx, payload)`, async or not.
+
+    The annotation of the second parameter is the payload's model: a pydantic model, a dataclass, a
+    TypedDict, or anything else that pydantic can check. `Any` takes every JSON document.
+
+    Args:
+        name: lower-case letters, digits, `_`, `.` and `-`; also the name of its queue.
+        max_retries: how often a failed task is tried again unless its submit says otherwise.
+        timeout_seconds: how long one attempt may take; None: for ever.
+        retry_on: the errors that are tried again. `Fatal` never is.
+        backoff: the bounds of the delay before the next attempt.
+
+    Raises:
+        RegistrationError: the function or a rule is unusable.
+    """
+
+    def make(function: Callable[[Context, P], R]) -> TaskType[P, R]:
+        return TaskType(
+            name,
+            function,
+            max_retries=max_retries,
+            timeout_seconds=timeout_seconds,
+            retry_on=retry_on,
+            backoff=backoff,
+        )
+
+    return make
+
+
+def _check(
+    name: str,
+    max_retries: int,
+    timeout_seconds: float | None,
+    retry_on: tuple[type[BaseException], ...],
+) -> None:
+    if not NAME.fullmatch(name):
+        raise RegistrationError(
+            f"{name!r} is no name for a task type: up to 64 of a-z, 0-9, '_', '.' and '-', "
+            'and a letter first, as in @handler("resize_image")'
+        )
+    if not 0 <= max_retries <= MAX_RETRIES_LIMIT:
+        raise RegistrationError(
+            f"{name}: max_retries is {max_retries}, it must be between 0 and {MAX_RETRIES_LIMIT}"
+        )
+    if timeout_seconds is not None and not timeout_seconds > 0:
+        raise RegistrationError(f"{name}: timeout_seconds must be above 0, or None for no limit")
+    try:
+        isinstance(None, retry_on)
+    except TypeError as error:
+        raise RegistrationError(f"{name}: retry_on must be a tuple of exception classes") from error
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether a call returns a coroutine; also for objects with an async `__call__`."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not its presence
+    )
+
+
+def _payload_adapter(name: str, function: Callable[..., Any]) -> TypeAdapter[Any]:
+    """What checks payloads, from the annotation of the second parameter."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise RegistrationError(f"{name}: a handler is a function, not {function!r}") from error
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD]
+    if len(positional) < 2 or len(required) > 2:
+        raise RegistrationError(f"{name}: a handler takes two arguments, (ctx, payload)")
+    annotated = function if inspect.isroutine(function) else type(function).__call__
+    try:
+        annotation: Any = get_type_hints(annotated, include_extras=True).get(positional[1].name)
+    except (NameError, TypeError) as error:
+        raise RegistrationError(
+            f"{name}: the annotations of {function!r} cannot be read ({error}): the payload's "
+            "model must be known to the handler's module before the handler"
+        ) from error
+    if annotation is None and positional[1].annotation is positional[1].empty:
+        raise RegistrationError(
+            f"{name}: annotate {positional[1].name!r} with the payload's model, "
+            "or with Any to take every JSON document"
+        )
+    try:
+        return TypeAdapter(annotation)
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise RegistrationError(f"{name}: pydantic cannot check {annotation!r}: {error}") from error

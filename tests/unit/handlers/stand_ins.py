@@ -1,0 +1,40 @@
+"""What these tests put in the place of a worker."""
+
+from __future__ import annotations
+
+from headrace.handlers import Context
+
+
+class RecordingHost:
+    """Takes note of everything that handlers ask for."""
+
+    def __init__(self, definitions: dict[str, bytes] | None = None) -> None:
+        self.reports: list[tuple[float, str | None]] = []
+        self.checkpoints: list[bytes] = []
+        self.definitions = definitions or {}
+
+    def progress(self, ctx: Context, percent: float, message: str | None) -> None:
+        self.reports.append((percent, message))
+
+    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+        self.checkpoints.append(state)
+
+    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
+        return self.definitions.get(sha256)
+
+
+def make_context(
+    host: RecordingHost | None = None,
+    *,
+    state: bytes | None = None,
+    can_park: bool = True,
+    attempt: int = 1,
+) -> Context:
+    return Context(
+        "7c0d4a1e-0000-4000-8000-000000000001",
+        "greet",
+        host or RecordingHost(),
+        attempt=attempt,
+        state=state,
+        can_park=can_park,
+    )

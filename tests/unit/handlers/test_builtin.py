@@ -1,0 +1,187 @@
+"""The built-in task type `workflow_execute`: which definition it runs, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.handlers import AnyTaskType, Context, Outcome, Park, Raised, Returned, run_attempt
+from headrace.handlers.builtin import BUILTIN_QUEUES, builtin_types
+from headrace.workflows import Catalog, Runtime, WorkflowError
+from tests.unit.handlers.stand_ins import RecordingHost, make_context
+
+
+def definition(greeting: str, version: str = "1.0.0") -> bytes:
+    return f"""\
+document: {{dsl: 1.0.3, namespace: test, name: greet, version: {version}}}
+do:
+  - say:
+      set:
+        said: ${{ "{greeting} " + .name }}
+""".encode()
+
+
+WAITING = b"""\
+document: {dsl: 1.0.3, namespace: test, name: patient, version: 1.0.0}
+do:
+  - rest: {wait: {hours: 1}}
+  - say: {set: {said: done}}
+"""
+
+
+class Kit:
+    """A folder of definitions and the task type that runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runtime = Runtime()
+        self.catalog = Catalog.load(folder)
+        [self.task_type] = builtin_types(self.catalog, self.runtime, "9.9")
+        self.host = RecordingHost()
+
+    def add(self, name: str, text: bytes) -> str:
+        (self.folder / name).write_bytes(text)
+        return hashlib.sha256(text).hexdigest()
+
+    async def run(
+        self,
+        workflow_id: str = "greet",
+        *,
+        definition: str | None = None,
+        state: bytes | None = None,
+        can_park: bool = True,
+    ) -> Outcome:
+        payload = {
+            "workflow_id": workflow_id,
+            "variables": {"name": "you"},
+            "definition": definition,
+        }
+        ctx = make_context(self.host, state=state, can_park=can_park)
+        ended = await run_attempt(self.task_type, json.dumps(payload).encode(), ctx)
+        return ended.outcome
+
+
+@pytest.fixture
+async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
+    kit = Kit(tmp_path)
+    yield kit
+    await kit.runtime.close()
+
+
+def said(outcome: Outcome) -> Any:
+    assert isinstance(outcome, Returned), outcome
+    result = json.loads(outcome.result)
+    assert result["status"] == "completed"
+    return result["variables"]["said"]
+
+
+def refused(outcome: Outcome) -> str:
+    assert isinstance(outcome, Raised), outcome
+    assert not outcome.retryable
+    return outcome.error
+
+
+def test_the_built_in_queues_and_types() -> None:
+    types: list[AnyTaskType] = builtin_types(Catalog.load(Path("/nonexistent")), Runtime(), "9.9")
+    assert [(one.name, one.version) for one in types] == [("workflow_execute", "9.9")]
+    assert BUILTIN_QUEUES == ("workflow_execute", "chat_process", "knowledge_search")
+    assert types[0].payload_schema()["required"] == ["workflow_id"]
+
+
+async def test_a_run_without_a_pin_takes_what_the_folder_holds_now(kit: Kit) -> None:
+    kit.add("greet.yaml", definition("hello"))
+    assert said(await kit.run()) == "hello you"
+    kit.add("greet2.yaml", definition("good day", "1.1.0"))
+    assert said(await kit.run()) == "good day you"
+
+
+async def test_a_pinned_run_takes_the_text_kept_at_submit(kit: Kit) -> None:
+    kit.add("greet.yaml", definition("new", "2.0.0"))
+    old = definition("old")
+    pin = hashlib.sha256(old).hexdigest()
+    kit.host.definitions[pin] = old
+    assert said(await kit.run(definition=pin)) == "old you"
+    kit.host.definitions.clear()
+    assert said(await kit.run(definition=pin)) == "old you", "it is read once"
+
+
+async def test_a_pinned_run_takes_the_folders_when_it_is_the_same(kit: Kit) -> None:
+    pin = kit.add("greet.yaml", definition("hello"))
+    assert said(await kit.run(definition=pin)) == "hello you"
+
+
+async def test_a_pinned_text_that_is_nowhere_fails_at_once(kit: Kit) -> None:
+    kit.add("greet.yaml", definition("hello"))
+    error = refused(await kit.run(definition="0" * 64))
+    assert "neither in Redis nor in WORKFLOWS_DIR" in error
+
+
+async def test_a_text_that_was_changed_in_redis_is_not_run(kit: Kit) -> None:
+    pin = hashlib.sha256(definition("hello")).hexdigest()
+    kit.host.definitions[pin] = definition("evil")
+    assert "does not match its SHA-256" in refused(await kit.run(definition=pin))
+
+
+async def test_a_pinned_text_that_is_not_supported_here_fails_at_once(kit: Kit) -> None:
+    text = definition("hello").replace(b"set:", b"emit:")
+    pin = hashlib.sha256(text).hexdigest()
+    kit.host.definitions[pin] = text
+    assert "does not support the definition" in refused(await kit.run(definition=pin))
+
+
+async def test_an_unknown_workflow_fails_at_once_and_names_those_that_are_known(kit: Kit) -> None:
+    kit.add("greet.yaml", definition("hello"))
+    error = refused(await kit.run("gret"))
+    assert error == "no workflow 'gret' is defined: known are greet (WORKFLOWS_DIR)"
+
+
+async def test_a_wait_parks_the_run_and_it_goes_on_from_there(kit: Kit) -> None:
+    kit.add("patient.yaml", WAITING)
+    parked = await kit.run("patient")
+    assert isinstance(parked, Park)
+    other = await kit.run("patient", state=b"{}")
+    assert "cannot go on" in refused(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "retryable"),
+    [
+        ("communication", 503, True),
+        ("communication", 429, True),
+        ("communication", 404, False),
+        ("timeout", 408, True),
+        ("expression", 400, False),
+        ("authorization", 403, False),
+    ],
+)
+async def test_errors_that_may_pass_are_tried_again(
+    kit: Kit, kind: str, status: int, retryable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.add("greet.yaml", definition("hello"))
+
+    async def failing(*args: Any, **rules: Any) -> Any:
+        raise WorkflowError.standard(kind, "it broke", status=status)
+
+    monkeypatch.setattr("headrace.handlers.builtin.execute", failing)
+    outcome = await kit.run()
+    assert isinstance(outcome, Raised)
+    assert outcome.retryable is retryable
+    assert outcome.error.endswith("it broke")
+
+
+async def test_a_cancelled_run_ends(kit: Kit) -> None:
+    kit.add("patient.yaml", WAITING)
+    payload = b'{"workflow_id": "patient"}'
+    ctx: Context = make_context(kit.host, can_park=False)
+    running = asyncio.create_task(run_attempt(kit.task_type, payload, ctx))
+    await asyncio.sleep(0.2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ctx.cancelled
