@@ -1,0 +1,89 @@
+"""The worker's lines in the log about tasks: each with id, type, attempt and duration.
+
+Payloads and results are written only when `payloads` is set: they may hold secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.logs import get_logger
+from headrace.taskqueue import (
+    ClaimedTask,
+    Completed,
+    Failed,
+    Outcome,
+    Parked,
+    Released,
+    TaskStatus,
+    utc,
+)
+
+log = get_logger("services.worker")
+
+
+def claimed(task: ClaimedTask, *, payloads: bool) -> None:
+    """A task was taken. `duration_ms`: how old it was when it first began."""
+    more = {"payload": task.payload.decode(errors="replace")} if payloads else {}
+    log.info(
+        "task.dequeued",
+        task_id=task.id,
+        type=task.type,
+        attempt=task.attempt,
+        duration_ms=task.started_at_ms - task.created_at_ms,
+        **more,
+    )
+
+
+def settled(
+    task: ClaimedTask,
+    move: Outcome,
+    status: TaskStatus,
+    *,
+    exception: BaseException | None,
+    payloads: bool,
+) -> None:
+    """The queue has accepted how an attempt ended. `duration_ms`: how long it ran."""
+    about: dict[str, Any] = {
+        "task_id": task.id,
+        "type": task.type,
+        "attempt": task.attempt,
+        "duration_ms": 0 if isinstance(move, Released) else move.run_ms,
+        "status": status.value,
+    }
+    if isinstance(move, Failed) and status is TaskStatus.PENDING:
+        delay = move.retry_delay_ms
+        log.warning("task.retry", **about, error=move.error, retry_in_ms=delay, exc_info=exception)
+    elif isinstance(move, Failed) and status is TaskStatus.FAILED:
+        log.error("task.failed", **about, error=move.error, exc_info=exception)
+    elif isinstance(move, Parked):
+        at = utc(move.resume_at_ms).isoformat(timespec="milliseconds")
+        log.info("task.state", **about, resume_at=at.replace("+00:00", "Z"))
+    elif payloads and isinstance(move, Completed):
+        log.info("task.state", **about, result=move.result.decode())
+    else:
+        log.info("task.state", **about)
+
+
+def lost(task: ClaimedTask, age_ms: int) -> None:
+    """The lease is gone, and what the attempt brings is dropped."""
+    log.warning(
+        "task.lost",
+        task_id=task.id,
+        type=task.type,
+        attempt=task.attempt,
+        duration_ms=age_ms,
+        reason="its lease was lost: another attempt has taken it over, or it was ended",
+    )
+
+
+def still_running(task: ClaimedTask, age_ms: int) -> None:
+    """The attempt was ended and reported, and its code runs on."""
+    log.warning(
+        "task.still_running",
+        task_id=task.id,
+        type=task.type,
+        attempt=task.attempt,
+        duration_ms=age_ms,
+        reason="its code does not stop when told to: the slot stays taken until it ends",
+    )

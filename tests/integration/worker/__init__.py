@@ -1,0 +1,1 @@
+"""Tests of services.worker on a real Redis."""

@@ -1,0 +1,1 @@
+"""Tests of services.worker without Redis: what is pure, and the loop against a stand-in."""

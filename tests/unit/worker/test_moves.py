@@ -1,0 +1,49 @@
+"""How the end of an attempt becomes a move of the queue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import taskqueue as tq
+from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
+from services.worker.moves import move_for
+from tests.unit.worker.stand_ins import claimed_task
+
+TASK = claimed_task("t-1", retry_count=2)
+BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "move"),
+    [
+        (Returned(b"1"), tq.Completed(TASK, b"1", 13)),
+        (Raised("E: x", retryable=False), tq.Failed(TASK, "E: x", None, 13)),
+        (Raised("E: x", retryable=True), tq.Failed(TASK, "E: x", 2000, 13)),
+        (
+            Park(datetime(2026, 1, 1, tzinfo=UTC), b"state"),
+            tq.Parked(TASK, 1_767_225_600_000, b"state", 13),
+        ),
+        (Stopped(StopReason.CANCELLED), tq.Cancelled(TASK, 13)),
+        (Stopped(StopReason.HANDED_BACK), tq.Released(TASK)),
+    ],
+)
+def test_each_outcome_has_its_move(outcome: Outcome, move: tq.Outcome) -> None:
+    assert move_for(TASK, outcome, 0.0125, BACKOFF, lambda: 0.5) == move
+
+
+@given(st.integers(min_value=0, max_value=100), st.floats(0, 1, exclude_max=True))
+def test_the_delay_of_a_retry_stays_within_the_back_off(retries: int, drawn: float) -> None:
+    task = claimed_task("t-1", retry_count=retries)
+    move = move_for(task, Raised("E", retryable=True), 0.0, BACKOFF, lambda: drawn)
+    assert isinstance(move, tq.Failed)
+    assert move.retry_delay_ms is not None
+    assert 0 <= move.retry_delay_ms <= BACKOFF.ceiling(retries) * 1000 + 1
+
+
+def test_a_run_time_is_never_zero_for_work_that_was_done() -> None:
+    move = move_for(TASK, Returned(b"1"), 0.00001, BACKOFF, lambda: 0.5)
+    assert move == tq.Completed(TASK, b"1", 1)
