@@ -1,0 +1,1 @@
+"""Invoices: an example of a package that adds task types to Headrace."""

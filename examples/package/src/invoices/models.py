@@ -1,0 +1,30 @@
+"""What the tasks are given."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+
+class Line(BaseModel):
+    """One line of an invoice."""
+
+    text: str
+    quantity: int = Field(ge=1)
+    price: Decimal = Field(ge=0)
+
+
+class Invoice(BaseModel):
+    """An invoice."""
+
+    number: str
+    lines: list[Line] = Field(min_length=1)
+
+
+class Reminder(BaseModel):
+    """When to remind whom of an invoice."""
+
+    number: str
+    customer: str
+    due_at: AwareDatetime
