@@ -1,0 +1,68 @@
+"""The `headrace` command."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli import app
+from headrace.settings.keys import parse_api_keys
+
+runner = CliRunner()
+
+
+def test_a_new_key_matches_the_entry_that_is_printed_with_it() -> None:
+    result = runner.invoke(app, ["keys", "new", "--role", "submit", "--name", "ci"])
+    assert result.exit_code == 0, result.output
+    key, entry = (line.split()[-1] for line in result.output.splitlines())
+    [parsed] = parse_api_keys([("entry 1", entry)])
+    assert parsed.digest == hashlib.sha256(key.encode()).digest()
+    assert (parsed.role, parsed.name) == ("submit", "ci")
+
+
+def test_two_keys_differ() -> None:
+    first = runner.invoke(app, ["keys", "new", "--role", "read"])
+    second = runner.invoke(app, ["keys", "new", "--role", "read"])
+    assert first.output != second.output
+
+
+def test_a_name_that_would_break_the_entry_is_refused() -> None:
+    result = runner.invoke(app, ["keys", "new", "--role", "read", "--name", "a:b,c"])
+    assert result.exit_code == 2
+
+
+def test_an_unknown_role_is_refused_with_the_known_ones() -> None:
+    result = runner.invoke(app, ["keys", "new", "--role", "root"])
+    assert result.exit_code == 2
+    assert "operator" in result.output
+
+
+def test_good_definitions_pass(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DEFINITION)
+    result = runner.invoke(app, ["workflows", "check", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "ok       greet 1.0.0" in result.output
+
+
+def test_a_broken_definition_is_named_and_fails_the_check(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DEFINITION.replace("set:", "sett:"))
+    result = runner.invoke(app, ["workflows", "check", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "a.yaml" in result.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["keys"], ["workflows"]])
+def test_without_a_command_the_help_is_shown(arguments: list[str]) -> None:
+    assert "Usage" in runner.invoke(app, arguments).output
+
+
+DEFINITION = """\
+document: {dsl: 1.0.0, namespace: test, name: greet, version: 1.0.0}
+do:
+  - greet:
+      set:
+        greeting: hello
+"""
