@@ -1,0 +1,157 @@
+"""Wires the API up: the parts, the routes, and what runs beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from headrace import __version__
+from headrace.handlers import load_registry
+from headrace.handlers.builtin import builtin_types
+from headrace.logs import get_logger
+from headrace.taskqueue import TaskQueue
+from headrace.workflows import Catalog, HttpPolicy, Runtime
+from services.api import errors, metrics
+from services.api.auth import KeyRing
+from services.api.availability import Availability
+from services.api.context import Api
+from services.api.definitions import Definitions
+from services.api.inline import InlineRunner
+from services.api.lifecycle import Lifecycle
+from services.api.metrics import ApiCollector, HttpMetrics
+from services.api.middleware import Edge
+from services.api.openapi import openapi_of
+from services.api.routes import ROUTERS
+from services.api.routing import GuardedRoute
+from services.api.submission import Submission
+from services.api.task_types import TaskTypes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterable
+    from typing import Any
+
+    from headrace.handlers import AnyTaskType
+    from headrace.settings import ApiSettings, QueueSettings
+
+log = get_logger(__name__)
+
+
+def new_queue(settings: QueueSettings) -> TaskQueue | None:
+    """The queue as the settings want it; None when it is switched off."""
+    if not settings.enabled:
+        return None
+    return TaskQueue(
+        settings.redis_url,
+        namespace=settings.namespace,
+        lease_seconds=settings.lease_seconds,
+        retention_seconds=settings.result_retention_seconds,
+        max_length=settings.max_length,
+        max_payload_bytes=settings.max_payload_bytes,
+        timeout_seconds=settings.redis_timeout_seconds,
+        client_name="headrace-api",
+        tls_ca_file=str(settings.redis_tls_ca_file) if settings.redis_tls_ca_file else None,
+        wait_replicas=settings.redis_wait_replicas,
+    )
+
+
+def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api:
+    """All parts. Nothing is connected yet.
+
+    `own_types` are task types beside the built-in ones and those of installed packages.
+    Raises RegistrationError for an installed package whose task types cannot be used, ValueError
+    for a setting that cannot.
+    """
+    queue = new_queue(settings.queue)
+    catalog = Catalog.load(settings.workflows.dir)
+    definitions = Definitions(catalog)
+    runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
+    registry = load_registry([*builtin_types(catalog, runtime, __version__), *own_types])
+    availability = Availability(queue, lambda: api.queue_names())
+    inline = InlineRunner(
+        definitions.text,
+        max_running=settings.inline_max,
+        timeout_seconds=settings.inline_timeout_seconds,
+        max_result_bytes=settings.queue.max_payload_bytes,
+    )
+    api = Api(
+        settings=settings,
+        queue=queue,
+        availability=availability,
+        types=TaskTypes(registry, queue, availability),
+        definitions=definitions,
+        inline=inline,
+        submission=Submission(queue, availability, inline, settings.queue.max_payload_bytes),
+        keys=KeyRing(settings.api_keys, settings.api_keys_file),
+        runtime=runtime,
+        lifecycle=Lifecycle(),
+        http_metrics=HttpMetrics(),
+    )
+    return api
+
+
+def new_app(api: Api) -> FastAPI:
+    """The FastAPI application around the parts."""
+    app = FastAPI(
+        title="Headrace",
+        version=__version__,
+        root_path=api.settings.root_path,
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.state.api = api
+    errors.install(app)
+    routes = [route for router in ROUTERS for route in router.routes]
+    guarded = [route for route in routes if isinstance(route, GuardedRoute)]
+    # Each route stands in the application itself: FastAPI would match an included router's routes
+    # twice, once to find the router and once more within it.
+    app.router.routes.extend(guarded)
+    app.openapi = openapi_of(app, guarded)  # type: ignore[method-assign]
+    return app
+
+
+def edge(api: Api, app: FastAPI) -> Edge:
+    """What the server serves: the application, and what happens to every request."""
+    return Edge(app, api.lifecycle, api.http_metrics, api.settings.max_body_bytes)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What runs beside the requests: probe, types, definitions, metrics."""
+    api: Api = app.state.api
+    tasks = [
+        _background(api.availability.run(), "probe"),
+        _background(api.types.run(), "task types"),
+        _background(api.definitions.run(), "definitions"),
+    ]
+    collector = ApiCollector(api.http_metrics, api.availability, api.inline)
+    served = metrics.serve(collector, api.settings.metrics_host, api.settings.metrics_port)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if served is not None:
+            server, thread = served
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            thread.join()
+        api.inline.close()
+        await api.runtime.close()
+        if api.queue is not None:
+            await api.queue.close()
+
+
+def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run beside the requests. It should never end by itself: if it does, that is logged."""
+    task = asyncio.create_task(work, name=name)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background.ended", name=name, exc_info=error)
+
+    task.add_done_callback(ended)
+    return task

@@ -1,0 +1,115 @@
+"""The workflows that this process knows, and their pinning: a submit carries its definition's hash.
+
+The checked text is kept in Redis once, under its SHA-256, and the worker runs that text: a folder
+mounted from a ConfigMap reaches pods up to a minute apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace.logs import get_logger
+from services.api.problems import WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND, Problem
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import TaskQueue
+    from headrace.workflows import Catalog, DefinitionError, Workflow
+
+log = get_logger(__name__)
+
+REFRESH_SECONDS = 2.0
+"""How soon a change in the folder is noticed."""
+
+
+class Definitions:
+    """The folder of workflows, reloaded when it changes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._pinned: dict[str, str | None] = {}
+        self._reported: frozenset[str] = frozenset()
+        self._report()
+
+    @property
+    def workflows(self) -> list[Workflow]:
+        """The latest version of each, by id."""
+        return [self._catalog.workflows[name] for name in sorted(self._catalog.workflows)]
+
+    @property
+    def errors(self) -> list[DefinitionError]:
+        """The files that could not be loaded."""
+        return list(self._catalog.errors)
+
+    def get(self, workflow_id: str) -> Workflow:
+        """A workflow by its id. Raises the 404 problem, or the 409 one when its file is broken.
+
+        The guide writes `my_workflow`, and the workflow language allows no `_` in a name: an
+        underscore also finds the workflow whose name has `-` there.
+        """
+        workflow = self._catalog.get(workflow_id) or self._catalog.get(hyphened(workflow_id))
+        if workflow is not None:
+            return workflow
+        broken = next((one for one in self._catalog.errors if _concerns(one, workflow_id)), None)
+        if broken is not None:
+            raise Problem(
+                WORKFLOW_BROKEN,
+                f"the definition of {workflow_id!r} cannot be used: {broken}",
+                workflow_id=workflow_id,
+                file=broken.file,
+                line=broken.line,
+                task=broken.task,
+            )
+        raise Problem(
+            WORKFLOW_NOT_FOUND,
+            f"no workflow {workflow_id!r} is in the folder WORKFLOWS_DIR: see GET /api/workflows",
+            workflow_id=workflow_id,
+        )
+
+    def is_pinned(self, queue: TaskQueue, workflow: Workflow) -> bool:
+        """Whether Redis holds the definition's text, unless it has lost all its data since."""
+        return workflow.sha256 in self._pinned and self._pinned[workflow.sha256] == queue.epoch
+
+    async def pin(self, queue: TaskQueue, workflow: Workflow) -> None:
+        """Put the definition's text into Redis. Once for each epoch is enough. QueueError."""
+        await queue.put_definition(workflow.text)
+        self._pinned[workflow.sha256] = queue.epoch
+
+    async def text(self, sha256: str) -> bytes | None:
+        """A definition's text by its hash, for runs inside a request."""
+        for workflow in self._catalog.workflows.values():
+            if workflow.sha256 == sha256:
+                return workflow.text
+        return None
+
+    async def run(self) -> None:
+        """Look for changes for ever. Files are read in a thread: a mounted folder may be slow."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                changed = await asyncio.to_thread(self._catalog.refresh)
+            except OSError as error:
+                log.warning("workflows.unreadable", error=str(error))
+                continue
+            if changed:
+                log.info("workflows.read", workflows=len(self._catalog.workflows))
+                self._report()
+
+    def _report(self) -> None:
+        """Each broken file is logged once, until something about it changes."""
+        errors = frozenset(str(error) for error in self._catalog.errors)
+        for error in sorted(errors - self._reported):
+            log.error("workflows.broken", error=error)
+        self._reported = errors
+
+
+def _concerns(error: DefinitionError, workflow_id: str) -> bool:
+    """Whether a broken file should have held this workflow: by its name, or by what is said."""
+    name = hyphened(workflow_id)
+    return hyphened(Path(error.file).stem) == name or f"workflow {name!r}" in error.reason
+
+
+def hyphened(workflow_id: str) -> str:
+    """As the workflow language writes names."""
+    return workflow_id.replace("_", "-")

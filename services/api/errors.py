@@ -1,0 +1,109 @@
+"""Turns every exception that leaves a route into a problem: one table for the application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from headrace.logs import get_logger
+from headrace.taskqueue import QueueError
+from services.api.middleware import REQUEST_ID_KEY
+from services.api.problems import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
+    ROUTE_NOT_FOUND,
+    PlainHttpProblem,
+    Problem,
+    internal_error,
+    problem_of,
+)
+from services.api.task_types import json_pointer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+log = get_logger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. What none of them knows is a 500, and logged by the middleware."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(QueueError, _queue_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    return problem.response(request.url.path, request.scope[REQUEST_ID_KEY])
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _answer(request, error)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return _answer(request, internal_error())
+
+
+async def _queue_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, QueueError)
+    problem = problem_of(error)
+    if problem.kind is INTERNAL_ERROR:
+        log.error("queue.error", error=str(error), request_id=request.scope[REQUEST_ID_KEY])
+    return _answer(request, problem)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """FastAPI's own checks: query parameters and headers; bodies are read in bodies.py."""
+    assert isinstance(error, RequestValidationError)
+    items: list[dict[str, str]] = []
+    for one in error.errors():
+        source, *path = one["loc"]
+        items.append(
+            {"detail": one["msg"], "pointer": json_pointer(path)}
+            if source == "body"
+            else {"detail": one["msg"], "parameter": str(path[-1])}
+        )
+    detail = "; ".join(
+        f"{item.get('parameter') or item.get('pointer')}: {item['detail']}" for item in items
+    )
+    return _answer(request, Problem(INVALID_REQUEST, detail, errors=items))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What the router raises: no such address, or not by this method."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    match error.status_code:
+        case 404:
+            problem = Problem(
+                ROUTE_NOT_FOUND, f"there is nothing at {path}: the addresses are listed at /docs"
+            )
+        case 405:
+            allowed = ", ".join(sorted(_methods(request)))
+            problem = Problem(
+                METHOD_NOT_ALLOWED,
+                f"{path} does not take {request.method}; it takes {allowed}",
+                headers={"Allow": allowed},
+            )
+        case status:
+            problem = PlainHttpProblem(status, str(error.detail), error.headers)
+    return _answer(request, problem)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of an address: two routes may share it (`GET` one, `POST` the other)."""
+    allowed: set[str] = set()
+    for route in request.app.router.routes:
+        match, _ = route.matches({**request.scope, "method": "*"})
+        if match is not Match.NONE:
+            allowed |= getattr(route, "methods", None) or set()
+    return allowed

@@ -1,0 +1,33 @@
+"""What `run.py` starts: settings, logs, the application, the server."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from headrace import logs
+from headrace.handlers import RegistrationError
+from headrace.settings import ApiSettings, load, warn_near_misses
+from services.api.application import edge, new_api, new_app
+from services.api.server import CannotListen, Server, listen
+
+log = logs.get_logger(__name__)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT. What cannot work is said in a sentence, with status 2."""
+    settings = load(ApiSettings)
+    logs.configure(settings.logs.level, settings.logs.format)
+    for sentence in warn_near_misses():
+        log.warning("settings.near_miss", hint=sentence)
+    try:
+        api = new_api(settings)
+        sockets = listen(settings.host, settings.port)
+    except (RegistrationError, CannotListen, ValueError) as error:
+        sys.stderr.write(f"api: {error}\n")
+        sys.exit(2)
+    Server(edge(api, new_app(api)), settings, api.lifecycle).run(sockets)
+    if api.inline.running:
+        # A sync handler past its time: its thread cannot be killed, and Python would wait for it.
+        logs.flush()
+        os._exit(0)

@@ -1,0 +1,135 @@
+"""What happens to every request: one pure ASGI class around the whole application.
+
+Request id in and out, the body's limit, `Connection: close` while the server stops, the access
+log line and the metrics. One class, not five: each layer costs microseconds on every submit.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect
+
+from headrace.logs import get_logger
+from services.api.problems import BODY_TOO_LARGE, Problem, internal_error
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from services.api.lifecycle import Lifecycle
+    from services.api.metrics import HttpMetrics
+
+log = get_logger(__name__)
+
+REQUEST_ID_KEY = "headrace.request_id"
+"""Where in the scope a request's id stands."""
+
+_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
+_QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
+"""Probes ask every few seconds: logged at debug level only."""
+
+CLIENT_CLOSED_REQUEST = 499
+"""As nginx logs a client that went away before its answer."""
+
+
+class Edge:
+    """Wraps the application. Also the place where an error that nothing else caught is logged."""
+
+    def __init__(
+        self, app: ASGIApp, lifecycle: Lifecycle, metrics: HttpMetrics, max_body_bytes: int
+    ) -> None:
+        self.app = app
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = perf_counter()
+        request_id = b""
+        length = 0
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _ACCEPTABLE_ID(value):
+                request_id = value
+            elif name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                receive = self._counted(receive)
+        if not request_id:
+            request_id = uuid.uuid4().hex.encode()
+        scope[REQUEST_ID_KEY] = request_id.decode()
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                headers.append((b"x-request-id", request_id))
+                if self._lifecycle.stopping:
+                    headers.append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            if length > self._max_body_bytes:
+                await _answer(scope, receive, send_marked, self._too_large(length))
+            else:
+                await self.app(scope, receive, send_marked)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
+        except Exception:
+            log.exception("http.error", request_id=scope[REQUEST_ID_KEY], path=scope["path"])
+            if not status:
+                await _answer(scope, receive, send_marked, internal_error())
+        self._note(scope, status, perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        """The access log's line and the metrics."""
+        route = route_template(scope)
+        self._metrics.observe(scope["method"], route, status, seconds)
+        write = log.debug if route in _QUIET_ROUTES else log.info
+        write(
+            "http.request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round(seconds * 1000, 3),
+            request_id=scope[REQUEST_ID_KEY],
+        )
+
+    def _counted(self, receive: Receive) -> Receive:
+        """A body of unknown length is cut off where it passes the limit."""
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise self._too_large(received)
+            return message
+
+        return receive_counted
+
+    def _too_large(self, size: int) -> Problem:
+        return Problem(
+            BODY_TOO_LARGE,
+            f"the body has {size} bytes or more, the limit is {self._max_body_bytes}: "
+            "store the data elsewhere and send a reference, or raise MAX_BODY_BYTES",
+            max_bytes=self._max_body_bytes,
+        )
+
+
+def route_template(scope: Scope) -> str:
+    """The matched route's path with its parameters' names, for metrics; `other` for none."""
+    return getattr(scope.get("route"), "path", "other")
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+    await problem.response(scope["path"], scope[REQUEST_ID_KEY])(scope, receive, send)

@@ -1,0 +1,412 @@
+"""What the API replies: pydantic models, the guide's fields first and in its order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from headrace.taskqueue import TaskStatus
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, WorkerStatus
+    from headrace.workflows import Workflow
+
+TASK_ID = "550e8400-e29b-41d4-a716-446655440000"
+"""The task id of the guide's examples."""
+
+
+class Reply(BaseModel):
+    """What all replies share: docstrings of fields become their descriptions."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
+
+
+class Progress(Reply):
+    """How far a task is, as its handler said last."""
+
+    percent: float
+    """0 to 100."""
+    message: str | None
+
+
+class TaskReply(Reply):
+    """A task's record."""
+
+    task_id: str
+    type: str
+    status: TaskStatus
+    created_at: datetime
+    started_at: datetime | None
+    """When its last attempt started (of a workflow that waited: its first part)."""
+    completed_at: datetime | None
+    """When it reached a final state."""
+    result: Any
+    """What its handler returned; null until it is completed."""
+    error: str | None
+    """The last failure's type and message."""
+    retry_count: int
+    """Failures so far."""
+    max_retries: int
+    attempt: int
+    """The attempt that runs, ran last, or comes first: from 1."""
+    crash_count: int
+    """How often a worker died with it."""
+    due_at: datetime | None
+    """When a pending task enters its queue."""
+    progress: Progress | None
+    worker: str | None
+    """The worker that runs it, or ran it last."""
+    cancel_requested: bool
+    """Whether a running task was asked to stop."""
+
+    @classmethod
+    def of(cls, task: Task) -> TaskReply:
+        """A record as the API shows it."""
+        return cls.model_construct(**task_fields(task))
+
+
+def task_fields(task: Task) -> dict[str, Any]:
+    """The fields of a record, in their order in replies."""
+    progress = None
+    if task.progress_percent is not None:
+        progress = Progress(percent=task.progress_percent, message=task.progress_message)
+    return {
+        "task_id": task.id,
+        "type": task.type,
+        "status": task.status,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "completed_at": task.completed_at,
+        "result": None if task.result is None else msgspec.json.decode(task.result),
+        "error": task.error,
+        "retry_count": task.retry_count,
+        "max_retries": task.max_retries,
+        "attempt": task.attempt,
+        "crash_count": task.crash_count,
+        "due_at": task.due_at,
+        "progress": progress,
+        "worker": task.worker,
+        "cancel_requested": task.cancel_requested,
+    }
+
+
+class InlineReply(TaskReply):
+    """The record of a task that ran inside the request."""
+
+    execution: Literal["inline", "queue"]
+    """`queue` only for a repeated idempotency key whose first request went through the queue."""
+    stored: bool
+    """Whether the record can be read later. It cannot after a run made without Redis."""
+
+
+def execution(task: Task) -> Literal["inline", "queue"]:
+    """Where a task ran. A run inside a request has no worker."""
+    return "inline" if task.worker is None else "queue"
+
+
+class WorkflowSubmitted(Reply):
+    """A workflow was taken into its queue: the guide's four fields."""
+
+    task_id: str = Field(examples=[TASK_ID])
+    status: TaskStatus
+    message: str
+    """Chinese as in the guide; English when `Accept-Language` prefers it."""
+    workflow_id: str
+
+
+class WorkflowExecuted(InlineReply, WorkflowSubmitted):
+    """A workflow ran inside the request: the guide's four fields, then the record's."""
+
+
+class TaskSubmitted(Reply):
+    """A task was taken into its queue."""
+
+    task_id: str = Field(examples=[TASK_ID])
+    type: str
+    status: TaskStatus
+
+
+class BatchSubmitted(Reply):
+    """All tasks of a batch were taken into their queue, in the order of the request."""
+
+    tasks: list[TaskSubmitted]
+
+
+class CancelReply(Reply):
+    """What a cancel led to."""
+
+    task_id: str
+    status: TaskStatus
+    """`cancelled`; or `running` when a running task was asked to stop."""
+    message: str
+
+
+class RetryReply(Reply):
+    """What a retry led to."""
+
+    task_id: str
+    status: TaskStatus
+    message: str
+
+
+class TaskPage(Reply):
+    """A page of records, the newest first."""
+
+    items: list[TaskReply]
+    offset: int
+    limit: int
+    next_offset: int | None
+    """The next page's offset; null: this is the last page."""
+
+
+class QueueReply(Reply):
+    """One queue's numbers. `*_per_minute` covers the last 60 s, sliding."""
+
+    queue_length: int
+    """What a worker could claim now: waiting, due and given-up tasks; cancelled ones are not."""
+    running: int
+    delayed: int
+    """Tasks whose time lies ahead: start times, back-offs, waiting workflows."""
+    due_soon: int
+    """Delayed tasks that are due within 30 s."""
+    oldest_age_seconds: float | None
+    """How long the oldest waiting task has waited; null: none waits."""
+    arrivals_per_minute: float
+    completions_per_minute: float
+    failures_per_minute: float
+    retries_per_minute: float
+    crashes_per_minute: float
+    failure_rate: float | None
+    """Failed ÷ ended in the last 60 s; null: none ended."""
+    service_seconds_mean: float | None
+    """Mean run time of the last 60 s; null: nothing was measured."""
+    queue_length_retries: int
+    """How many of `queue_length` are not first attempts."""
+    arrivals_total: int
+    completions_total: int
+    failures_total: int
+    retries_total: int
+    crashes_total: int
+    service_seconds_total: float
+
+    @classmethod
+    def of(cls, stats: QueueStats) -> QueueReply:
+        """The queue's own numbers under the same names."""
+        return cls.model_validate(msgspec.structs.asdict(stats))
+
+
+class RunningReply(Reply):
+    """A task that a worker runs now."""
+
+    task_id: str
+    type: str
+    attempt: int
+    started_at: datetime
+    timed_out: bool
+    """Its time is over, but its thread cannot be killed and still takes up the slot."""
+
+
+class WorkerReply(Reply):
+    """A worker as it registered, and what it does now."""
+
+    id: str
+    pod: str | None
+    queues: list[str]
+    concurrency: int
+    """How many tasks it runs at once."""
+    running: list[RunningReply]
+    busy_slots: int
+    draining: bool
+    """It was told to claim nothing more."""
+    drained: bool
+    """It is draining, holds no task and runs none: it may be taken away."""
+    oldest_started_at: datetime | None
+    expected_free_seconds: float | None
+    """When it will probably be free, by the mean run times; null: not known."""
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    last_seen_at: datetime
+
+    @classmethod
+    def of(cls, worker: WorkerStatus) -> WorkerReply:
+        """A registered worker as the API shows it."""
+        running = [
+            RunningReply(
+                task_id=task.id,
+                type=task.type,
+                attempt=task.attempt,
+                started_at=datetime.fromtimestamp(task.started_at_ms / 1000, UTC),
+                timed_out=task.timed_out,
+            )
+            for task in worker.running
+        ]
+        fields = {name: getattr(worker, name) for name in cls.model_fields if name != "running"}
+        return cls(running=running, **fields)
+
+
+class StatsReply(Reply):
+    """The queues and workers at one moment, by Redis's own clock."""
+
+    enabled: Literal[True] = True
+    queues: dict[str, QueueReply]
+    """By task type. The three built-in queues are always there."""
+    available: Literal[True] = True
+    at: datetime
+    version: int
+    epoch: str
+    """Drawn when the queue first writes to a Redis: another one means that its data was lost."""
+    workers: list[WorkerReply]
+
+    @classmethod
+    def of(cls, stats: Stats) -> StatsReply:
+        """The queue's own reading."""
+        return cls(
+            queues={name: QueueReply.of(one) for name, one in stats.queues.items()},
+            at=stats.at,
+            version=stats.version,
+            epoch=stats.epoch,
+            workers=[WorkerReply.of(worker) for worker in stats.workers],
+        )
+
+
+class StatsDisabled(Reply):
+    """The stats while the queue is switched off."""
+
+    enabled: Literal[False] = False
+    queues: dict[str, QueueReply] = {}
+
+
+class StatsUnavailable(Reply):
+    """The stats while Redis is away: never zeros."""
+
+    enabled: Literal[True] = True
+    available: Literal[False] = False
+
+
+class MinuteReply(Reply):
+    """What happened in one minute of one queue."""
+
+    minute: datetime
+    """Its first second."""
+    arrivals: int
+    completions: int
+    failures: int
+    retries: int
+    crashes: int
+    service_seconds: float
+    """Run times of the attempts that ended, summed."""
+
+    @classmethod
+    def of(cls, rates: MinuteRates) -> MinuteReply:
+        """The queue's own counts under the same names."""
+        return cls.model_validate(msgspec.structs.asdict(rates))
+
+
+class HistoryReply(Reply):
+    """The last 60 minutes of each queue, the oldest first."""
+
+    queues: dict[str, list[MinuteReply]]
+
+
+class WorkersReply(Reply):
+    """All registered workers."""
+
+    workers: list[WorkerReply]
+
+
+class DrainReply(Reply):
+    """A worker was marked, or its mark taken away."""
+
+    id: str
+    draining: bool
+
+
+class WorkflowSummary(Reply):
+    """A workflow in the list."""
+
+    workflow_id: str
+    version: str
+    title: str | None
+    sha256: str
+    """Of its checked text: what a submit pins."""
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> WorkflowSummary:
+        """A definition as the list shows it."""
+        return WorkflowSummary(
+            workflow_id=workflow.id,
+            version=workflow.version,
+            title=workflow.title,
+            sha256=workflow.sha256,
+        )
+
+
+class WorkflowDetail(WorkflowSummary):
+    """A workflow with its definition."""
+
+    definition: str
+    """The text of its file."""
+
+
+class BrokenDefinition(Reply):
+    """A definition file that cannot be used."""
+
+    file: str
+    line: int | None
+    task: str | None
+    """Where in the definition; null: not within a task."""
+    reason: str
+
+
+class WorkflowsReply(Reply):
+    """All workflows that can be executed, and the files that could not be loaded."""
+
+    workflows: list[WorkflowSummary]
+    errors: list[BrokenDefinition]
+
+
+class HealthReply(Reply):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyReply(Reply):
+    """Whether requests should be sent here."""
+
+    status: Literal["ready", "starting", "stopping"]
+    redis: Literal["available", "unavailable", "unknown", "disabled"]
+    """Never turns a ready API to 503: without Redis, workflows run inside the request."""
+
+
+class ErrorItem(Reply):
+    """One thing that is wrong with a request."""
+
+    detail: str
+    pointer: str | None = None
+    """Where in the body, as a JSON pointer; absent for a parameter."""
+    parameter: str | None = None
+    """The query parameter or header; absent for a place in the body."""
+
+
+class ProblemReply(Reply):
+    """An error (RFC 9457). Some types add members of their own, such as `task_id`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:headrace:problem:task-not-found"])
+    """Stable: clients may branch on it."""
+    title: str
+    status: int
+    detail: str
+    instance: str
+    """The request's path."""
+    request_id: str
+    """The same as in the header `X-Request-ID`, and in the logs."""
+    errors: list[ErrorItem] | None = None
+    """What is wrong with the request, each with its place."""

@@ -1,0 +1,105 @@
+"""/api/workflows/queue: the queues' numbers, their last hour, and what failed for good."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi import Request as HttpRequest
+from starlette.responses import Response
+
+from headrace.taskqueue import QueueUnavailable
+from services.api import documentation as docs
+from services.api.auth import Permission
+from services.api.context import Api, api_of
+from services.api.models import (
+    HistoryReply,
+    MinuteReply,
+    QueueReply,
+    Reply,
+    StatsDisabled,
+    StatsReply,
+    StatsUnavailable,
+    TaskPage,
+    TaskReply,
+)
+from services.api.problems import RETRY_AFTER_SECONDS
+from services.api.routing import GuardedRoute, needs
+
+router = APIRouter(prefix="/api/workflows/queue", tags=["queue"], route_class=GuardedRoute)
+
+MAX_PAGE = 1000
+
+
+@router.get("/stats", response_model=StatsReply | StatsDisabled, **docs.STATS)
+@needs(Permission.OBSERVE)
+async def stats(request: HttpRequest) -> Response:
+    """The queues and workers at this moment.
+
+    An outage of Redis is a 503 with `available: false`, never a row of zeros: a reader that sizes
+    workers must be able to tell "nothing waits" from "nobody knows".
+    """
+    api = api_of(request)
+    queue = api.queue
+    if queue is None:
+        return _json(StatsDisabled())
+    try:
+        found = await api.submission.call(lambda: queue.stats(api.queue_names()))
+    except QueueUnavailable:
+        return _json(StatsUnavailable(), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    reply = StatsReply.of(found)
+    return _json(reply.model_copy(update={"queues": in_order(api, reply.queues)}))
+
+
+@router.get("/history", **docs.HISTORY)
+@needs(Permission.OBSERVE)
+async def history(
+    request: HttpRequest,
+    type: Annotated[
+        str | None, Query(description="One queue's name; without it, all.", min_length=1)
+    ] = None,
+) -> HistoryReply:
+    """What happened in each of the last 60 minutes, by queue."""
+    api = api_of(request)
+    queue = api.queue
+    if queue is None:
+        return HistoryReply(queues={})
+    found = {}
+    for name in api.queue_names() if type is None else (type,):
+        minutes = await api.submission.call(partial(queue.history, name))
+        found[name] = [MinuteReply.of(minute) for minute in minutes]
+    return HistoryReply(queues=found)
+
+
+@router.get("/{task_type}/dead-letters", response_model=TaskPage, **docs.DEAD_LETTERS)
+@needs(Permission.READ)
+async def dead_letters(
+    request: HttpRequest,
+    task_type: str,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+) -> Response:
+    """Tasks of a type that failed for good, the latest first. `POST …/retry` queues one again."""
+    api = api_of(request)
+    queue = api.queue
+    if queue is None:
+        return _json(TaskPage(items=[], offset=offset, limit=limit, next_offset=None))
+    tasks = await api.submission.call(lambda: queue.dead_letters(task_type, offset, limit))
+    page = TaskPage(
+        items=[TaskReply.of(task) for task in tasks],
+        offset=offset,
+        limit=limit,
+        next_offset=offset + limit if len(tasks) == limit else None,
+    )
+    return _json(page)
+
+
+def in_order(api: Api, queues: dict[str, QueueReply]) -> dict[str, QueueReply]:
+    """The built-in queues first, as in the guide, then the others by name."""
+    first = [name for name in api.queue_names() if name in queues]
+    return {name: queues[name] for name in [*first, *sorted(queues.keys() - set(first))]}
+
+
+def _json(reply: Reply, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(reply.model_dump_json(), status, headers, media_type="application/json")

@@ -1,0 +1,216 @@
+"""/api/tasks, and the same under the guide's /api/workflows/tasks: look up, cancel, retry.
+
+Both addresses answer for tasks of every type: an id is unique, whatever it is of.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi import Request as HttpRequest
+from starlette.responses import Response
+
+from headrace.taskqueue import (
+    NewTask,
+    NotAllowed,
+    Submitted,
+    TaskNotFound,
+    TaskStatus,
+    idempotent_id,
+    new_id,
+)
+from services.api import documentation as docs
+from services.api import executions
+from services.api.auth import Permission
+from services.api.bodies import SubmitBody, batch_body, idempotency_key, start_time, submit_body
+from services.api.context import Api, api_of
+from services.api.language import Language, preferred
+from services.api.models import (
+    CancelReply,
+    InlineReply,
+    RetryReply,
+    TaskReply,
+    execution,
+    task_fields,
+)
+from services.api.problems import QUEUE_DISABLED, TASK_RUNNING, Problem
+from services.api.routing import GuardedRoute, needs
+from services.api.submission import InlineRun, Request
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import TaskQueue
+    from headrace.workflows import Workflow
+    from services.api.task_types import KnownType
+
+router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PREFIXES = ("/workflows/tasks", "/tasks")
+
+_MESSAGES: dict[str, dict[Language, str]] = {
+    "cancelled": {Language.CHINESE: "任务已取消", Language.ENGLISH: "The task was cancelled"},
+    "stopping": {
+        Language.CHINESE: "已请求停止运行中的任务",
+        Language.ENGLISH: "The running task was asked to stop",
+    },
+    "retried": {
+        Language.CHINESE: "任务已重新加入队列",
+        Language.ENGLISH: "The task was queued again",
+    },
+}
+
+
+@router.post("/tasks/{task_type}", **docs.SUBMIT)
+@needs(Permission.SUBMIT, lean=True)
+async def submit(request: HttpRequest) -> Response:
+    """Submit a task of any type. The payload is checked by the type's schema.
+
+    While Redis is away, or the queue switched off, it runs inside the request if this API has the
+    type's handler.
+    """
+    api = api_of(request)
+    known = await api.types.get(request.path_params["task_type"])
+    key = idempotency_key(request)
+    task, workflow = _task(api, known, await submit_body(request), key, "/payload")
+    order = Request(task, known, keyed=key is not None)
+    if workflow is None:
+        outcome = await api.submission.enqueue(order)
+    else:
+        outcome = await executions.enqueue(api, workflow, order)
+    if isinstance(outcome, InlineRun):
+        inline = InlineReply.model_construct(
+            execution=execution(outcome.task), stored=outcome.stored, **task_fields(outcome.task)
+        )
+        return Response(inline.model_dump_json(), 200, media_type="application/json")
+    return Response(_accepted(known.name, outcome), 202, media_type="application/json")
+
+
+@router.post("/tasks/{task_type}/batch", **docs.BATCH)
+@needs(Permission.SUBMIT, lean=True)
+async def submit_batch(request: HttpRequest) -> Response:
+    """Submit up to 1000 tasks of a type: all of them, or none. They never run inside the request.
+
+    With an Idempotency-Key each task's own key is made of it and the task's place in the batch.
+    """
+    api = api_of(request)
+    known = await api.types.get(request.path_params["task_type"])
+    key = idempotency_key(request)
+    queue = _queue(api, "a batch needs the queue")
+    tasks: list[NewTask] = []
+    workflows: dict[str, Workflow] = {}
+    for place, one in enumerate((await batch_body(request)).tasks):
+        task_key = None if key is None else f"{key}:{place}"
+        task, workflow = _task(api, known, one, task_key, f"/tasks/{place}/payload")
+        tasks.append(task)
+        if workflow is not None:
+            workflows[workflow.sha256] = workflow
+    await executions.pin(api, list(workflows.values()))
+    submitted = await api.submission.submit_all(queue, tasks)
+    body = b'{"tasks":[' + b",".join(_accepted(known.name, one) for one in submitted) + b"]}"
+    return Response(body, 202, media_type="application/json")
+
+
+def _accepted(task_type: str, submitted: Submitted) -> bytes:
+    return msgspec.json.encode(
+        {"task_id": submitted.id, "type": task_type, "status": submitted.status}
+    )
+
+
+def _task(
+    api: Api, known: KnownType, body: SubmitBody, key: str | None, pointer: str
+) -> tuple[NewTask, Workflow | None]:
+    """The task that a body asks for, its payload checked; of a workflow, what it is pinned to."""
+    payload = msgspec.json.encode(body.payload)
+    known.check(payload, pointer)
+    workflow = None
+    if known.name == executions.TASK_TYPE and body.payload.get("definition") is None:
+        workflow = api.definitions.get(body.payload["workflow_id"])
+        payload = executions.payload_of(
+            body.payload["workflow_id"], workflow, body.payload.get("variables") or {}
+        )
+    task = NewTask(
+        type=known.name,
+        payload=payload,
+        id=new_id() if key is None else idempotent_id(known.name, key),
+        max_retries=known.max_retries if body.max_retries is None else body.max_retries,
+        start_at=start_time(body.start_at),
+    )
+    return task, workflow
+
+
+async def get(request: HttpRequest, task_id: str) -> Response:
+    """A task's record. It is kept for 7 days after the task has ended."""
+    queue, task_id = _addressed(request, task_id)
+    task = await api_of(request).submission.call(lambda: queue.get(task_id))
+    return Response(TaskReply.of(task).model_dump_json(), media_type="application/json")
+
+
+async def cancel(
+    request: HttpRequest,
+    task_id: str,
+    *,
+    running: Annotated[
+        bool, Query(description="Also ask a running task to stop; it ends in `cancelled`.")
+    ] = False,
+) -> Response:
+    """Cancel a task that is pending or queued; with `running=true` also one that runs."""
+    queue, task_id = _addressed(request, task_id)
+    call = api_of(request).submission.call
+    try:
+        status = await call(lambda: queue.cancel(task_id, running=running))
+    except NotAllowed as error:
+        if error.status == TaskStatus.RUNNING:
+            raise Problem(
+                TASK_RUNNING,
+                f"task {task_id} is running, and only pending and queued tasks are cancelled: "
+                "add ?running=true to ask its handler to stop",
+                task_id=task_id,
+                task_status=error.status,
+            ) from None
+        raise
+    stopping = status is TaskStatus.RUNNING
+    message = _message(request, "stopping" if stopping else "cancelled")
+    reply = CancelReply(task_id=task_id, status=status, message=message)
+    code = 202 if stopping else 200
+    return Response(reply.model_dump_json(), code, media_type="application/json")
+
+
+async def retry(request: HttpRequest, task_id: str) -> RetryReply:
+    """Queue a failed or cancelled task again, its retries counted from 0."""
+    queue, task_id = _addressed(request, task_id)
+    status = await api_of(request).submission.call(lambda: queue.replay(task_id))
+    return RetryReply(task_id=task_id, status=status, message=_message(request, "retried"))
+
+
+needs(Permission.READ)(get)
+needs(Permission.SUBMIT)(cancel)
+needs(Permission.SUBMIT)(retry)
+for _prefix in _PREFIXES:
+    _at = _prefix + "/{task_id}"
+    router.add_api_route(_at, get, methods=["GET"], response_model=TaskReply, **docs.TASK)
+    router.add_api_route(
+        _at + "/cancel", cancel, methods=["POST"], response_model=CancelReply, **docs.CANCEL
+    )
+    router.add_api_route(_at + "/retry", retry, methods=["POST"], **docs.RETRY)
+
+
+def _addressed(request: HttpRequest, task_id: str) -> tuple[TaskQueue, str]:
+    """The queue and the id as the queue writes it. What is no UUID is no task's id."""
+    queue = api_of(request).queue
+    normal = task_id.lower()
+    if queue is None or not _ID.fullmatch(normal):
+        raise TaskNotFound(task_id)
+    return queue, normal
+
+
+def _queue(api: Api, reason: str) -> TaskQueue:
+    if api.queue is None:
+        raise Problem(QUEUE_DISABLED, f"{reason}, and QUEUE_ENABLED is false")
+    return api.queue
+
+
+def _message(request: HttpRequest, name: str) -> str:
+    return _MESSAGES[name][preferred(request.headers.get("accept-language", ""))]

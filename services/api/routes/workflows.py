@@ -1,0 +1,168 @@
+"""/api/workflows: the workflows there are, and executing one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import msgspec
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from starlette.responses import Response
+
+from headrace.taskqueue import NewTask, Submitted, TaskStatus, idempotent_id, new_id
+from services.api import documentation as docs
+from services.api.auth import Permission
+from services.api.bodies import (
+    execute_body,
+    idempotency_key,
+    invalid_parameter,
+    start_time,
+)
+from services.api.context import api_of
+from services.api.executions import TASK_TYPE, enqueue, payload_of, run_inside
+from services.api.language import Language, preferred
+from services.api.models import (
+    BrokenDefinition,
+    WorkflowDetail,
+    WorkflowExecuted,
+    WorkflowsReply,
+    WorkflowSummary,
+    execution,
+    task_fields,
+)
+from services.api.routing import GuardedRoute, needs
+from services.api.submission import InlineRun, Request
+
+if TYPE_CHECKING:
+    pass
+
+router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=GuardedRoute)
+
+_MESSAGES: dict[Language, dict[str, str]] = {
+    Language.CHINESE: {
+        "queued": "工作流已加入执行队列",
+        "pending": "工作流已安排在指定时间执行",
+        "known": "该请求已提交过，返回原任务",
+        "completed": "工作流执行完成",
+        "failed": "工作流执行失败",
+    },
+    Language.ENGLISH: {
+        "queued": "The workflow was added to its queue",
+        "pending": "The workflow is scheduled for its start time",
+        "known": "This request was submitted before: here is its task",
+        "completed": "The workflow was executed",
+        "failed": "The workflow was executed and failed",
+    },
+}
+
+
+@router.post("/{workflow_id}/execute", **docs.EXECUTE)
+@needs(Permission.SUBMIT, lean=True)
+async def execute(request: HttpRequest) -> Response:
+    """Execute a workflow: through its queue, or inside the request.
+
+    With `async_execute=true` (the default) the workflow goes into its queue and the reply, a 202,
+    comes at once. With `false` it runs inside the request, and the reply, a 200, holds its record
+    too. So it does when the queue is switched off or Redis is away.
+    """
+    api = api_of(request)
+    workflow_id: str = request.path_params["workflow_id"]
+    workflow = api.definitions.get(workflow_id)
+    asynchronous = _asynchronous(request.scope["query_string"])
+    body = await execute_body(request)
+    key = idempotency_key(request)
+    known = await api.types.get(TASK_TYPE)
+    task = NewTask(
+        type=TASK_TYPE,
+        payload=payload_of(workflow_id, workflow, body.variables),
+        id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
+        max_retries=known.max_retries if body.max_retries is None else body.max_retries,
+        start_at=start_time(body.start_at),
+    )
+    order = Request(task, known, keyed=key is not None)
+    language = preferred(request.headers.get("accept-language", ""))
+    if asynchronous:
+        return _reply(await enqueue(api, workflow, order), workflow_id, language)
+    if task.start_at is not None:
+        raise invalid_parameter("async_execute", "a run inside the request takes no start_at")
+    return _reply(await run_inside(api, order), workflow_id, language)
+
+
+@router.get("", response_model=WorkflowsReply, **docs.WORKFLOWS)
+@needs(Permission.READ)
+async def workflows(request: HttpRequest) -> WorkflowsReply:
+    """All workflows that can be executed, and the files that could not be loaded."""
+    definitions = api_of(request).definitions
+    return WorkflowsReply(
+        workflows=[WorkflowSummary.of(one) for one in definitions.workflows],
+        errors=[
+            BrokenDefinition(file=one.file, line=one.line, task=one.task, reason=one.reason)
+            for one in definitions.errors
+        ],
+    )
+
+
+@router.get("/{workflow_id}", response_model=WorkflowDetail, **docs.WORKFLOW)
+@needs(Permission.READ)
+async def workflow(request: HttpRequest, workflow_id: str) -> WorkflowDetail:
+    """One workflow and the text of its definition."""
+    found = api_of(request).definitions.get(workflow_id)
+    summary = WorkflowSummary.of(found)
+    return WorkflowDetail(**summary.model_dump(), definition=found.text.decode())
+
+
+@lru_cache(maxsize=64)
+def _asynchronous(query: bytes) -> bool:
+    """The parameter `async_execute`. The last one counts."""
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("async_execute")
+    if not values or values[-1].lower() in ("true", "1"):
+        return True
+    if values[-1].lower() in ("false", "0"):
+        return False
+    raise invalid_parameter("async_execute", "it must be true or false")
+
+
+def _reply(outcome: Submitted | InlineRun, workflow_id: str, language: Language) -> Response:
+    """The guide's four fields; after a run inside the request also its record."""
+    if isinstance(outcome, InlineRun):
+        return _executed(outcome, workflow_id, language)
+    message = str(outcome.status) if outcome.created else "known"
+    return _accepted(
+        outcome.id, outcome.status, _MESSAGES[language][message], workflow_id, language
+    )
+
+
+def _accepted(
+    task_id: str, status: TaskStatus, message: str, workflow_id: str, language: Language
+) -> Response:
+    body = msgspec.json.encode(
+        {
+            "task_id": task_id,
+            "status": status,
+            "message": message,
+            "workflow_id": workflow_id,
+        }
+    )
+    return _json(body, 202, language)
+
+
+def _executed(run: InlineRun, workflow_id: str, language: Language) -> Response:
+    model = WorkflowExecuted.model_construct(
+        message=_MESSAGES[language][str(run.task.status)],
+        workflow_id=workflow_id,
+        execution=execution(run.task),
+        stored=run.stored,
+        **task_fields(run.task),
+    )
+    return _json(model.model_dump_json().encode(), 200, language)
+
+
+def _json(body: bytes, status: int, language: Language) -> Response:
+    return Response(
+        body,
+        status,
+        media_type="application/json",
+        headers={"Content-Language": language, "Vary": "Accept-Language"},
+    )

@@ -1,0 +1,168 @@
+"""Which task types there are, and whether a payload fits: by what workers publish, else by our own.
+
+Workers publish each type with its payload's JSON Schema when they register, so a user's package
+need not be installed beside the API. Types stay known while no worker is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+import msgspec
+
+from headrace.handlers import PayloadInvalid
+from headrace.logs import get_logger
+from headrace.taskqueue import QueueError, QueueUnavailable
+from services.api.problems import INVALID_PAYLOAD, TASK_TYPE_UNKNOWN, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headrace.handlers import AnyTaskType, Registry
+    from headrace.taskqueue import TaskQueue, TypeInfo
+    from services.api.availability import Availability
+
+log = get_logger(__name__)
+
+REFRESH_SECONDS = 5.0
+"""How soon a new version of a known type is noticed. An unknown type is asked for at once."""
+MAX_ERRORS = 20
+"""A reply names so many mistakes of a payload, and no more."""
+
+
+@dataclass(frozen=True)
+class KnownType:
+    """A task type as a submit needs it."""
+
+    name: str
+    max_retries: int
+    own: AnyTaskType | None
+    """The handler in this process, if it has one: it can run a task inside a request."""
+    validator: jsonschema_rs.Draft202012Validator | None
+    """Of the schema that a worker published."""
+
+    def check(self, payload: bytes, pointer: str) -> None:
+        """Raise the 422 problem unless the payload, a JSON document, fits.
+
+        The published schema is asked first, for that worker is going to run it.
+        """
+        errors = self._errors(payload)
+        if errors:
+            raise Problem(
+                INVALID_PAYLOAD,
+                f"the payload does not fit the task type {self.name!r}: "
+                + "; ".join(message for _, message in errors[:MAX_ERRORS]),
+                errors=[
+                    {"detail": message, "pointer": pointer + json_pointer(path)}
+                    for path, message in errors[:MAX_ERRORS]
+                ],
+            )
+
+    def _errors(self, payload: bytes) -> list[tuple[Sequence[Any], str]]:
+        if self.validator is not None:
+            found = self.validator.iter_errors(msgspec.json.decode(payload))
+            return [(error.instance_path, error.message) for error in found]
+        return _own_errors(self.own, payload) if self.own is not None else []
+
+
+def json_pointer(path: Sequence[Any]) -> str:
+    """RFC 6901."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _own_errors(own: AnyTaskType, payload: bytes) -> list[tuple[Sequence[Any], str]]:
+    try:
+        own.validate(payload)
+    except PayloadInvalid as error:
+        return [(one["loc"], one["msg"]) for one in error.errors]
+    return []
+
+
+class TaskTypes:
+    """All types known to this process, each with its validator made once."""
+
+    def __init__(
+        self, registry: Registry, queue: TaskQueue | None, availability: Availability
+    ) -> None:
+        self._registry = registry
+        self._queue = queue
+        self._availability = availability
+        self._infos: dict[str, TypeInfo] = {}
+        self._known = {own.name: _own_type(own) for own in registry.types()}
+        self._refreshing = asyncio.Lock()
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all known types, sorted."""
+        return tuple(sorted(self._known))
+
+    async def get(self, name: str) -> KnownType:
+        """A type by its name. Asks Redis once for an unknown one; raises the 501 problem."""
+        known = self._known.get(name)
+        if known is None:
+            await self._refresh_for(name)
+            known = self._known.get(name)
+        if known is None:
+            raise Problem(
+                TASK_TYPE_UNKNOWN,
+                f"no worker has ever published a task type {name!r} and this API has no handler "
+                f"for it: start a worker that has it. Known are: {', '.join(self.names())}",
+                task_type=name,
+            )
+        return known
+
+    async def refresh(self, queue: TaskQueue) -> None:
+        """Read what workers publish. Raises QueueError."""
+        for name, info in (await queue.types()).items():
+            if self._infos.get(name) == info:
+                continue
+            self._infos[name] = info
+            self._known[name] = _published_type(info, self._registry.get(name))
+
+    async def run(self) -> None:
+        """Refresh for ever."""
+        while self._queue is not None:
+            if self._availability.usable:
+                await self._try_refresh(self._queue)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _refresh_for(self, name: str) -> None:
+        """Many requests for one unknown type ask Redis once at a time."""
+        if self._queue is None:
+            return
+        async with self._refreshing:
+            if name not in self._known and self._availability.usable:
+                await self._try_refresh(self._queue)
+
+    async def _try_refresh(self, queue: TaskQueue) -> None:
+        try:
+            await self.refresh(queue)
+        except QueueUnavailable as error:
+            self._availability.lost(error)
+        except QueueError as error:
+            log.warning("task_types.unreadable", error=str(error))
+
+
+def _own_type(own: AnyTaskType) -> KnownType:
+    return KnownType(own.name, own.max_retries, own, None)
+
+
+def _published_type(info: TypeInfo, own: AnyTaskType | None) -> KnownType:
+    """A schema that cannot be used is logged and checks nothing: the worker checks again.
+
+    Formats are not asserted: pydantic takes more date-times than RFC 3339 does, and the API must
+    not refuse what the handler would accept.
+    """
+    try:
+        validator = jsonschema_rs.Draft202012Validator(info.payload_schema, retriever=_no_retrieval)
+    except ValueError as error:  # jsonschema_rs.ValidationError is one
+        log.warning("task_types.schema_unusable", type=info.name, error=str(error))
+        validator = None
+    return KnownType(info.name, info.max_retries, own, validator)
+
+
+def _no_retrieval(uri: str) -> Any:
+    """A published schema must not make the API call other hosts."""
+    raise ValueError(f"the schema refers to {uri}, which is not looked up")

@@ -1,0 +1,199 @@
+"""Tasks of every type over HTTP: submit, look up, cancel, retry, batches, dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from headrace.handlers import Context, handler
+from tests.unit.api.harness import ApiUnderTest, api_settings, running
+from tests.unit.api.test_models import GUIDE
+from tests.unit.api.test_problems import check
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace.taskqueue import TaskQueue
+    from tests.integration.api.conftest import HandWorker
+    from tests.servers import RedisServer
+
+UNKNOWN = "550e8400-e29b-41d4-a716-446655440000"
+
+
+@handler("double", max_retries=1)
+async def double(ctx: Context, payload: int) -> int:
+    return 2 * payload
+
+
+async def submit(api: ApiUnderTest, payload: Any = None, **more: Any) -> str:
+    payload = {"url": "a.jpg"} if payload is None else payload
+    response = await api.post("/api/tasks/resize_image", json={"payload": payload, **more})
+    assert response.status_code == 202, response.text
+    task_id: str = response.json()["task_id"]
+    return task_id
+
+
+@pytest.mark.parametrize("address", ["/api/tasks", "/api/workflows/tasks"])
+async def test_a_record_has_the_guides_fields_first_at_both_addresses(
+    api: ApiUnderTest, worker: HandWorker, address: str
+) -> None:
+    task_id = await submit(api)
+    await worker.complete(b'{"width": 12345678901234567}')
+    body = (await api.get(f"{address}/{task_id.upper()}")).json()
+    assert list(body)[: len(GUIDE)] == GUIDE
+    assert (body["status"], body["type"]) == ("completed", "resize_image")
+    assert body["result"] == {"width": 12345678901234567}
+    assert body["worker"] == worker.id
+    for name in ("created_at", "started_at", "completed_at"):
+        assert body[name].endswith("Z")
+        assert datetime.fromisoformat(body[name]).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("task_id", [UNKNOWN, "x", "%2e%2e", "task:1", "é"])
+@pytest.mark.parametrize("move", ["", "/cancel", "/retry"])
+async def test_an_id_that_stands_for_nothing_is_a_404(
+    api: ApiUnderTest, task_id: str, move: str
+) -> None:
+    call = api.post if move else api.get
+    check(await call(f"/api/tasks/{task_id}{move}"), "task-not-found")
+
+
+async def test_a_type_that_only_a_worker_knows_is_checked_by_its_schema(
+    api: ApiUnderTest, worker: HandWorker, queue: TaskQueue
+) -> None:
+    task_id = await submit(api)
+    task = await queue.get(task_id)
+    assert (task.max_retries, task.payload) == (7, b'{"url":"a.jpg"}')
+
+    wrong = await api.post("/api/tasks/resize_image", json={"payload": {"width": 0}})
+    check(wrong, "invalid-payload")
+    assert {one["pointer"] for one in wrong.json()["errors"]} == {"/payload", "/payload/width"}
+    assert (await queue.stats()).queues["resize_image"].queue_length == 1
+
+
+async def test_a_type_of_the_apis_own_is_known_without_any_worker(
+    server: RedisServer, tmp_path: Path, queue: TaskQueue
+) -> None:
+    async with running(api_settings(tmp_path, server.url), double) as api:
+        response = await api.post("/api/tasks/double", json={"payload": 4})
+        assert response.status_code == 202
+        assert (await queue.get(response.json()["task_id"])).max_retries == 1
+        wrong = await api.post("/api/tasks/double", json={"payload": "four"})
+        check(wrong, "invalid-payload")
+        assert wrong.json()["errors"][0]["pointer"] == "/payload"
+
+
+async def test_a_type_that_nobody_knows_is_a_501(api: ApiUnderTest) -> None:
+    response = await api.post("/api/tasks/no_such_type", json={"payload": None})
+    check(response, "task-type-unknown")
+    check(await api.post("/api/tasks/chat_process", json={"payload": {}}), "task-type-unknown")
+
+
+async def test_a_type_stays_known_when_its_worker_is_gone(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    await worker.consumer.deregister()
+    await submit(api)
+
+
+async def test_a_workflow_submitted_as_a_task_is_pinned_as_well(
+    api: ApiUnderTest, queue: TaskQueue
+) -> None:
+    wanted = {"payload": {"workflow_id": "my-workflow", "variables": {"a": 1}}}
+    body = (await api.post("/api/tasks/workflow_execute", json=wanted)).json()
+    assert b'"definition":"' in (await queue.get(body["task_id"])).payload
+    missing = {"payload": {"workflow_id": "no-such-workflow"}}
+    check(await api.post("/api/tasks/workflow_execute", json=missing), "workflow-not-found")
+    check(await api.post("/api/tasks/workflow_execute", json={"payload": 5}), "invalid-payload")
+
+
+async def test_a_queued_task_is_cancelled(api: ApiUnderTest, worker: HandWorker) -> None:
+    task_id = await submit(api)
+    response = await api.post(f"/api/workflows/tasks/{task_id}/cancel")
+    assert response.status_code == 200
+    assert response.json() == {
+        "task_id": task_id,
+        "status": "cancelled",
+        "message": "任务已取消",
+    }
+    assert not (await worker.consumer.claim(1)).tasks
+    check(await api.post(f"/api/tasks/{task_id}/cancel"), "not-allowed")
+
+
+async def test_a_running_task_is_asked_to_stop_only_when_told_so(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    task_id = await submit(api)
+    await worker.claim()
+    refused = await api.post(f"/api/tasks/{task_id}/cancel")
+    check(refused, "task-running")
+    assert "?running=true" in refused.json()["detail"]
+    asked = await api.post(f"/api/tasks/{task_id}/cancel?running=true")
+    assert (asked.status_code, asked.json()["status"]) == (202, "running")
+    assert (await api.get(f"/api/tasks/{task_id}")).json()["cancel_requested"] is True
+
+
+async def test_a_dead_letter_is_listed_and_queued_again(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    ids = []
+    for number in range(3):
+        ids.append(await submit(api))
+        await worker.fail(f"ValueError: {number}")
+        await asyncio.sleep(0.005)
+    address = "/api/workflows/queue/resize_image/dead-letters"
+    first = (await api.get(f"{address}?limit=2")).json()
+    assert [one["task_id"] for one in first["items"]] == ids[:0:-1]
+    assert first["items"][0]["error"] == "ValueError: 2"
+    second = (await api.get(f"{address}?limit=2&offset={first['next_offset']}")).json()
+    assert [one["task_id"] for one in second["items"]] == ids[:1]
+    assert second["next_offset"] is None
+
+    response = await api.post(f"/api/tasks/{ids[0]}/retry")
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    assert (await worker.complete()).id == ids[0]
+    check(await api.post(f"/api/tasks/{ids[0]}/retry"), "not-allowed")
+    left = (await api.get(address)).json()
+    assert [one["task_id"] for one in left["items"]] == ids[:0:-1]
+
+
+async def test_a_batch_is_queued_in_order(
+    api: ApiUnderTest, worker: HandWorker, queue: TaskQueue
+) -> None:
+    wanted = {"tasks": [{"payload": {"url": str(n)}, "max_retries": n} for n in range(50)]}
+    response = await api.post("/api/tasks/resize_image/batch", json=wanted)
+    assert response.status_code == 202
+    ids = [one["task_id"] for one in response.json()["tasks"]]
+    tasks = await queue.get_many(ids)
+    assert [task.max_retries for task in tasks if task] == list(range(50))
+    assert (await worker.claim()).id == ids[0]
+
+
+async def test_a_batch_with_one_mistake_queues_nothing(
+    api: ApiUnderTest, worker: HandWorker, queue: TaskQueue
+) -> None:
+    wanted = {"tasks": [{"payload": {"url": "a"}}, {"payload": {"url": 5}}]}
+    response = await api.post("/api/tasks/resize_image/batch", json=wanted)
+    check(response, "invalid-payload")
+    assert response.json()["errors"][0]["pointer"] == "/tasks/1/payload/url"
+    too_many = {"tasks": [{"payload": {"url": "a"}}] * 1001}
+    check(await api.post("/api/tasks/resize_image/batch", json=too_many), "invalid-request")
+    assert "resize_image" not in (await queue.stats()).queues or (
+        (await queue.stats()).queues["resize_image"].queue_length == 0
+    )
+
+
+async def test_a_batch_sent_again_with_its_key_is_the_same_batch(
+    api: ApiUnderTest, worker: HandWorker, queue: TaskQueue
+) -> None:
+    wanted = {"tasks": [{"payload": {"url": str(n)}} for n in range(3)]}
+    key = {"Idempotency-Key": "import-1"}
+    address = "/api/tasks/resize_image/batch"
+    first, second = [await api.post(address, json=wanted, headers=key) for _ in range(2)]
+    assert first.json() == second.json()
+    assert (await queue.stats()).queues["resize_image"].queue_length == 3
+    other = {"tasks": [{"payload": {"url": "other"}}]}
+    check(await api.post(address, json=other, headers=key), "idempotency-conflict")

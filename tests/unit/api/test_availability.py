@@ -1,0 +1,121 @@
+"""The circuit to Redis and the readiness that hangs on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from headrace.taskqueue import LayoutTooNew, NoReply, NotSent, TaskQueue
+from services.api import availability
+from services.api.availability import START_SECONDS, Availability, RedisState
+
+
+class ScriptedQueue:
+    """Answers each reading of the stats with the next of these; the last one for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+
+    async def stats(self, known_types: tuple[str, ...]) -> Any:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds; for 5 s at most."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.001)
+
+
+def made(queue: ScriptedQueue | None, clock: Clock | None = None) -> Availability:
+    return Availability(cast("TaskQueue | None", queue), tuple, clock=clock or Clock())
+
+
+def test_at_the_start_the_circuit_is_closed_and_nothing_is_ready() -> None:
+    found = made(ScriptedQueue("stats"))
+    assert found.usable
+    assert found.state is RedisState.UNKNOWN
+    assert not found.ready
+
+
+def test_ready_after_ten_seconds_without_redis() -> None:
+    clock = Clock()
+    found = made(ScriptedQueue("stats"), clock)
+    clock.now += START_SECONDS
+    assert found.ready
+
+
+def test_without_a_queue_it_is_ready_at_once_and_never_usable() -> None:
+    found = made(None)
+    assert found.ready
+    assert not found.usable
+    assert found.state is RedisState.DISABLED
+
+
+async def test_once_redis_has_answered_it_stays_ready_through_an_outage() -> None:
+    queue = ScriptedQueue("stats", NotSent("refused"))
+    found = made(queue)
+    await found.probe(cast("TaskQueue", queue))
+    assert found.ready
+    assert cast("object", found.stats) == "stats"
+    await found.probe(cast("TaskQueue", queue))
+    assert found.state is RedisState.UNAVAILABLE
+    assert found.ready
+    assert found.stats is None
+
+
+async def test_a_redis_that_answers_but_cannot_be_used_is_no_outage() -> None:
+    queue = ScriptedQueue(LayoutTooNew("9", 1))
+    found = made(queue)
+    await found.probe(cast("TaskQueue", queue))
+    assert found.state is RedisState.AVAILABLE
+    assert found.stats is None
+
+
+async def test_the_way_back_is_found_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "PROBE_AWAY_SECONDS", 0.001)
+    found = made(ScriptedQueue(NotSent("x"), NoReply("x"), RuntimeError("a defect"), "stats"))
+    probing = asyncio.create_task(found.run())
+    await until(lambda: found.state is RedisState.AVAILABLE)
+    probing.cancel()
+    found.require()
+
+
+async def test_a_call_that_loses_redis_wakes_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "PROBE_SECONDS", 60)
+    found = made(ScriptedQueue("stats"))
+    probing = asyncio.create_task(found.run())
+    await asyncio.sleep(0)
+    found.lost(NoReply("x"))
+    with pytest.raises(NotSent):
+        found.require()
+    await until(lambda: found.usable)
+    probing.cancel()
+
+
+async def test_a_probe_that_is_cancelled_in_the_moment_of_a_loss_ends() -> None:
+    found = made(ScriptedQueue("stats"))
+    probing = asyncio.create_task(found.run())
+    await asyncio.sleep(0.01)
+    found.lost(NoReply("x"))
+    await asyncio.sleep(0)  # the event has woken the probe, which has not run yet
+    probing.cancel()
+    async with asyncio.timeout(2):
+        await asyncio.gather(probing, return_exceptions=True)
+    assert probing.cancelled()

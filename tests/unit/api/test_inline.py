@@ -1,0 +1,107 @@
+"""Runs inside a request: bounded in number and in time, and always with a final record."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from headrace.handlers import AnyTaskType, Context, handler
+from headrace.taskqueue import NewTask, TaskStatus, new_id
+from services.api.inline import InlineRunner
+from services.api.problems import INLINE_BUSY, Problem
+
+release = threading.Event()
+
+
+@handler("echo")
+async def echo(ctx: Context, payload: Any) -> Any:
+    ctx.progress(40, "on the way")
+    assert not ctx.can_park
+    return payload
+
+
+@handler("failing")
+async def failing(ctx: Context, payload: Any) -> None:
+    raise ValueError("no such city")
+
+
+@handler("endless")
+async def endless(ctx: Context, payload: Any) -> None:
+    await asyncio.Event().wait()
+
+
+@handler("stuck")
+def stuck(ctx: Context, payload: Any) -> None:
+    release.wait(20)
+
+
+async def no_definition(sha256: str) -> None:
+    return None
+
+
+def runner(max_running: int = 2, timeout_seconds: float = 5.0) -> InlineRunner:
+    return InlineRunner(
+        no_definition,
+        max_running=max_running,
+        timeout_seconds=timeout_seconds,
+        max_result_bytes=1000,
+    )
+
+
+def task(task_type: AnyTaskType) -> NewTask:
+    return NewTask(type=task_type.name, payload=b'{"a":1}', id=new_id())
+
+
+async def test_a_result_makes_a_completed_record() -> None:
+    inline = runner()
+    record = await inline.run(echo, task(echo))
+    assert record.status is TaskStatus.COMPLETED
+    assert record.result == b'{"a":1}'
+    assert record.progress_percent == 40
+    assert record.completed_at is not None
+    assert (record.attempt, record.worker, inline.running) == (1, None, 0)
+
+
+async def test_an_error_makes_a_failed_record() -> None:
+    record = await runner().run(failing, task(failing))
+    assert record.status is TaskStatus.FAILED
+    assert record.error == "ValueError: no such city"
+    assert record.result is None
+
+
+async def test_a_run_past_its_time_is_failed_and_names_the_setting() -> None:
+    inline = runner(timeout_seconds=0.05)
+    record = await inline.run(endless, task(endless))
+    assert record.status is TaskStatus.FAILED
+    assert record.error is not None
+    assert "INLINE_TIMEOUT_SECONDS" in record.error
+    await asyncio.sleep(0)
+    assert inline.running == 0
+
+
+async def test_past_the_bound_the_answer_is_a_503_with_retry_after() -> None:
+    inline = runner(max_running=1)
+    first = asyncio.create_task(inline.run(endless, task(endless)))
+    await asyncio.sleep(0)
+    with pytest.raises(Problem) as caught:
+        await inline.run(echo, task(echo))
+    assert caught.value.kind is INLINE_BUSY
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    first.cancel()
+
+
+async def test_a_thread_past_its_time_keeps_its_slot_until_it_ends() -> None:
+    release.clear()
+    inline = runner(max_running=1, timeout_seconds=0.05)
+    record = await inline.run(stuck, task(stuck))
+    assert record.status is TaskStatus.FAILED
+    with pytest.raises(Problem):
+        await inline.run(echo, task(echo))
+    release.set()
+    async with asyncio.timeout(5):
+        while inline.running:  # noqa: ASYNC110 - the thread's end sets no event
+            await asyncio.sleep(0.001)
+    assert (await inline.run(echo, task(echo))).status is TaskStatus.COMPLETED

@@ -1,0 +1,71 @@
+"""Replies: the guide's fields first, in its order, and nothing of the queue's left out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
+from services.api.models import (
+    MinuteReply,
+    QueueReply,
+    TaskReply,
+    WorkerReply,
+    WorkflowExecuted,
+    WorkflowSubmitted,
+    execution,
+    task_fields,
+)
+
+GUIDE = [
+    *("task_id", "type", "status", "created_at", "started_at", "completed_at"),
+    *("result", "error", "retry_count", "max_retries"),
+]
+
+TASK = Task(
+    id="550e8400-e29b-41d4-a716-446655440000",
+    type="workflow_execute",
+    status=TaskStatus.COMPLETED,
+    created_at=datetime(2024, 1, 1, 10, 0, 0, tzinfo=UTC),
+    started_at=datetime(2024, 1, 1, 10, 0, 1, 500_000, tzinfo=UTC),
+    completed_at=datetime(2024, 1, 1, 10, 0, 5, tzinfo=UTC),
+    result=b'{"variables": {"big": 12345678901234567890, "list": [], "text": "\xe4\xbd\xa0"}}',
+)
+
+
+def test_a_record_begins_with_the_guides_fields_in_order() -> None:
+    assert list(json.loads(TaskReply.of(TASK).model_dump_json()))[: len(GUIDE)] == GUIDE
+
+
+def test_times_are_utc_with_z() -> None:
+    reply = json.loads(TaskReply.of(TASK).model_dump_json())
+    assert reply["created_at"] == "2024-01-01T10:00:00Z"
+    assert datetime.fromisoformat(reply["started_at"]) == TASK.started_at
+    assert reply["started_at"].endswith("Z")
+
+
+def test_a_result_comes_out_as_it_was_stored() -> None:
+    assert TASK.result is not None
+    assert json.loads(TaskReply.of(TASK).model_dump_json())["result"] == json.loads(TASK.result)
+
+
+def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() -> None:
+    reply = WorkflowExecuted(
+        message="…",
+        workflow_id="w",
+        execution=execution(TASK),
+        stored=True,
+        **task_fields(TASK),
+    )
+    fields = list(json.loads(reply.model_dump_json()))
+    four = list(WorkflowSubmitted.model_fields)
+    assert four == ["task_id", "status", "message", "workflow_id"]
+    rest = [name for name in TaskReply.model_fields if name not in four]
+    assert fields == [*four, *rest, "execution", "stored"]
+
+
+def test_stats_leave_nothing_of_the_queues_numbers_out() -> None:
+    assert next(iter(QueueReply.model_fields)) == "queue_length"
+    assert set(QueueReply.model_fields) == set(QueueStats.__struct_fields__)
+    assert set(WorkerReply.model_fields) == set(WorkerStatus.__struct_fields__)
+    assert set(MinuteReply.model_fields) == set(MinuteRates.__struct_fields__)

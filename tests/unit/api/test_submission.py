@@ -1,0 +1,163 @@
+"""The fallback's rules, with a stand-in for the queue that fails as told."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from headrace.handlers import Context, handler
+from headrace.taskqueue import (
+    NewTask,
+    NoReply,
+    NotSent,
+    Submitted,
+    TaskQueue,
+    TaskStatus,
+    new_id,
+)
+from services.api import submission
+from services.api.availability import Availability, RedisState
+from services.api.inline import InlineRunner
+from services.api.problems import (
+    QUEUE_DISABLED,
+    QUEUE_UNAVAILABLE,
+    SUBMIT_UNCONFIRMED,
+    Problem,
+)
+from services.api.submission import InlineRun, Request, Submission
+from services.api.task_types import KnownType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@handler("echo")
+async def echo(ctx: Context, payload: Any) -> Any:
+    return payload
+
+
+class FailingQueue:
+    """Answers each submit with the next of these: an error, None for success, or never."""
+
+    HANG = object()
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers: Iterator[Any] = iter(answers)
+        self.asked: list[str] = []
+
+    async def submit(self, task: NewTask) -> Submitted:
+        self.asked.append(task.id)
+        answer = next(self._answers)
+        if answer is self.HANG:
+            await asyncio.Event().wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return Submitted(task.id, TaskStatus.QUEUED, created=True)
+
+
+async def no_definition(sha256: str) -> None:
+    return None
+
+
+def parts(queue: FailingQueue | None) -> tuple[Submission, Availability]:
+    taken = cast("TaskQueue | None", queue)
+    availability = Availability(taken, tuple)
+    inline = InlineRunner(no_definition, max_running=2, timeout_seconds=5, max_result_bytes=1000)
+    return Submission(taken, availability, inline, 1000), availability
+
+
+def request(**changes: Any) -> Request:
+    keyed = changes.pop("keyed", False)
+    own = changes.pop("own", echo)
+    task = NewTask(**{"type": "echo", "payload": b'{"a":1}', "id": new_id(), **changes})
+    return Request(task, KnownType("echo", 3, own, None), keyed)
+
+
+async def test_a_submit_that_was_provably_not_sent_runs_inside_the_request() -> None:
+    queue = FailingQueue(NotSent("refused"))
+    submit, availability = parts(queue)
+    wanted = request()
+    outcome = await submit.enqueue(wanted)
+    assert isinstance(outcome, InlineRun)
+    assert outcome.task.status is TaskStatus.COMPLETED
+    assert outcome.task.result == b'{"a":1}'
+    assert not outcome.stored
+    assert availability.state is RedisState.UNAVAILABLE
+
+
+async def test_while_the_circuit_is_open_redis_is_not_asked() -> None:
+    queue = FailingQueue()
+    submit, availability = parts(queue)
+    availability.lost(NotSent("refused"))
+    assert isinstance(await submit.enqueue(request()), InlineRun)
+    assert queue.asked == []
+
+
+async def test_after_a_time_out_the_same_id_is_sent_once_more() -> None:
+    queue = FailingQueue(NoReply("no answer"), None)
+    submit, _ = parts(queue)
+    wanted = request()
+    assert isinstance(await submit.enqueue(wanted), Submitted)
+    assert queue.asked == [wanted.task.id] * 2
+
+
+@pytest.mark.parametrize("second", [NoReply("again"), NotSent("refused now"), FailingQueue.HANG])
+async def test_a_submit_that_stays_unsure_is_a_503_that_names_the_task_and_never_runs(
+    second: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "DECIDE_SECONDS", 0.1)
+    queue = FailingQueue(NoReply("no answer"), second)
+    submit, availability = parts(queue)
+    wanted = request()
+    with pytest.raises(Problem) as caught:
+        await submit.enqueue(wanted)
+    assert caught.value.kind is SUBMIT_UNCONFIRMED
+    assert caught.value.extensions == {"task_id": wanted.task.id}
+    assert availability.state is RedisState.UNAVAILABLE
+
+
+async def test_a_queue_that_never_answers_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "DECIDE_SECONDS", 0.05)
+    submit, _ = parts(FailingQueue(FailingQueue.HANG))
+    with pytest.raises(Problem) as caught:
+        await submit.enqueue(request())
+    assert caught.value.kind is SUBMIT_UNCONFIRMED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keyed": True},
+        {"start_at": datetime.now(UTC) + timedelta(hours=1)},
+        {"own": None},
+    ],
+    ids=["with an idempotency key", "with a start time", "without a handler here"],
+)
+async def test_some_requests_never_run_inside_the_request(changes: dict[str, Any]) -> None:
+    submit, _ = parts(FailingQueue(NotSent("refused")))
+    with pytest.raises(Problem) as caught:
+        await submit.enqueue(request(**changes))
+    assert caught.value.kind is QUEUE_UNAVAILABLE
+    assert int(caught.value.headers["Retry-After"]) >= 1
+
+    switched_off, _ = parts(None)
+    with pytest.raises(Problem) as caught:
+        await switched_off.enqueue(request(**changes))
+    assert caught.value.kind is QUEUE_DISABLED
+
+
+async def test_any_other_call_fails_in_time_and_opens_the_circuit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "DECIDE_SECONDS", 0.05)
+    submit, availability = parts(FailingQueue())
+    with pytest.raises(NoReply):
+        await submit.call(asyncio.Event().wait)
+    assert availability.state is RedisState.UNAVAILABLE
+    with pytest.raises(NotSent):
+        await submit.call(asyncio.Event().wait)
