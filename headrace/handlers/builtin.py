@@ -116,13 +116,13 @@ class _WorkflowHandler:
                     f"{', '.join(sorted(self._catalog.workflows)) or 'none'} (WORKFLOWS_DIR)"
                 )
             return latest
-        known = self._known(payload.workflow_id, pin)
+        known = self._known(pin)
         if known is not None:
             return known
         text = await ctx.definition(pin)
         if text is None:
             await asyncio.to_thread(self._catalog.refresh)
-            known = self._known(payload.workflow_id, pin)
+            known = self._known(pin)
             if known is None:
                 raise Fatal(
                     f"the definition of {payload.workflow_id!r} that this run was submitted with "
@@ -131,13 +131,12 @@ class _WorkflowHandler:
             return known
         return await self._read(payload.workflow_id, pin, text)
 
-    def _known(self, workflow_id: str, pin: str) -> Workflow | None:
+    def _known(self, pin: str) -> Workflow | None:
         """The pinned definition, if it was read before or is one of the folder's."""
         if pin in self._parsed:
             self._parsed.move_to_end(pin)
             return self._parsed[pin]
-        versions = self._catalog.versions(workflow_id)
-        return next((one for one in versions if one.sha256 == pin), None)
+        return self._catalog.by_sha256(pin)
 
     async def _read(self, workflow_id: str, pin: str, text: bytes) -> Workflow:
         if hashlib.sha256(text).hexdigest() != pin:

@@ -62,10 +62,10 @@ class Catalog:
             return self._content.latest.get(workflow_id)
         return self._content.versions.get(workflow_id, {}).get(version)
 
-    def versions(self, workflow_id: str) -> list[Workflow]:
-        """All versions of a workflow, the latest first."""
-        found = self._content.versions.get(workflow_id, {}).values()
-        return sorted(found, key=lambda workflow: version_key(workflow.version), reverse=True)
+    def by_sha256(self, sha256: str) -> Workflow | None:
+        """The workflow whose text has this hash, whatever its id or version."""
+        every = (one for found in self._content.versions.values() for one in found.values())
+        return next((one for one in every if one.sha256 == sha256), None)
 
     def refresh(self) -> bool:
         """Read the folder again if it has changed, and tell whether it had.

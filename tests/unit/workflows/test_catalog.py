@@ -32,13 +32,16 @@ def test_the_latest_version_is_found_by_id_and_each_by_its_own(tmp_path: Path) -
         "sample": "1.10.0",
         "other": "0.1.0",
     }
-    latest, earlier = catalog.versions("sample")
-    assert catalog.get("sample") is latest
-    assert catalog.get("sample", "1.9.0") is earlier
-    assert (latest.version, earlier.version) == ("1.10.0", "1.9.0")
+    latest, earlier = catalog.get("sample"), catalog.get("sample", "1.9.0")
+    assert latest is not None
+    assert latest.version == "1.10.0"
+    assert earlier is not None
+    assert earlier.version == "1.9.0"
+    assert catalog.by_sha256(latest.sha256) is latest
+    assert catalog.by_sha256(earlier.sha256) is earlier
+    assert catalog.by_sha256("0" * 64) is None
     assert catalog.get("sample", "3.0.0") is None
     assert catalog.get("nothing") is None
-    assert catalog.versions("nothing") == []
 
 
 def test_a_broken_file_does_not_take_the_others_away(tmp_path: Path) -> None:
