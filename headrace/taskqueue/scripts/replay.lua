@@ -16,7 +16,7 @@ end
 if status ~= 'failed' and status ~= 'cancelled' then
   return redis.error_reply('NOTALLOWED ' .. status)
 end
-if waiting_length(task_type) >= max_length then
+if waiting_length(task_type, max_length - 1) >= max_length then
   return redis.error_reply('FULL ' .. task_type)
 end
 redis.call('ZREM', P .. 'dead:' .. task_type, id)

@@ -98,13 +98,31 @@ for _, task_type in ipairs(used) do
   list(task_type)
 end
 
+-- Whether nothing is held in the name of a worker that is gone. What no lease stands for is forgotten:
+-- when Redis lost its last second, two workers can hold a task by the same fence, and one lease ended.
+local function holds_nothing(worker)
+  local key, standing = P .. 'held:' .. worker, 0
+  local members = redis.call('HGETALL', key)
+  for i = 1, #members, 2 do
+    local task_type = string.match(members[i + 1], '^%d+:(.*)$')
+    if redis.call('ZSCORE', P .. 'leases:' .. task_type, members[i]) then
+      standing = standing + 1
+    else
+      redis.call('HDEL', key, members[i])
+    end
+  end
+  return standing == 0
+end
+
 local workers = {}
 for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
   local r = redis.call('HMGET', P .. 'worker:' .. worker, 'info', 'running', 'seen', 'drained')
   -- Silent for two leases, and not for want of Redis: it is gone.
   local gone = not r[1] or (not held and now - tonumber(r[3]) > 2 * lease_ms)
   if gone then
-    redis.call('ZREM', P .. 'workers', worker)
+    if holds_nothing(worker) then
+      redis.call('ZREM', P .. 'workers', worker)
+    end
   else
     local mark = redis.call('GET', P .. 'drain:' .. worker)
     workers[#workers + 1] = {

@@ -13,12 +13,16 @@ local max_length = tonumber(ARGV[1])
 local epoch = draw_epoch()
 local reply = { epoch }
 local lengths, queued = {}, {}
+-- A queue as short as this has room for whatever this call brings.
+local short = max_length - #ARGV / 6
+-- Queues in which nothing waited: perhaps their first task.
+local new = {}
 
 local function length(task_type)
   local known = lengths[task_type]
   if not known then
-    known = waiting_length(task_type)
-    lengths[task_type] = known
+    known = waiting_length(task_type, short)
+    lengths[task_type], new[task_type] = known, known == 0
   end
   return known
 end
@@ -108,7 +112,9 @@ while at <= #ARGV do
 end
 
 for task_type in pairs(counted) do
-  redis.call('SADD', P .. 'queues', task_type)
+  if new[task_type] then
+    redis.call('SADD', P .. 'queues', task_type)
+  end
 end
 for task_type, ids in pairs(queued) do
   redis.call('RPUSH', P .. 'queue:' .. task_type, unpack(ids))

@@ -18,13 +18,14 @@ local function delayed_key(task_type, retry)
   return P .. (retry and 'retries:' or 'delayed:') .. task_type
 end
 
--- How many tasks wait, the delayed ones included: what the maximum length bounds.
-local function waiting_length(task_type)
+-- How many tasks wait, the delayed ones included: what the maximum length bounds. Exact when it is more
+-- than `enough`; else cancelled ones that still stand in the list may be among them.
+local function waiting_length(task_type, enough)
   local length = redis.call('LLEN', P .. 'queue:' .. task_type)
     + redis.call('ZCARD', delayed_key(task_type, false))
     + redis.call('ZCARD', delayed_key(task_type, true))
-  if length == 0 then
-    return 0
+  if length <= enough then
+    return length
   end
   return length - tonumber(redis.call('HGET', P .. 'counts:' .. task_type, 'tombstones') or 0)
 end

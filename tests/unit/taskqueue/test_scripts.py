@@ -1,0 +1,199 @@
+"""Each move has one script and one method, and no script needs more than Redis 6.2."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from headrace.taskqueue import (
+    BOUNDS_SECONDS,
+    Consumer,
+    Renewer,
+    TaskQueue,
+    consumer,
+    queue,
+    renewer,
+    scripts,
+)
+from headrace.taskqueue.errors import QueueError
+from headrace.taskqueue.replies import script_error
+from headrace.taskqueue.wire import ReplyError
+
+FOLDER = files("headrace.taskqueue") / "scripts"
+
+METHODS: dict[str, Callable[..., Any]] = {
+    # What any client may do
+    "submit": TaskQueue.submit_many,
+    "get": TaskQueue.get_many,
+    "cancel": TaskQueue.cancel,
+    "replay": TaskQueue.replay,
+    "dead_letters": TaskQueue.dead_letters,
+    "stats": TaskQueue.stats,
+    "history": TaskQueue.history,
+    "reap": TaskQueue.reap,
+    "store_final": TaskQueue.store_final,
+    "drain": TaskQueue.drain,
+    "undrain": TaskQueue.undrain,
+    # What a worker does
+    "register": Consumer.register,
+    "deregister": Consumer.deregister,
+    "claim": Consumer.claim,
+    "finish": Consumer.settle,
+    "fail": Consumer.settle,
+    "park": Consumer.settle,
+    "release": Consumer.settle,
+    "checkpoint": Consumer.checkpoint,
+    "progress": Consumer.progress,
+    "restore": Consumer.restore,
+    "renew": Renewer.renew,
+}
+"""The moves, and the method that makes each."""
+
+REDIS_6_2 = (
+    *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS"),
+    *("HMGET", "HSET", "LINDEX", "LLEN", "LPOP", "LPUSH", "PERSIST", "PEXPIRE", "RPUSH", "SADD"),
+    *("SET", "SMEMBERS", "TIME", "ZADD", "ZCARD", "ZCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE"),
+    *("ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE", "ZSCORE"),
+)
+"""What Redis 6.2 has, as far as it is used, with the arguments that it takes there. Commands whose
+cost grows with a list's length (LREM, LRANGE, LPOS) or with all keys (KEYS, SCAN) are not in it."""
+
+
+def code(name: str) -> str:
+    """A script as it is sent, without comments."""
+    return re.sub(r"--.*", "", scripts.script(name).text.decode())
+
+
+def header(name: str) -> str:
+    """The comment that a script begins with."""
+    lines = (FOLDER / f"{name}.lua").read_text("utf-8").splitlines()[1:]
+    head = []
+    for line in lines:
+        if not line.startswith("--"):
+            break
+        head.append(line)
+    return "\n".join(head)
+
+
+def test_each_move_has_one_script_and_each_script_is_a_move() -> None:
+    found = {f.name.removesuffix(".lua") for f in FOLDER.iterdir() if f.name.endswith(".lua")}
+    assert found == set(METHODS) == set(scripts.NAMES)
+
+
+def test_each_script_is_called_from_one_place() -> None:
+    text = "\n".join(inspect.getsource(module) for module in (queue, consumer, renewer))
+    for name in METHODS:
+        callers = re.findall(rf'(?:script|_run|_call)\(\s*"{name}"', text)
+        callers += set(re.findall(rf'return "{name}"', text))  # in `_move`, a line an outcome
+        assert len(callers) == 1, f"{name} is called from {len(callers)} places"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_leads_to_its_script(name: str) -> None:
+    source = inspect.getsource(METHODS[name])
+    if METHODS[name] is Consumer.settle:
+        assert "_settling_commands" in source
+        assert "_move(" in inspect.getsource(Consumer._settling_commands)
+        source = inspect.getsource(consumer._move)
+    elif name in ("submit", "claim"):
+        helper = {"submit": "_submit_batches", "claim": "_claim_command"}[name]
+        assert helper in source
+        owner = TaskQueue if name == "submit" else Consumer
+        source = inspect.getsource(getattr(owner, helper))
+    assert f'"{name}"' in source
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_scripts_header_says_what_goes_in_and_what_comes_out(name: str) -> None:
+    text = header(name)
+    assert text.startswith(f"-- {name}: ")
+    for part in ("KEYS  1  {namespace}:meta", "ARGV  1", "Returns "):
+        assert part in text
+    replies = set(re.findall(r"error_reply\('([A-Z]+)", code(name)))
+    if "epoch_error()\nend" in code(name) and re.search(r"return epoch_error\(\)", code(name)):
+        replies.add("EPOCH")
+    else:
+        replies.discard("EPOCH")
+    errors = re.search(r"-- Errors +(.*)", text)
+    documented = set(re.findall(r"\b[A-Z]{4,}\b", errors[1])) if errors else set()
+    assert documented == replies
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_script_needs_nothing_newer_than_redis_6_2(name: str) -> None:
+    text = code(name)
+    used = set(re.findall(r"redis\.call\(\s*'([A-Z]+)'", text))
+    used |= {c for pair in re.findall(r"'(LPUSH)' or '(RPUSH)'", text) for c in pair}
+    assert "TIME" in used
+    assert used <= set(REDIS_6_2)
+    assert len(re.findall(r"redis\.call\(", text)) == len(
+        re.findall(r"redis\.call\(\s*(?:'[A-Z]+'|front and 'LPUSH' or 'RPUSH')", text)
+    )
+    # Options that are newer than their command.
+    assert not re.search(r"'(GT|LT|NX|XX|KEEPTTL|GETEX|PXAT|EXAT)'", text)
+    assert not re.search(r"redis\.(pcall|setresp|set_repl|acl_check_cmd|REDIS_VERSION)", text)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_script_never_reads_a_document(name: str) -> None:
+    # Lua's cjson turns [] into {} and 12345678901234567 into 1.2345678901235e+16.
+    assert "cjson" not in code(name)
+    assert "cmsgpack" not in code(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_scripts_errors_bear_a_code_that_every_server_keeps(name: str) -> None:
+    # Redis 7 puts ERR before an error of one word: a code is followed by a space.
+    for reply in re.findall(r"error_reply\('([^']*)'", code(name)):
+        assert re.fullmatch(r"[A-Z]+ ", reply)
+        known = script_error(ReplyError(reply + "x"))
+        assert type(known) is not ReplyError
+        assert isinstance(known, QueueError)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
+    own = (FOLDER / f"{name}.lua").read_text("utf-8")
+    included = [
+        part.strip() for part in own.splitlines()[0].removeprefix("--- include ").split(",")
+    ]
+    order = ["common", "counters", "waiting", "ending", "leases"]
+    assert included == [part for part in order if part in included]
+    for part in included:
+        assert (FOLDER / "lib" / f"{part}.lua").is_file()
+
+
+def test_every_shared_part_is_used() -> None:
+    parts = {f.name.removesuffix(".lua") for f in (FOLDER / "lib").iterdir()}
+    used = set()
+    for name in scripts.NAMES:
+        first = (FOLDER / f"{name}.lua").read_text("utf-8").splitlines()[0]
+        used |= {part.strip() for part in first.removeprefix("--- include ").split(",")}
+    assert used == parts
+
+
+def test_a_scripts_parts_stand_before_it() -> None:
+    text = scripts.script("submit").text.decode()
+    positions = [text.index(mark) for mark in ("local P =", "local RATED", "local function wake(")]
+    assert positions == sorted(positions)
+    assert "--- include" not in text
+    assert text.rstrip().endswith("return reply")
+
+
+def test_all_scripts_are_loaded_and_differ() -> None:
+    loaded = scripts.all_scripts()
+    assert len({script.sha for script in loaded}) == len(scripts.NAMES)
+    assert scripts.script("claim") is scripts.script("claim")
+
+
+def test_the_histograms_bounds_are_the_same_in_lua_and_python() -> None:
+    text = (FOLDER / "lib" / "counters.lua").read_text("utf-8")
+    bounds = re.search(r"BOUNDS = \{(.*?)\}", text, re.DOTALL)
+    assert bounds is not None
+    in_lua = [int(n) for n in re.findall(r"\d+", bounds[1])]
+    assert in_lua == [int(second * 1000) for second in BOUNDS_SECONDS]
