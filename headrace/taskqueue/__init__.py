@@ -19,7 +19,7 @@ from .errors import (
     WorkerNotFound,
 )
 from .outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
-from .queue import DRAIN_SECONDS, MAX_BATCH, Submitted, TaskQueue
+from .queue import DRAIN_SECONDS, TaskQueue
 from .records import idempotent_id, new_id
 from .renewer import Renewal, Renewer
 from .stats import (
@@ -33,6 +33,7 @@ from .stats import (
     WorkerInfo,
     WorkerStatus,
 )
+from .submitter import MAX_BATCH, Submitted
 from .task import (
     DEFAULT_MAX_RETRIES,
     MAX_CRASHES,

@@ -65,7 +65,7 @@ class Consumer:
         types = [part for info in self._types for part in (info.name, msgspec.json.encode(info))]
         args = (
             *(self.info.id, msgspec.json.encode(self.info), REGISTRATION_KEPT_SECONDS * 1000),
-            *(RECORD_VERSION, len(queues), *queues, *types),
+            *(len(queues), *queues, *types),
         )
         self.epoch = (await self._call("register", args)).decode()
 

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from . import connection
 from .consumer import Consumer
-from .errors import (
-    IdempotencyConflict,
-    LayoutTooNew,
-    NoReply,
-    PayloadTooLarge,
-    QueueFull,
-    ServerUnsuitable,
-    TaskNotFound,
-)
+from .errors import LayoutTooNew, TaskNotFound
 from .installation import Installation
 from .keys import Keys
-from .records import decode_task, is_idempotent
+from .records import decode_task
 from .replies import script_error
 from .scripts import script
 from .stats import SOON_MS, MinuteRates, Stats, TypeInfo, WorkerInfo, decode_history, decode_stats
+from .submitter import MAX_BATCH, SubmitLimits, Submitted, Submitter
 from .task import MAX_CRASHES, RECORD_VERSION, NewTask, Task, TaskStatus, milliseconds
 from .wire import ReplyError
 
-MAX_BATCH = 1000
-"""A script handles so many tasks at once, lest others wait for it."""
-
-ENOUGH_BYTES = 4 * 1_048_576
-"""Callers share a round trip up to so many bytes of payload: more may outlast the time-out."""
-
-MAX_RETRIES_LIMIT = 100
 DRAIN_SECONDS = 60
 """A drain mark that is not renewed for so long ends by itself."""
 
 HISTORY_MINUTES = 60
-
-_TYPE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class Submitted(msgspec.Struct, frozen=True):
-    """What became of a submit. `created` is False when the task was there already."""
-
-    id: str
-    status: TaskStatus
-    created: bool
 
 
 class TaskQueue:
@@ -103,13 +76,14 @@ class TaskQueue:
         self.max_length = max_length
         self.max_payload_bytes = max_payload_bytes
         self.epoch: str | None = None
-        """The last epoch that this client met."""
+        """The last epoch that this client met; another than before: Redis lost its data."""
         self._keys = self.installation.keys
         self._link = self.installation.link()
-        self._wait_command = _wait_command(wait_replicas, wait_fsync, timeout_seconds)
-        self._wait_replicas = wait_replicas
-        self._submitting = False
-        self._next_batches: list[tuple[list[NewTask], asyncio.Future[list[Submitted]]]] = []
+        self._submitter = Submitter(
+            self.installation,
+            self._link,
+            SubmitLimits(max_length, max_payload_bytes, wait_replicas, wait_fsync),
+        )
 
     async def connect(self) -> None:
         """Connect, and check that the server can do what the settings ask of it.
@@ -120,13 +94,7 @@ class TaskQueue:
         version = await self._link.call("HGET", self._keys.meta, "version")
         if version is not None and int(version) > RECORD_VERSION:
             raise LayoutTooNew(version.decode(), RECORD_VERSION)
-        if self._wait_command and self._wait_command[0] == "WAITAOF":
-            [known] = await self._link.call("COMMAND", "INFO", "WAITAOF")
-            if not known:
-                raise ServerUnsuitable(
-                    "waiting for the append-only file needs Redis 7.2 (WAITAOF), which this server "
-                    "does not have: upgrade it, or switch REDIS_WAIT_FSYNC off"
-                )
+        await self._submitter.check_server()
 
     async def close(self) -> None:
         """Close the connection. Calls in flight fail with NoReply."""
@@ -141,15 +109,6 @@ class TaskQueue:
     def problem(self) -> str | None:
         """Why Redis is not available, in a sentence."""
         return self._link.problem
-
-    @property
-    def lease_ms(self) -> int:
-        """How long a worker holds a task without renewing its lease."""
-        return self.installation.lease_ms
-
-    def sync_client(self, *, timeout_seconds: float | None = None) -> Any:
-        """A blocking redis-py client of the same Redis, for a thread of its own."""
-        return self.installation.sync_client(timeout_seconds)
 
     def consumer(self, info: WorkerInfo, types: Sequence[TypeInfo] = ()) -> Consumer:
         """The worker's side of the queue."""
@@ -170,123 +129,9 @@ class TaskQueue:
 
     async def submit_many(self, tasks: Sequence[NewTask]) -> list[Submitted]:
         """Add up to 1000 tasks, all or none of them. Raises as `submit` does."""
-        if len(tasks) > MAX_BATCH:
-            raise ValueError(f"{len(tasks)} tasks in one batch: {MAX_BATCH} are allowed")
-        for task in tasks:
-            self._check(task)
-        batch = list(tasks)
-        if self._submitting:
-            future: asyncio.Future[list[Submitted]] = asyncio.get_running_loop().create_future()
-            self._next_batches.append((batch, future))
-            return await future
-        self._submitting = True
-        try:
-            [result] = await self._submit_batches([batch])
-        finally:
-            self._submitting = False
-            self._submit_next()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def _submit_next(self) -> None:
-        if self._next_batches and not self._submitting:
-            self._submitting = True
-            # Kept alive by the futures' waiters: each future is resolved by this task alone.
-            self._flusher = asyncio.get_running_loop().create_task(self._flush())
-
-    async def _flush(self) -> None:
-        try:
-            while self._next_batches:
-                taken, count, size = [], 0, 0
-                while self._next_batches and size < ENOUGH_BYTES:
-                    batch, _ = self._next_batches[0]
-                    count += len(batch)
-                    if count > MAX_BATCH:
-                        break
-                    size += sum([len(task.payload) for task in batch])
-                    taken.append(self._next_batches.pop(0))
-                await self._submit_for(taken)
-        finally:
-            self._submitting = False
-
-    async def _submit_for(
-        self, waiting: list[tuple[list[NewTask], asyncio.Future[list[Submitted]]]]
-    ) -> None:
-        try:
-            results = await self._submit_batches([batch for batch, _ in waiting])
-        except Exception as error:
-            results = [error for _ in waiting]
-        for (_, future), result in zip(waiting, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-    def _check(self, task: NewTask) -> None:
-        if len(task.payload) > self.max_payload_bytes:
-            raise PayloadTooLarge(len(task.payload), self.max_payload_bytes)
-        if not 0 <= task.max_retries <= MAX_RETRIES_LIMIT:
-            raise ValueError(
-                f"max_retries is {task.max_retries}, allowed is 0 to {MAX_RETRIES_LIMIT}"
-            )
-        if not _is_type_name(task.type):
-            raise ValueError(
-                f"the task type {task.type!r} must be 1 to 64 letters, digits, '.', '_' or '-'"
-            )
-
-    async def _submit_batches(
-        self, batches: list[list[NewTask]]
-    ) -> list[list[Submitted] | Exception]:
-        args: list[Any] = [self.max_length]
-        add = args.extend
-        for batch in batches:
-            args.append(len(batch))
-            for task in batch:
-                start = milliseconds(task.start_at) if task.start_at else 0
-                hashed = _hash(task.payload) if is_idempotent(task.id) else b""
-                add((task.id, task.type, task.payload, task.max_retries, start, hashed))
-        command = script("submit").command((self._keys.meta,), args)
-        if self._wait_command:
-            reply, confirmed = await self._link.call_together([command, self._wait_command])
-            for answer in (reply, confirmed):
-                if isinstance(answer, Exception):
-                    raise answer
-            self._check_confirmed(confirmed)
-        else:
-            reply = await self._link.call(*command)
-        self.epoch = reply[0].decode()
-        results: list[list[Submitted] | Exception] = []
-        at = 1
-        for batch in batches:
-            results.append(self._submitted(batch, reply[at : at + len(batch)]))
-            at += len(batch)
-        return results
-
-    def _submitted(self, batch: list[NewTask], codes: list[bytes]) -> list[Submitted] | Exception:
-        result: list[Submitted] = []
-        for task, code in zip(batch, codes, strict=True):
-            if code == b"queued":
-                result.append(Submitted(task.id, TaskStatus.QUEUED, True))
-            elif code == b"pending":
-                result.append(Submitted(task.id, TaskStatus.PENDING, True))
-            elif code == b"conflict":
-                return IdempotencyConflict(task.id)
-            elif code == b"full":
-                return QueueFull(task.type, self.max_length)
-            elif code != b"refused":  # if it is, another task of the batch is to blame
-                result.append(Submitted(task.id, TaskStatus(code[1:].decode()), False))
-        return result
-
-    def _check_confirmed(self, confirmed: int | list[int]) -> None:
-        here, replicas = confirmed if isinstance(confirmed, list) else (1, confirmed)
-        if here < 1 or replicas < self._wait_replicas:
-            raise NoReply(
-                f"the tasks were accepted, but only {replicas} of {self._wait_replicas} replicas "
-                "confirmed them in time: submit again with the same id"
-            )
+        submitted = await self._submitter.submit(tasks)
+        self.epoch = self._submitter.epoch
+        return submitted
 
     # Looking up
 
@@ -407,22 +252,3 @@ class TaskQueue:
             raise script_error(
                 error, subject=subject, move=name, max_length=self.max_length
             ) from None
-
-
-@lru_cache(maxsize=1024)
-def _is_type_name(name: str) -> bool:
-    return _TYPE_PATTERN.fullmatch(name) is not None
-
-
-def _hash(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()[:16]
-
-
-def _wait_command(replicas: int, fsync: bool, timeout_seconds: float) -> tuple[Any, ...] | None:
-    """What follows a submit so that it counts only once it is safe."""
-    milliseconds_to_wait = int(timeout_seconds * 500)
-    if fsync:
-        return ("WAITAOF", 1, replicas, milliseconds_to_wait)
-    if replicas:
-        return ("WAIT", replicas, milliseconds_to_wait)
-    return None

@@ -4,26 +4,21 @@
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  the worker's description (JSON)    3  how long it stays known in ms
---       4  the newest layout version that the worker reads
---       5  number of queues, then the queues, then per task type: name, description (JSON)
+--       4  number of queues, then the queues, then per task type: name, description (JSON)
 -- Returns  epoch
--- Errors   VERSION <found>
 
 local worker, description, kept_ms = ARGV[1], ARGV[2], ARGV[3]
-if meta[1] and tonumber(meta[1]) > tonumber(ARGV[4]) then
-  return redis.error_reply('VERSION ' .. meta[1])
-end
 allow_writes_when_full()
 local epoch = draw_epoch()
 local key = P .. 'worker:' .. worker
 redis.call('HSET', key, 'info', description, 'seen', now)
 redis.call('PEXPIRE', key, kept_ms)
 redis.call('ZADD', P .. 'workers', now, worker)
-local queues = tonumber(ARGV[5])
-for i = 6, 5 + queues do
+local queues = tonumber(ARGV[4])
+for i = 5, 4 + queues do
   redis.call('SADD', P .. 'queues', ARGV[i])
 end
-for i = 6 + queues, #ARGV, 2 do
+for i = 5 + queues, #ARGV, 2 do
   redis.call('HSET', P .. 'types', ARGV[i], ARGV[i + 1])
 end
 return epoch

@@ -81,3 +81,19 @@ async def test_a_setting_that_the_server_cannot_follow_is_refused_at_the_start(
     else:
         with pytest.raises(ServerUnsuitable, match=r"needs Redis 7.2"):
             await rig.queue.connect()
+
+
+async def test_a_newer_layout_is_left_alone_by_every_call(any_rig: Rig) -> None:
+    worker = await any_rig.worker()
+    [task_id] = await any_rig.submit_many(1)
+    any_rig.raw.hset(any_rig.key("meta"), "version", 2)
+    before = sorted(any_rig.raw.keys("*"))
+    with pytest.raises(LayoutTooNew):
+        await any_rig.submit()
+    with pytest.raises(LayoutTooNew):
+        await any_rig.queue.cancel(task_id)
+    with pytest.raises(LayoutTooNew):
+        await any_rig.stats()
+    with pytest.raises(LayoutTooNew):
+        await worker.claim(1)
+    assert sorted(any_rig.raw.keys("*")) == before

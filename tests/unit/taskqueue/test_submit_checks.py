@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.taskqueue import NewTask, PayloadTooLarge, TaskQueue, new_id
-from headrace.taskqueue.queue import MAX_RETRIES_LIMIT
+from headrace.taskqueue.submitter import MAX_RETRIES_LIMIT
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

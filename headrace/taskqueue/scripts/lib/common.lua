@@ -19,10 +19,16 @@ local NOW = string.format('%.0f', now)
 
 local meta = redis.call('HMGET', KEYS[1], 'version', 'epoch', 'seen', 'grace')
 
+-- A layout that a newer Headrace made is left alone, whatever the call: VERSION <found>.
+local LAYOUT_VERSION = 1
+if meta[1] and tonumber(meta[1]) > LAYOUT_VERSION then
+  return redis.error_reply('VERSION ' .. meta[1])
+end
+
 -- Draws the epoch when the queue first writes to this Redis: another epoch means that data was lost.
 local function draw_epoch()
   if not meta[2] then
-    meta[1], meta[2] = '1', TIME[1] .. '-' .. TIME[2]
+    meta[1], meta[2] = tostring(LAYOUT_VERSION), TIME[1] .. '-' .. TIME[2]
     redis.call('HSET', KEYS[1], 'version', meta[1], 'epoch', meta[2])
   end
   return meta[2]
