@@ -50,6 +50,9 @@ class QueueSettings(Group):
     redis_wait_replicas: int = Field(default=0, ge=0)
     """How many replicas must have a submitted task before it is acknowledged."""
 
+    redis_wait_fsync: bool = False
+    """Whether a task is acknowledged only once it is in Redis's append-only file (Redis 7.2)."""
+
     redis_timeout_seconds: float = Field(default=1.0, gt=0, le=30)
     """How long a call to Redis may take until Redis counts as away."""
 

@@ -12,7 +12,6 @@ from headrace import __version__
 from headrace.handlers import load_registry
 from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
-from headrace.taskqueue import TaskQueue
 from headrace.workflows import Catalog, HttpPolicy, Runtime
 from services.api import errors, metrics
 from services.api.auth import KeyRing
@@ -28,33 +27,19 @@ from services.api.routes import ROUTERS
 from services.api.routing import GuardedRoute
 from services.api.submission import Submission
 from services.api.task_types import TaskTypes
+from services.queue import new_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable
     from typing import Any
 
     from headrace.handlers import AnyTaskType
-    from headrace.settings import ApiSettings, QueueSettings
+    from headrace.settings import ApiSettings
 
 log = get_logger(__name__)
 
-
-def new_queue(settings: QueueSettings) -> TaskQueue | None:
-    """The queue as the settings want it; None when it is switched off."""
-    if not settings.enabled:
-        return None
-    return TaskQueue(
-        settings.redis_url,
-        namespace=settings.namespace,
-        lease_seconds=settings.lease_seconds,
-        retention_seconds=settings.result_retention_seconds,
-        max_length=settings.max_length,
-        max_payload_bytes=settings.max_payload_bytes,
-        timeout_seconds=settings.redis_timeout_seconds,
-        client_name="headrace-api",
-        tls_ca_file=str(settings.redis_tls_ca_file) if settings.redis_tls_ca_file else None,
-        wait_replicas=settings.redis_wait_replicas,
-    )
+CLIENT_NAME = "headrace-api"
+"""Shown by Redis's CLIENT LIST."""
 
 
 def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api:
@@ -64,7 +49,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api
     Raises RegistrationError for an installed package whose task types cannot be used, ValueError
     for a setting that cannot.
     """
-    queue = new_queue(settings.queue)
+    queue = new_queue(settings.queue, CLIENT_NAME) if settings.queue.enabled else None
     catalog = Catalog.load(settings.workflows.dir)
     definitions = Definitions(catalog)
     runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))

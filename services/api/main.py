@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
 from headrace import logs
 from headrace.handlers import RegistrationError
 from headrace.settings import ApiSettings, load, warn_near_misses
-from services.api.application import edge, new_api, new_app
+from headrace.taskqueue import QueueError
+from services.api.application import CLIENT_NAME, edge, new_api, new_app
 from services.api.server import CannotListen, Server, listen
+from services.queue import check_server
 
 log = logs.get_logger(__name__)
 
@@ -22,8 +25,10 @@ def main() -> None:
         log.warning("settings.near_miss", hint=sentence)
     try:
         api = new_api(settings)
+        if settings.queue.enabled:
+            asyncio.run(check_server(settings.queue, CLIENT_NAME))
         sockets = listen(settings.host, settings.port)
-    except (RegistrationError, CannotListen, ValueError) as error:
+    except (RegistrationError, CannotListen, QueueError, ValueError) as error:
         sys.stderr.write(f"api: {error}\n")
         sys.exit(2)
     Server(edge(api, new_app(api)), settings, api.lifecycle).run(sockets)

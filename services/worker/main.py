@@ -23,6 +23,7 @@ from headrace.handlers.builtin import builtin_types
 from headrace.settings import WorkerSettings, load, warn_near_misses
 from headrace.taskqueue import TaskQueue, WorkerInfo
 from headrace.workflows import Catalog, HttpPolicy, Runtime
+from services.queue import new_queue
 from services.worker.probes import Probes
 from services.worker.worker import Worker
 
@@ -70,7 +71,7 @@ async def serve(settings: WorkerSettings) -> int:
     runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
     registry = load_registry(builtin_types(catalog, runtime, __version__))
     types = registry.chosen(settings.queues)
-    queue = new_queue(settings)
+    queue = new_queue(settings.queue, "headrace-worker")
     worker = Worker(
         queue,
         types,
@@ -95,23 +96,6 @@ async def serve(settings: WorkerSettings) -> int:
     await queue.close()
     await runtime.close()
     return status
-
-
-def new_queue(settings: WorkerSettings) -> TaskQueue:
-    """The queue that the settings name."""
-    group = settings.queue
-    ca_file = group.redis_tls_ca_file
-    return TaskQueue(
-        group.redis_url,
-        namespace=group.namespace,
-        lease_seconds=group.lease_seconds,
-        retention_seconds=group.result_retention_seconds,
-        max_length=group.max_length,
-        max_payload_bytes=group.max_payload_bytes,
-        timeout_seconds=group.redis_timeout_seconds,
-        client_name="headrace-worker",
-        tls_ca_file=None if ca_file is None else str(ca_file),
-    )
 
 
 def worker_info(settings: WorkerSettings, queues: list[str]) -> WorkerInfo:
@@ -152,7 +136,7 @@ def _serve_probes(settings: WorkerSettings, queue: TaskQueue, worker: Worker) ->
 
 def redis_answers(queue: TaskQueue) -> bool:
     """Whether Redis answers on a connection made for this."""
-    client = queue.sync_client(timeout_seconds=FRESH_CONNECTION_SECONDS)
+    client = queue.installation.sync_client(FRESH_CONNECTION_SECONDS)
     try:
         return bool(client.ping())
     except (redis.RedisError, OSError):

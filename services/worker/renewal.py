@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from headrace.handlers import Backoff
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     ClaimedTask,
@@ -22,6 +23,10 @@ from services.worker.running import Hand, Running
 from services.worker.session import BACKOFF
 
 RENEWALS_PER_LEASE = 3
+TRIES_PER_LEASE = 15
+"""At least so many while Redis is away: after an outage that was too short to be noticed as one
+(half a lease), a sixth of the lease is left to renew in."""
+
 JITTER = 0.1
 """Workers started together shall not renew together."""
 
@@ -88,6 +93,9 @@ class RenewalThread(threading.Thread):
         self._listener = listener
         self._contact = contact
         self._interval = lease_seconds / RENEWALS_PER_LEASE
+        self._backoff = Backoff(
+            BACKOFF.base_seconds, min(BACKOFF.cap_seconds, lease_seconds / TRIES_PER_LEASE)
+        )
         self._ended = threading.Event()
         self._renewing = threading.Lock()
         self._draining = False
@@ -119,7 +127,7 @@ class RenewalThread(threading.Thread):
                 self._ended.wait(BACKOFF.base_seconds)
             except QueueError as error:
                 self._contact.failed("renewal", error)
-                self._ended.wait(BACKOFF.delay(failures, random.random))
+                self._ended.wait(self._backoff.delay(failures, random.random))
                 failures += 1
             except Exception:
                 # Without this thread every task is lost to others: no fault may end it.

@@ -91,7 +91,11 @@ class Worker:
         self._session = Session(self._consumer, self._contact, self._hand)
         self._host = WorkerHost(self._session, queue.get_definition, self._hand)
         self._renewals = RenewalThread(
-            self._consumer.renewer(), self._hand, self, self._contact, queue.lease_ms / 1000
+            self._consumer.renewer(),
+            self._hand,
+            self,
+            self._contact,
+            queue.installation.lease_ms / 1000,
         )
         self._finished: list[Running] = []
         """Ended, not reported yet."""

@@ -107,7 +107,8 @@ async def test_a_blocked_event_loop_with_a_free_slot_is_dead(bench: Bench) -> No
             seen.append(judge(bench, worker))
             time.sleep(0.05)
 
-    watching = asyncio.to_thread(watch)
+    watching = asyncio.create_task(asyncio.to_thread(watch))
+    await until(lambda: seen)  # it looks on before the loop is blocked
     task_id = await bench.submit("work", 1.5)
     await asyncio.gather(watching, bench.ended(task_id))
     assert any(problem is not None and "a slot is free" in problem for problem in seen)

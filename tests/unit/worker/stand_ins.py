@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from headrace import taskqueue as tq
@@ -145,7 +146,7 @@ class Consumer:
 class Queue:
     """What a worker needs of the queue."""
 
-    lease_ms = 15_000
+    installation = SimpleNamespace(lease_ms=15_000)
 
     def __init__(self) -> None:
         self.made: Consumer | None = None

@@ -1,0 +1,41 @@
+"""The process's queue, as its settings name it."""
+
+from __future__ import annotations
+
+from headrace.settings import QueueSettings
+from headrace.taskqueue import QueueUnavailable, TaskQueue
+
+
+def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
+    """A client of the queue; nothing is connected yet.
+
+    Raises ValueError for a REDIS_URL that cannot be understood.
+    """
+    ca_file = settings.redis_tls_ca_file
+    return TaskQueue(
+        settings.redis_url,
+        namespace=settings.namespace,
+        lease_seconds=settings.lease_seconds,
+        retention_seconds=settings.result_retention_seconds,
+        max_length=settings.max_length,
+        max_payload_bytes=settings.max_payload_bytes,
+        timeout_seconds=settings.redis_timeout_seconds,
+        client_name=client_name,
+        tls_ca_file=None if ca_file is None else str(ca_file),
+        wait_replicas=settings.redis_wait_replicas,
+        wait_fsync=settings.redis_wait_fsync,
+    )
+
+
+async def check_server(settings: QueueSettings, client_name: str) -> None:
+    """Look whether Redis, if it is there now, can be used as the settings want it.
+
+    Raises ServerUnsuitable or LayoutTooNew.
+    """
+    queue = new_queue(settings, client_name)
+    try:
+        await queue.connect()
+    except QueueUnavailable:
+        return  # it will be asked again, by whoever needs it
+    finally:
+        await queue.close()
