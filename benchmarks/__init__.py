@@ -1,0 +1,1 @@
+"""What the queue achieves, beside bare floors: `python benchmarks/queue.py`."""
