@@ -1,0 +1,169 @@
+{{/* What the pods of all components share. */}}
+
+{{/* An image's full name. Takes `root` and the `image` block. */}}
+{{- define "headrace.image" -}}
+{{- with default .root.Values.image.registry .image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ .image.repository }}:{{ coalesce .image.tag .root.Values.image.tag .root.Chart.AppVersion }}
+{{- with .image.digest }}@{{ . }}{{ end -}}
+{{- end }}
+
+{{/* The pod settings that do not depend on the component. Takes `root` and the component's `settings`. */}}
+{{- define "headrace.podSettings" -}}
+automountServiceAccountToken: false
+# A Service called `redis` or `api` must not set this pod's environment variables.
+enableServiceLinks: false
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "initContainers" }}
+{{- with index $.settings $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .settings.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The container settings that do not depend on the component. Takes `root` and `settings`. */}}
+{{- define "headrace.containerSettings" -}}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- with .root.Values.containerSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key := list "command" "args" "resources" }}
+{{- with index $.settings $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .settings.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The environment that API and workers share. */}}
+{{- define "headrace.env" -}}
+- name: QUEUE_ENABLED
+  value: {{ .Values.queue.enabled | quote }}
+{{- if .Values.queue.enabled }}
+{{- include "headrace.redisEnv" . }}
+- name: QUEUE_NAMESPACE
+  value: {{ .Values.queue.namespace | quote }}
+- name: LEASE_SECONDS
+  value: {{ .Values.queue.leaseSeconds | quote }}
+- name: RESULT_RETENTION_SECONDS
+  value: {{ .Values.queue.resultRetentionSeconds | int64 | quote }}
+- name: QUEUE_MAX_LENGTH
+  value: {{ .Values.queue.maxLength | int64 | quote }}
+- name: REDIS_TIMEOUT_SECONDS
+  value: {{ .Values.queue.redisTimeoutSeconds | quote }}
+- name: REDIS_WAIT_REPLICAS
+  value: {{ .Values.queue.redisWaitReplicas | int64 | quote }}
+{{- end }}
+- name: MAX_PAYLOAD_BYTES
+  value: {{ .Values.queue.maxPayloadBytes | int64 | quote }}
+- name: LOG_LEVEL
+  value: {{ .Values.logs.level }}
+- name: LOG_FORMAT
+  value: {{ .Values.logs.format }}
+- name: LOG_PAYLOADS
+  value: {{ .Values.logs.payloads | quote }}
+- name: WORKFLOWS_DIR
+  value: /etc/headrace/workflows
+- name: HTTP_ALLOW
+  value: {{ join "," .Values.workflows.httpAllow | quote }}
+{{- end }}
+
+{{/* Where Redis is. */}}
+{{- define "headrace.redisEnv" -}}
+{{- if .Values.redis.enabled }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "headrace-redis.secret" .Subcharts.redis }}
+      key: {{ include "headrace-redis.secretKey" .Subcharts.redis }}
+- name: REDIS_URL
+  value: redis://:$(REDIS_PASSWORD)@{{ include "headrace-redis.fullname" .Subcharts.redis }}:6379/0
+{{- else }}
+- name: REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (include "headrace.redisUrl.name" .) .Values.externalRedis.existingSecret }}
+      key: {{ ternary .Values.externalRedis.existingSecretKey "url" (ne .Values.externalRedis.existingSecret "") }}
+{{- if include "headrace.redisCa" . }}
+- name: REDIS_TLS_CA_FILE
+  value: /etc/headrace/redis-ca/{{ .Values.externalRedis.tls.key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty when certificates for the external Redis are mounted. */}}
+{{- define "headrace.redisCa" -}}
+{{- if not .Values.redis.enabled -}}
+{{ .Values.externalRedis.tls.existingSecret }}{{ .Values.externalRedis.tls.existingConfigMap }}
+{{- end -}}
+{{- end }}
+
+{{/* The volumes that API and workers share. */}}
+{{- define "headrace.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: workflows
+  projected:
+    sources:
+      {{- if .Values.workflows.samples }}
+      - configMap:
+          name: {{ include "headrace.workflows.samples.name" . }}
+      {{- end }}
+      {{- if .Values.workflows.existingConfigMap }}
+      - configMap:
+          name: {{ .Values.workflows.existingConfigMap }}
+      {{- else if .Values.workflows.definitions }}
+      - configMap:
+          name: {{ include "headrace.workflows.name" . }}
+      {{- end }}
+{{- if include "headrace.redisCa" . }}
+- name: redis-ca
+  {{- if .Values.externalRedis.tls.existingSecret }}
+  secret:
+    secretName: {{ .Values.externalRedis.tls.existingSecret }}
+  {{- else }}
+  configMap:
+    name: {{ .Values.externalRedis.tls.existingConfigMap }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "headrace.volumeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: workflows
+  mountPath: /etc/headrace/workflows
+  readOnly: true
+{{- if include "headrace.redisCa" . }}
+- name: redis-ca
+  mountPath: /etc/headrace/redis-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Annotations that make pods start anew when what they read only at their start has changed. */}}
+{{- define "headrace.podAnnotations" -}}
+{{- if and .root.Values.queue.enabled (not .root.Values.redis.enabled) .root.Values.externalRedis.url }}
+checksum/redis-url: {{ .root.Values.externalRedis.url | sha256sum }}
+{{- end }}
+{{- with .settings.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,55 @@
+"""The inner loop inside a pod: runs a program from a copy that can be written, and anew when a file
+of it has changed.
+
+skaffold passes this text to `python -c`; the program's name is the argument.
+"""
+
+# ruff: noqa: INP001 - no package: its text becomes the argument of `python -c`
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import headrace
+
+APP = Path("/tmp/app")
+LOOK_SECONDS = 0.5
+
+
+def copy() -> None:
+    """Once for the pod. Without bytecode: the image's is never compared with its source."""
+    without = shutil.ignore_patterns("__pycache__")
+    if not APP.exists():
+        shutil.copytree("/app", APP, ignore=without)
+        shutil.copytree(Path(headrace.__file__).parent, APP / "headrace", ignore=without)
+
+
+def stamp() -> list[tuple[str, int]]:
+    """What changes when a file does."""
+    files = [file for kind in ("*.py", "*.lua") for file in APP.rglob(kind)]
+    return sorted((str(file), file.stat().st_mtime_ns) for file in files)
+
+
+def main(program: str) -> None:
+    """Run the program, again after every change, until this process is told to end.
+
+    A mistake in a file may end the program: then its correction is waited for.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    copy()
+    while True:
+        started = stamp()
+        process = subprocess.Popen([sys.executable, program], cwd=APP)
+        try:
+            while stamp() == started:
+                time.sleep(LOOK_SECONDS)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+main(sys.argv[1])

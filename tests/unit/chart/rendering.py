@@ -1,0 +1,116 @@
+"""Renders the chart with helm, and finds things in what comes out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.servers import absent
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "charts" / "headrace"
+CI_VALUES = sorted((CHART / "ci").glob("*.yaml"))
+
+RELEASE = "demo"
+NAMESPACE = "somewhere"
+
+Object = dict[str, Any]
+Values = dict[str, Any]
+
+
+def helm() -> str:
+    """The program. Without it the test is skipped: see `absent`."""
+    found = shutil.which("helm")
+    if found is None:
+        absent("helm is not on PATH: install Helm 4 to test the chart's templates")
+    return found
+
+
+@cache
+def _template(values: str, file: Path | None) -> subprocess.CompletedProcess[str]:
+    """`helm template` with values as JSON, which is YAML, and a file of values below them."""
+    files = ["--values", str(file)] if file else []
+    return subprocess.run(
+        [helm(), "template", RELEASE, CHART, "-n", NAMESPACE, *files, "--values", "-"],
+        input=values,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects of one rendering."""
+
+    objects: list[Object]
+
+    def of(self, kind: str) -> list[Object]:
+        """All objects of a kind."""
+        return [one for one in self.objects if one["kind"] == kind]
+
+    def get(self, kind: str, name: str) -> Object:
+        """The object of this kind and name. AssertionError when there is none."""
+        for one in self.of(kind):
+            if one["metadata"]["name"] == name:
+                return one
+        names = [one["metadata"]["name"] for one in self.of(kind)]
+        raise AssertionError(f"no {kind} {name}, only {names}")
+
+    def pods(self) -> dict[str, Object]:
+        """Every pod spec, by kind and name."""
+        found = {}
+        for one in self.objects:
+            key = f"{one['kind']}/{one['metadata']['name']}"
+            if one["kind"] in ("Deployment", "StatefulSet"):
+                found[key] = one["spec"]["template"]["spec"]
+            elif one["kind"] == "Pod":
+                found[key] = one["spec"]
+        return found
+
+
+@cache
+def _rendered(values: str, file: Path | None) -> Rendered:
+    done = _template(values, file)
+    assert done.returncode == 0, done.stderr
+    return Rendered([one for one in YAML(typ="safe").load_all(done.stdout) if one])
+
+
+def render(values: Values | None = None, file: Path | None = None) -> Rendered:
+    """What `helm template` makes of the values, to be read only: tests share it.
+
+    AssertionError when helm refuses them.
+    """
+    return _rendered(json.dumps(values or {}), file)
+
+
+def refusal(values: Values) -> str:
+    """What helm says when it refuses the values. AssertionError when it takes them."""
+    done = _template(json.dumps(values), None)
+    assert done.returncode != 0, "helm took the values"
+    return done.stderr
+
+
+def environment(container: Object) -> dict[str, Any]:
+    """A container's variables: their value, or where it comes from."""
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+
+
+def container(rendered: Rendered, name: str, kind: str = "Deployment") -> Object:
+    """The only container of a Deployment's or StatefulSet's pods."""
+    [found] = rendered.get(kind, name)["spec"]["template"]["spec"]["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def secret(rendered: Rendered, name: str, key: str) -> str:
+    """What a Secret holds."""
+    return base64.b64decode(rendered.get("Secret", name)["data"][key]).decode()

@@ -1,0 +1,105 @@
+"""Who reaches what: Services, Ingress, HTTPRoute, NetworkPolicies, metrics."""
+
+from __future__ import annotations
+
+from tests.unit.chart.rendering import CHART, container, environment, render
+
+API = "demo-headrace-api"
+
+
+def test_redis_lets_in_the_releases_api_and_workers_alone() -> None:
+    policy = render().get("NetworkPolicy", "demo-redis")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    [rule] = policy["ingress"]
+    assert rule["ports"] == [{"port": "redis", "protocol": "TCP"}]
+    allowed = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
+    assert [one["app.kubernetes.io/component"] for one in allowed] == ["api", "worker"]
+    assert {one["app.kubernetes.io/instance"] for one in allowed} == {"demo"}
+
+
+def test_nobody_reaches_a_worker() -> None:
+    assert "ingress" not in render().get("NetworkPolicy", "demo-headrace-worker")["spec"]
+
+
+def test_the_api_is_open_to_all_and_its_metrics_to_nobody() -> None:
+    [rule] = render().get("NetworkPolicy", API)["spec"]["ingress"]
+    assert rule == {"ports": [{"port": "http", "protocol": "TCP"}]}
+
+
+def test_metrics_are_open_to_those_who_are_named() -> None:
+    rendered = render(file=CHART / "ci" / "metrics.yaml")
+    _, rule = rendered.get("NetworkPolicy", API)["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    [peer] = rule["from"]
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+
+
+def test_every_policy_leaves_open_what_goes_out() -> None:
+    for policy in render().of("NetworkPolicy"):
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_the_service_monitor_finds_the_metrics_service_and_not_the_apis() -> None:
+    rendered = render(file=CHART / "ci" / "metrics.yaml")
+    monitor = rendered.get("ServiceMonitor", f"{API}-metrics")
+    selector = monitor["spec"]["selector"]["matchLabels"]
+    found = [
+        one["metadata"]["name"]
+        for one in rendered.of("Service")
+        if selector.items() <= one["metadata"]["labels"].items()
+    ]
+    assert found == [f"{API}-metrics"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["endpoints"][0]["interval"] == "15s"
+
+
+def test_metrics_can_be_switched_off() -> None:
+    rendered = render({"metrics": {"enabled": False}})
+    assert environment(container(rendered, API))["METRICS_PORT"] == "0"
+    assert [port["name"] for port in container(rendered, API)["ports"]] == ["http"]
+    services = [one["metadata"]["name"] for one in rendered.of("Service")]
+    assert services == ["demo-redis", API]
+
+
+def test_the_path_prefix_is_one_value_for_all() -> None:
+    rendered = render(file=CHART / "ci" / "ingress.yaml")
+    ingress = rendered.get("Ingress", API)
+    assert ingress["spec"]["ingressClassName"] == "contour"
+    assert ingress["spec"]["tls"] == [
+        {"secretName": "headrace-tls", "hosts": ["headrace.example.com"]}
+    ]
+    assert [rule["host"] for rule in ingress["spec"]["rules"]] == [
+        "headrace.example.com",
+        "other.example.com",
+    ]
+    for rule in ingress["spec"]["rules"]:
+        [path] = rule["http"]["paths"]
+        assert (path["path"], path["pathType"]) == ("/headrace", "Prefix")
+        assert path["backend"]["service"] == {"name": API, "port": {"name": "http"}}
+    assert environment(container(rendered, API))["ROOT_PATH"] == "/headrace"
+    test = rendered.pods()["Pod/demo-headrace-test"]["containers"][0]
+    assert environment(test)["HEADRACE_URL"] == f"http://{API}:8000/headrace"
+
+
+def test_an_ingress_needs_no_annotation_of_any_controller() -> None:
+    for file in ("ingress", "httproute"):
+        rendered = render(file=CHART / "ci" / f"{file}.yaml")
+        for one in rendered.of("Ingress") + rendered.of("HTTPRoute"):
+            assert "annotations" not in one["metadata"]
+
+
+def test_an_http_route_leads_to_the_service() -> None:
+    route = render(file=CHART / "ci" / "httproute.yaml").get("HTTPRoute", API)["spec"]
+    assert route["parentRefs"] == [
+        {"name": "gateway", "namespace": "ingress", "sectionName": "http"}
+    ]
+    [rule] = route["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/headrace"}}]
+    assert rule["backendRefs"] == [{"name": API, "port": 8000}]
+
+
+def test_a_disruption_budget_is_there_only_for_several_pods() -> None:
+    assert render().get("PodDisruptionBudget", API)["spec"]["maxUnavailable"] == 1
+    assert render({"api": {"replicas": 1}}).of("PodDisruptionBudget") == []
+    off = {"api": {"podDisruptionBudget": {"enabled": False}}}
+    assert render(off).of("PodDisruptionBudget") == []
