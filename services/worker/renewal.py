@@ -93,7 +93,7 @@ class RenewalThread(threading.Thread):
         self._listener = listener
         self._contact = contact
         self._interval = lease_seconds / RENEWALS_PER_LEASE
-        self._backoff = Backoff(
+        self.backoff = Backoff(
             BACKOFF.base_seconds, min(BACKOFF.cap_seconds, lease_seconds / TRIES_PER_LEASE)
         )
         self._ended = threading.Event()
@@ -127,7 +127,7 @@ class RenewalThread(threading.Thread):
                 self._ended.wait(BACKOFF.base_seconds)
             except QueueError as error:
                 self._contact.failed("renewal", error)
-                self._ended.wait(self._backoff.delay(failures, random.random))
+                self._ended.wait(self.backoff.delay(failures, random.random))
                 failures += 1
             except Exception:
                 # Without this thread every task is lost to others: no fault may end it.

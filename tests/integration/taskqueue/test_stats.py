@@ -233,3 +233,21 @@ async def test_the_age_is_looked_for_among_a_bounded_number(rig: Rig) -> None:
     rig.raw.config_resetstat()
     assert await rig.length() == 1
     assert rig.raw.info("commandstats")["cmdstat_lindex"]["calls"] <= 100
+
+
+async def test_what_a_gone_worker_seems_to_hold_is_forgotten_once_no_lease_stands_for_it(
+    any_rig: Rig,
+) -> None:
+    """After Redis lost its last second, two workers can hold a task by the same fence."""
+    await any_rig.submit_many(2)
+    worker, _ = await any_rig.worker("w1"), await any_rig.worker("w2")
+    ended, runs = (await worker.claim(2)).tasks
+    any_rig.raw.zrem(any_rig.key(f"leases:{TYPE}"), f"{ended.id}:{ended.fence}")
+    any_rig.raw.hset(any_rig.key("worker:w1"), "seen", 0)
+    assert [one.id for one in (await any_rig.queue.stats()).workers] == ["w2"]
+    assert any_rig.raw.hkeys(any_rig.key("held:w1")) == [f"{runs.id}:{runs.fence}".encode()]
+    any_rig.expire_lease(runs)
+    assert await any_rig.queue.reap([TYPE]) == 1
+    await any_rig.queue.stats()
+    assert not any_rig.raw.exists(any_rig.key("held:w1"))
+    assert any_rig.raw.zrange(any_rig.key("workers"), 0, -1) == [b"w2"]

@@ -154,3 +154,10 @@ def test_once_ended_it_never_renews_again(kit: Set) -> None:
     kit.thread.start()
     kit.thread.join(5)
     assert kit.renewer.renewals == []
+
+
+def test_while_redis_is_away_it_tries_many_times_a_lease() -> None:
+    kit = Set(lease_seconds=1.5)
+    pauses = [kit.thread.backoff.delay(failures, lambda: 1.0) for failures in range(20)]
+    kit.pool.shutdown()
+    assert max(pauses) <= 1.5 / 15
