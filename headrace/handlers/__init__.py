@@ -2,6 +2,7 @@
 
 from headrace.handlers.backoff import Backoff
 from headrace.handlers.context import CancelSignal, Context, Host
+from headrace.handlers.deadlines import Deadlines
 from headrace.handlers.errors import (
     DuplicateType,
     EntryPointBroken,
@@ -21,6 +22,7 @@ __all__ = [
     "Backoff",
     "CancelSignal",
     "Context",
+    "Deadlines",
     "DuplicateType",
     "Ended",
     "EntryPointBroken",

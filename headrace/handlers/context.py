@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
-MAX_PROGRESS_MESSAGE = 500
-"""Longer progress messages are cut: they are for people to glance at."""
+from headrace.handlers.outcomes import state_fault
 
 _making_event = threading.Lock()
 
@@ -127,16 +126,23 @@ class Context:
         """Show in the task's record how far it is.
 
         Cheap, never blocks, may be called from any thread and as often as one likes: what comes
-        too fast is thinned out, the last word counts. `percent` is held to 0-100.
+        too fast is thinned out, the last word counts. `percent` is held to 0-100; of the message
+        200 characters are kept, for it is for people to glance at.
         """
-        text = None if message is None else str(message)[:MAX_PROGRESS_MESSAGE]
+        text = None if message is None else str(message)
         self._host.progress(self, min(100.0, max(0.0, float(percent))), text)
 
     async def checkpoint(self, state: bytes) -> None:
         """Keep bytes under the task: should its worker crash, the next attempt's `state`.
 
         Returns once they are stored; waits while Redis is away. For async handlers.
+
+        Raises:
+            ValueError: `state` is not bytes, or over the limit of 16 MiB.
         """
+        fault = state_fault(state)
+        if fault is not None:
+            raise ValueError(f"this checkpoint {fault}")
         await self._host.checkpoint(self, state)
         self.state = state
 

@@ -6,10 +6,13 @@ that runs a task inside a request makes a reply.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
+
+MAX_STATE_BYTES = 16 * 1024 * 1024
+LATEST_RESUME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -65,6 +68,30 @@ class Park(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.resume_at.tzinfo is None:
             raise ValueError("Park needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
+
+    def fault(self) -> str | None:
+        """Why it cannot be kept, as the end of a sentence; None: it can."""
+        fault = state_fault(self.state)
+        if fault is not None:
+            return fault
+        resume_at: object = self.resume_at
+        if not isinstance(resume_at, datetime) or resume_at.utcoffset() is None:
+            return "bears a time that is no datetime with a time zone"
+        if resume_at > LATEST_RESUME:
+            return f"lies beyond {LATEST_RESUME:%Y-%m-%d}"
+        return None
+
+
+def state_fault(state: object) -> str | None:
+    """Why a state cannot be kept, as the end of a sentence; None: it can."""
+    if not isinstance(state, bytes):
+        return f"carries a {type(state).__name__} for its state: it must be bytes"
+    if len(state) > MAX_STATE_BYTES:
+        return (
+            f"carries a state of {len(state)} bytes, the limit is {MAX_STATE_BYTES}: "
+            "store the data elsewhere and keep a reference"
+        )
+    return None
 
 
 Outcome = Returned | Raised | Stopped | Park

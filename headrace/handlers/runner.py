@@ -20,6 +20,7 @@ import msgspec
 from pydantic_core import PydanticSerializationError, to_json
 
 from headrace.handlers.context import Context
+from headrace.handlers.deadlines import Deadlines
 from headrace.handlers.errors import Fatal, PayloadInvalid
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.task_type import TaskType
@@ -38,6 +39,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "_deadlines",
         "_executor",
         "_loop",
         "_max_result_bytes",
@@ -52,7 +54,6 @@ class Attempt:
         "seconds",
         "started_at",
         "task_type",
-        "timed_out",
     )
 
     def __init__(
@@ -64,18 +65,20 @@ class Attempt:
         on_gone: Callable[[Attempt], None],
         executor: Executor,
         max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+        deadlines: Deadlines | None = None,
     ) -> None:
         self.task_type = task_type
         self.ctx = ctx
         self.outcome: Outcome | None = None
         self.gone = False
-        self.timed_out = False
         self.started_at = 0.0
         """By the event loop's clock."""
         self.seconds = 0.0
         """From the start to the outcome."""
         self._on_outcome = on_outcome
         self._on_gone = on_gone
+        self._deadlines = deadlines or Deadlines()
+        """Shared by all attempts of a worker."""
         self._executor = executor
         self._max_result_bytes = max_result_bytes
         self._pending: Outcome | None = None
@@ -93,10 +96,15 @@ class Attempt:
             self._decide(Raised(_storable(str(error)), retryable=False))
             self._leave()
             return
-        if task_type.timeout_seconds is not None:
-            self.ctx.set_deadline(time.time() + task_type.timeout_seconds)
-            # Half the price of `asyncio.timeout`, which a fast worker would feel (1.4 and 6 µs).
-            self._timer = loop.call_later(task_type.timeout_seconds, self._time_out)
+        except BaseException as error:
+            # The payload's model may check it with code of its own, which may raise anything.
+            self._decide(Raised(_describe(error), retryable=False, exception=error))
+            self._leave()
+            return
+        timeout_seconds = task_type.timeout_seconds
+        if timeout_seconds is not None:
+            self.ctx.set_deadline(time.time() + timeout_seconds)
+            self._deadlines.set(loop, self, self.started_at + timeout_seconds)
         if task_type.is_async:
             self._task = loop.create_task(self._drive(value))
         else:
@@ -113,9 +121,9 @@ class Attempt:
         """
         if self.outcome is not None:
             return
-        first = self._pending is None
-        if first:
+        if self._pending is None:
             self._pending = outcome
+            self._deadlines.drop(self)
             self.ctx.cancelled.set()
             if self._task is not None:
                 self._task.cancel()
@@ -123,7 +131,7 @@ class Attempt:
             self._decide(outcome)
             return
         timer, now = self._timer, self._loop.time()
-        if timer is None or first or now + grace_seconds < timer.when():
+        if timer is None or now + grace_seconds < timer.when():
             if timer is not None:
                 timer.cancel()
             self._timer = self._loop.call_later(grace_seconds, self._decide, outcome)
@@ -157,9 +165,8 @@ class Attempt:
             self._decide(self._accept(future.result()) if error is None else self._refuse(error))
         self._leave()
 
-    def _time_out(self) -> None:
+    def time_out(self) -> None:
         """The handler's time is over: at once for a thread, for a coroutine when it has ended."""
-        self.timed_out = True
         error = TimeoutError(f"the handler took longer than {self.task_type.timeout_seconds:g} s")
         outcome = Raised(_describe(error), self.task_type.wants_retry(error))
         self.stop(outcome, STOP_GRACE_SECONDS if self.task_type.is_async else 0.0)
@@ -167,9 +174,10 @@ class Attempt:
     def _accept(self, value: Any) -> Outcome:
         """What a returned value amounts to."""
         if isinstance(value, Park):
-            if self.ctx.can_park:
-                return value
-            return _fatal("the handler returned a Park, which is not possible in this run")
+            if not self.ctx.can_park:
+                return _fatal("the handler returned a Park, which is not possible in this run")
+            fault = value.fault()
+            return value if fault is None else _fatal(f"the handler's Park {fault}")
         try:
             result = to_json(value, inf_nan_mode="null")
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
@@ -195,6 +203,7 @@ class Attempt:
             return
         self.outcome = outcome if self._pending is None else self._pending
         self.seconds = self._loop.time() - self.started_at
+        self._deadlines.drop(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -46,8 +46,7 @@ class TaskType(Generic[P, R]):
         self.version = ""
         """The version of the package that it comes from; set when the package is loaded."""
         self.is_async = _is_async(function)
-        self._adapter = _payload_adapter(name, function)
-        self._validate = self._adapter.validator.validate_json
+        self._validate, self._schema = _payload_rules(name, function)
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", name)
         self.__wrapped__ = function
@@ -78,7 +77,7 @@ class TaskType(Generic[P, R]):
 
     def payload_schema(self) -> dict[str, Any]:
         """The payload's JSON Schema (draft 2020-12), as published for the API."""
-        return self._adapter.json_schema()
+        return self._schema
 
     def wants_retry(self, error: BaseException) -> bool:
         """Whether this kind of error is to be tried again."""
@@ -152,8 +151,10 @@ def _is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def _payload_adapter(name: str, function: Callable[..., Any]) -> TypeAdapter[Any]:
-    """What checks payloads, from the annotation of the second parameter."""
+def _payload_rules(
+    name: str, function: Callable[..., Any]
+) -> tuple[Callable[[bytes], Any], dict[str, Any]]:
+    """What checks payloads, and their JSON Schema, from the annotation of the second parameter."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
@@ -176,6 +177,15 @@ def _payload_adapter(name: str, function: Callable[..., Any]) -> TypeAdapter[Any
             "or with Any to take every JSON document"
         )
     try:
-        return TypeAdapter(annotation)
+        adapter = TypeAdapter(annotation)
+        validate = adapter.validator.validate_json
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise RegistrationError(f"{name}: pydantic cannot check {annotation!r}: {error}") from error
+    try:
+        return validate, adapter.json_schema()
+    except Exception as error:
+        # A model may make its schema with code of its own, which may raise anything.
+        raise RegistrationError(
+            f"{name}: pydantic cannot make a JSON Schema of {annotation!r}, which the API checks "
+            f"payloads by: {error}"
+        ) from error

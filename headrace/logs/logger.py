@@ -29,8 +29,8 @@ class _Output:
         self._render = render
         self.sink = sink
 
-    def emit(self, severity: int, level: str, event: str, fields: Fields) -> None:
-        self.sink.write(self._render(level, event, fields))
+    def emit(self, severity: int, level: str, event: str, context: Fields, fields: Fields) -> None:
+        self.sink.write(self._render(level, event, context, fields))
         if severity >= logging.WARNING:
             self.sink.flush()
 
@@ -58,25 +58,23 @@ class Logger(structlog.BoundLoggerBase):
     def debug(self, event: str, *args: object, **fields: Any) -> None:
         """Write what helps to find a fault in the code."""
         if _active.threshold <= logging.DEBUG:
-            _active.emit(logging.DEBUG, "debug", event % args if args else event, self._all(fields))
+            self._emit(logging.DEBUG, "debug", event % args if args else event, fields)
 
     def info(self, event: str, *args: object, **fields: Any) -> None:
         """Write what happens in the normal course."""
         if _active.threshold <= logging.INFO:
             if args:
                 event %= args
-            _active.emit(logging.INFO, "info", event, {**self._context, **fields})
+            _active.emit(logging.INFO, "info", event, self._context, fields)
 
     def warning(self, event: str, *args: object, **fields: Any) -> None:
         """Write what someone should look at, some day."""
         if _active.threshold <= logging.WARNING:
-            _active.emit(
-                logging.WARNING, "warning", event % args if args else event, self._all(fields)
-            )
+            self._emit(logging.WARNING, "warning", event % args if args else event, fields)
 
     def error(self, event: str, *args: object, **fields: Any) -> None:
         """Write what went wrong."""
-        _active.emit(logging.ERROR, "error", event % args if args else event, self._all(fields))
+        self._emit(logging.ERROR, "error", event % args if args else event, fields)
 
     def exception(self, event: str, *args: object, **fields: Any) -> None:
         """Write what went wrong, with the traceback of the exception being handled."""
@@ -86,13 +84,13 @@ class Logger(structlog.BoundLoggerBase):
     critical = error
     fatal = error
 
-    def _all(self, fields: Fields) -> Fields:
+    def _emit(self, severity: int, level: Level, event: str, fields: Fields) -> None:
         exc_info = fields.pop("exc_info", None)
         if exc_info:
             error = exc_info if isinstance(exc_info, BaseException) else sys.exc_info()[1]
             if error is not None:
                 fields["exception"] = "".join(traceback.format_exception(error)).rstrip()
-        return {**self._context, **fields}
+        _active.emit(severity, level, event, self._context, fields)
 
 
 def get_logger(name: str, **fields: Any) -> Logger:
@@ -108,7 +106,7 @@ class _StandardHandler(logging.Handler):
             fields: Fields = {"logger": record.name}
             if record.exc_info:
                 fields["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            _active.emit(record.levelno, _name(record.levelno), record.getMessage(), fields)
+            _active.emit(record.levelno, _name(record.levelno), record.getMessage(), {}, fields)
         except Exception:  # a wrong format string in a library: as logging itself deals with it
             self.handleError(record)
 

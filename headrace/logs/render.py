@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 Fields = dict[str, Any]
-Renderer = Callable[[str, str, Fields], bytes]
-"""Makes a line, with its line feed, from a level, an event and its fields."""
+Renderer = Callable[[str, str, Fields, Fields], bytes]
+"""Makes a line, with its line feed, from a level, an event, its logger's fields and its own."""
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
@@ -22,32 +22,40 @@ _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
 
 class _Clock:
-    """The time as text. Formatting a date is slow, so the part up to the second is kept."""
+    """The time as text. Formatting is slow: the last text is kept, and its seconds."""
 
     def __init__(self, pattern: str, suffix: str, *, utc: bool) -> None:
         self._pattern = pattern
         self._suffix = suffix
         self._convert = time.gmtime if utc else time.localtime
+        # Each is read once and replaced as one: another thread must not see half of it.
         self._second: tuple[int, str] = (-1, "")
+        self._last: tuple[int, str] = (-1, "")
 
     def now(self) -> str:
-        moment = time.time()
-        whole = int(moment)
-        # Read once and replaced as one: another thread must not see half of it.
+        milliseconds = int(time.time() * 1000)
+        last, text = self._last
+        if milliseconds != last:
+            text = self._text(milliseconds)
+            self._last = (milliseconds, text)
+        return text
+
+    def _text(self, milliseconds: int) -> str:
+        whole, rest = divmod(milliseconds, 1000)
         second, text = self._second
         if whole != second:
             text = time.strftime(self._pattern, self._convert(whole))
             self._second = (whole, text)
-        return f"{text}{int((moment - whole) * 1000):03d}{self._suffix}"
+        return f"{text}{rest:03d}{self._suffix}"
 
 
 _utc_now = _Clock("%Y-%m-%dT%H:%M:%S.", "Z", utc=True).now
 _local_now = _Clock("%H:%M:%S.", "", utc=False).now
 
 
-def render_json(level: str, event: str, fields: Fields) -> bytes:
+def render_json(level: str, event: str, context: Fields, fields: Fields) -> bytes:
     """One JSON object: `timestamp` (UTC), `level`, `event`, then the fields as they came."""
-    record = {"timestamp": _utc_now(), "level": level, "event": event, **fields}
+    record = {"timestamp": _utc_now(), "level": level, "event": event, **context, **fields}
     try:
         return _encoder.encode(record) + b"\n"
     except _UNENCODABLE:
@@ -71,7 +79,8 @@ def console_renderer(*, colours: bool) -> Renderer:
 
     levels = {level: paint(code, f"{level:<7}") for level, code in _COLOURS.items()}
 
-    def render(level: str, event: str, fields: Fields) -> bytes:
+    def render(level: str, event: str, context: Fields, fields: Fields) -> bytes:
+        fields = {**context, **fields}
         exception = fields.get("exception")
         parts = [paint("2", _local_now()), levels[level], paint("1", f"{_printable(event):<14}")]
         for name, value in fields.items():

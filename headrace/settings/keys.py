@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Role(StrEnum):
-    """What the holder of an API key may do. Each role includes those before it."""
+    """What the holder of an API key may do: services/api/auth.py has the table."""
 
     READ = "read"
     SUBMIT = "submit"

@@ -5,9 +5,9 @@ from .errors import (
     EpochChanged,
     IdempotencyConflict,
     LayoutTooNew,
-    LeaseLost,
     NoReply,
     NotAllowed,
+    NotConfirmed,
     NotSent,
     OutOfMemory,
     PayloadTooLarge,
@@ -33,7 +33,7 @@ from .stats import (
     WorkerInfo,
     WorkerStatus,
 )
-from .submitter import MAX_BATCH, Submitted
+from .submitter import ENOUGH_BYTES, MAX_BATCH, Submitted
 from .task import (
     DEFAULT_MAX_RETRIES,
     MAX_CRASHES,
@@ -49,6 +49,7 @@ __all__ = [
     "BOUNDS_SECONDS",
     "DEFAULT_MAX_RETRIES",
     "DRAIN_SECONDS",
+    "ENOUGH_BYTES",
     "MAX_BATCH",
     "MAX_CRASHES",
     "RECORD_VERSION",
@@ -62,11 +63,11 @@ __all__ = [
     "Histogram",
     "IdempotencyConflict",
     "LayoutTooNew",
-    "LeaseLost",
     "MinuteRates",
     "NewTask",
     "NoReply",
     "NotAllowed",
+    "NotConfirmed",
     "NotSent",
     "OutOfMemory",
     "Outcome",

@@ -11,14 +11,19 @@ import msgspec
 from .errors import QueueError
 from .installation import Installation
 from .outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
+from .records import request_hash
 from .renewer import MIN_BLOCK_SECONDS, Renewer
 from .replies import script_error
 from .scripts import script
 from .stats import REGISTRATION_KEPT_SECONDS, TypeInfo, WorkerInfo
+from .submitter import ENOUGH_BYTES, MAX_BATCH
 from .task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
 from .wire import Command, ReplyError
 
 MAX_PROGRESS_MESSAGE = 200
+MAX_ERROR_CHARACTERS = 10_000
+"""Longer texts are cut where they are written down."""
+
 TEND_SECONDS = 0.1
 """A busy worker looks so often for delayed tasks that are due and for expired leases."""
 
@@ -49,7 +54,8 @@ class Consumer:
         self.epoch = ""
         self.settled_request = 0
         """All claims up to this one have ended, and what they brought was handed over before the
-        next one began. Read it before the list of what is held (see Renewer.renew)."""
+        next one began; or they brought an error. Read it before the list of what is held (see
+        Renewer.renew)."""
         self._installation = installation
         self._types = types
         self._keys = (installation.keys.meta,)
@@ -88,8 +94,11 @@ class Consumer:
         """Take up to `limit` tasks (≤ 1000) that wait now."""
         try:
             reply = await self._link.call(*self._claim_command(limit))
-        except ReplyError as error:
-            raise script_error(error) from None
+        except BaseException as error:
+            self._claim_failed()
+            if isinstance(error, ReplyError):
+                raise script_error(error) from None
+            raise
         return _claim(reply)
 
     async def wait_and_claim(self, limit: int, timeout_seconds: float) -> Claim:
@@ -100,18 +109,26 @@ class Consumer:
         """
         tokens = [self._installation.keys.wake(name) for name in self.info.queues]
         wait: Command = ("BLPOP", *tokens, f"{max(timeout_seconds, MIN_BLOCK_SECONDS):.3f}")
-        _, reply = await self._wait_link.call_together(
-            [wait, self._claim_command(limit)],
-            timeout=timeout_seconds + self._installation.timeout_seconds,
-        )
-        if isinstance(reply, QueueError):
-            raise script_error(reply) if isinstance(reply, ReplyError) else reply
+        try:
+            _, reply = await self._wait_link.call_together(
+                [wait, self._claim_command(limit)],
+                timeout=timeout_seconds + self._installation.timeout_seconds,
+            )
+            if isinstance(reply, QueueError):
+                raise script_error(reply) if isinstance(reply, ReplyError) else reply
+        except BaseException:
+            self._claim_failed()
+            raise
         return _claim(reply)
 
     async def unblock(self) -> None:
         """End the waiting of `wait_and_claim`; its claim follows."""
         if self._wait_link.client_id is not None:
             await self._link.call("CLIENT", "UNBLOCK", self._wait_link.client_id)
+
+    def _claim_failed(self) -> None:
+        """Whatever the last claim took will not be heard of: a renewal may give it back."""
+        self.settled_request = self._request
 
     def _claim_command(self, limit: int, *, tend: bool = True) -> Command:
         now = time.monotonic()
@@ -145,10 +162,15 @@ class Consumer:
         commands, orders = self._settling_commands(outcomes)
         if claim_limit > 0:
             commands.append(self._claim_command(claim_limit, tend=False))
-        replies = await self._link.call_together(commands)
-        for reply in replies:
-            if isinstance(reply, QueueError):
-                raise script_error(reply) if isinstance(reply, ReplyError) else reply
+        try:
+            replies = await self._link.call_together(commands)
+            for reply in replies:
+                if isinstance(reply, QueueError):
+                    raise script_error(reply) if isinstance(reply, ReplyError) else reply
+        except BaseException:
+            if claim_limit > 0:
+                self._claim_failed()
+            raise
         statuses: list[TaskStatus | None] = [None] * len(outcomes)
         for order, reply in zip(orders, replies, strict=False):
             for position, status in zip(order, reply, strict=True):
@@ -166,8 +188,7 @@ class Consumer:
             move, values = _move(outcome)
             if move not in args:
                 args[move], orders[move] = [*head], []
-            task = outcome.task
-            args[move].extend((task.id, task.type, task.fence, *values))
+            args[move].extend(values)
             orders[move].append(position)
         commands = [script(move).command(self._keys, values) for move, values in args.items()]
         return commands, list(orders.values())
@@ -191,14 +212,21 @@ class Consumer:
         Returns for each task whether the worker holds it again (False: somebody else has it).
         """
         await self.register()
-        if not tasks:
-            return []
-        args: list[Any] = [*self._holder(), self._request]
-        for task in tasks:
-            args.extend((task.id, task.type, task.payload, task.fence, task.created_at_ms))
-            args.extend((task.started_at_ms, task.retry_count, task.crash_count, task.max_retries))
-            args.append(task.state or b"")
-        return [bool(kept) for kept in await self._call("restore", args)]
+        kept: list[bool] = []
+        while len(kept) < len(tasks):
+            args: list[Any] = [*self._holder(), self._request]
+            size = 0
+            for task in tasks[len(kept) : len(kept) + MAX_BATCH]:
+                state = task.state or b""
+                args.extend((task.id, task.type, task.payload, task.fence, task.created_at_ms))
+                args.extend((task.started_at_ms, task.retry_count, task.crash_count))
+                hashed = request_hash(task.id, task.payload, task.max_retries)
+                args.extend((task.max_retries, state, hashed))
+                size += len(task.payload) + len(state)
+                if size >= ENOUGH_BYTES:
+                    break
+            kept += [bool(one) for one in await self._call("restore", args)]
+        return kept
 
     def _holder(self, *more: Any) -> tuple[Any, ...]:
         return (self.info.id, self.epoch, self._installation.lease_ms, *more)
@@ -214,18 +242,21 @@ _STATUSES = {status.value.encode(): status for status in TaskStatus}
 
 
 def _move(outcome: Outcome) -> tuple[str, tuple[Any, ...]]:
-    """The script that an outcome goes to, and what it says after id, type and fence."""
+    """The script that an outcome goes to, and what it is told."""
+    task = outcome.task
+    hold = (task.id, task.type, task.fence)
     match outcome:
         case Completed(_, result, run_ms):
-            return "finish", ("completed", run_ms, result)
+            return "finish", (*hold, "completed", run_ms, result)
         case Cancelled(_, run_ms):
-            return "finish", ("cancelled", run_ms, b"")
+            return "finish", (*hold, "cancelled", run_ms, b"")
         case Failed(_, error, delay_ms, run_ms):
-            return "fail", (_utf8(error), -1 if delay_ms is None else delay_ms, run_ms)
+            said = _utf8(error[:MAX_ERROR_CHARACTERS])
+            return "fail", (*hold, said, -1 if delay_ms is None else delay_ms, run_ms)
         case Parked(_, resume_at_ms, state, run_ms):
-            return "park", (resume_at_ms, state, run_ms)
+            return "park", (*hold, resume_at_ms, state, run_ms)
         case Released():
-            return "release", ()
+            return "release", hold
 
 
 def _utf8(text: str) -> bytes:
@@ -247,14 +278,15 @@ def _claimed(
     task_id: bytes,
     task_type: bytes,
     payload: bytes,
-    fence: int,
     created_at_ms: int,
     started_at_ms: int,
-    retry_count: int,
-    crash_count: int,
     max_retries: int,
-    state: bytes,
+    fence: int = 1,
+    retry_count: int = 0,
+    crash_count: int = 0,
+    state: bytes = b"",
 ) -> ClaimedTask:
+    """A task as the script tells of it. One that nobody held before leaves out the last four."""
     return ClaimedTask(
         id=task_id.decode(),
         type=task_type.decode(),

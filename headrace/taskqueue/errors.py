@@ -4,13 +4,13 @@ QueueError
 ├── QueueUnavailable         Redis cannot be used now; try again later
 │   ├── NotSent              ... and the command provably never reached it
 │   └── NoReply              ... but the command may have been carried out
+│       └── NotConfirmed     ... it was carried out, and its copies are not confirmed
 ├── OutOfMemory              Redis is at its `maxmemory` and refuses to store more
 ├── QueueFull                the queue is at its maximum length; nothing was written
 ├── PayloadTooLarge          the payload is over the limit; nothing was written
-├── IdempotencyConflict      the same idempotency key was used with another payload
+├── IdempotencyConflict      the same idempotency key was used for something else
 ├── TaskNotFound             no record under this id: never submitted, or its retention is over
 ├── NotAllowed               the move is not allowed in the task's present state
-├── LeaseLost                the caller no longer holds the task: another attempt may run
 ├── EpochChanged             Redis lost its data: register again and restore what runs
 ├── WorkerNotFound           no worker is registered under this id
 ├── LayoutTooNew             Redis, or a record in it, was written by a newer Headrace
@@ -34,6 +34,10 @@ class NotSent(QueueUnavailable):
 
 class NoReply(QueueUnavailable):
     """The command was sent and no answer came: it may or may not have been carried out."""
+
+
+class NotConfirmed(NoReply):
+    """Redis has carried the submit out, and did not confirm in time that its copies are safe."""
 
 
 class OutOfMemory(QueueError):
@@ -65,12 +69,12 @@ class PayloadTooLarge(QueueError):
 
 
 class IdempotencyConflict(QueueError):
-    """The idempotency key was used before, with another payload."""
+    """The idempotency key was used before, for something else."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
             f"this idempotency key already stands for task {task_id}, submitted with another "
-            "payload: use a new key for a new task"
+            "payload, start time or max_retries: use a new key for a new task"
         )
         self.task_id = task_id
 
@@ -94,15 +98,6 @@ class NotAllowed(QueueError):
         self.task_id = task_id
         self.move = move
         self.status = status
-
-
-class LeaseLost(QueueError):
-    """Another attempt has taken the task over, or it was ended: this attempt changes nothing."""
-
-    def __init__(self, task_id: str, fence: int) -> None:
-        super().__init__(f"the lease on task {task_id} (fence {fence}) is lost")
-        self.task_id = task_id
-        self.fence = fence
 
 
 class EpochChanged(QueueError):

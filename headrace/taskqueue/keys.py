@@ -16,10 +16,12 @@ wake:<type>         list    at most one token: wakes one idle worker
 delayed:<type>      zset    id → when it is due: first attempts, and parked runs of them
 retries:<type>      zset    id → when it is due: the others
 leases:<type>       zset    `id:fence` → when the lease ends: the only index of what runs
-held:<worker>       hash    `id:fence` → `request:type`: the same, by worker
+held:<worker>       hash    `id:fence` → `request:type` or `request!type`: the same, by worker
+                            (`!`: the record has something for the end of the attempt to see to)
 dead:<type>         zset    id → when it failed for good
 counts:<type>       hash    totals, and the gauges `tombstones` and `retries_queued`
-rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`), kept an hour
+rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`; the letters stand in
+                            lib/counters.lua), kept an hour
 histogram:<type>    hash    waiting (`w`) and run (`r`) times by bucket, and their sums in ms
 workers             zset    worker → its last heartbeat
 worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that it answered)
@@ -30,7 +32,7 @@ definition:<sha256> string  a text that tasks are pinned to; stays
 A task's record (version 1), its times in milliseconds since 1970:
 
 v   version of this format              rc  failures so far
-t   type                                cc  how often its worker was lost
+t   type                                cc  lost workers since the last park
 s   status                              m   max_retries, unless it is 3
 c   created                             f   fence: which holder
 q   queued, unless at `c`               w   worker
@@ -39,7 +41,7 @@ b   started                             z   cancelled, its id still in the list
 e   ended                               k   `state:<id>` is there
 p   payload, unless it lies apart (pl)  pk  was parked: `b` stays at the next claim
 r   result, unless it lies apart (rl)   pp, pm  progress: percent, message
-er  the last error                      h   the payload's hash (idempotent submits)
+er  the last error                      h   what was asked for, hashed (idempotent)
 """
 
 from __future__ import annotations

@@ -73,11 +73,6 @@ class Link:
         """What Redis calls the present connection (CLIENT UNBLOCK takes it)."""
 
     @property
-    def connected(self) -> bool:
-        """Whether a connection stands, as far as is known."""
-        return self._connection is not None and not self._connection.closed
-
-    @property
     def state(self) -> Literal["closed", "open"]:
         """The circuit: open while the last attempt to connect has failed."""
         return "open" if self._failures else "closed"
@@ -144,14 +139,6 @@ class Link:
     ) -> Coroutine[Any, Any, Reply]:
         """Run one of the link's scripts; like `call`."""
         return self.call(*script.command(keys, args), timeout=timeout)
-
-    def evalsha_together(
-        self,
-        calls: Sequence[tuple[Script, Sequence[Argument], Sequence[Argument]]],
-        timeout: float | None = None,
-    ) -> Coroutine[Any, Any, list[Reply]]:
-        """Run several of the link's scripts in one write; like `call_together`."""
-        return self.call_together([script.command(k, a) for script, k, a in calls], timeout)
 
     async def connect(self) -> Connection:
         """The connection, made now if there is none. Calls do this by themselves."""

@@ -6,17 +6,24 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from . import connection
 from .consumer import Consumer
 from .errors import LayoutTooNew, TaskNotFound
 from .installation import Installation
 from .keys import Keys
-from .records import decode_task
+from .records import decode_task, request_hash
 from .replies import script_error
 from .scripts import script
-from .stats import SOON_MS, MinuteRates, Stats, TypeInfo, WorkerInfo, decode_history, decode_stats
+from .stats import (
+    SOON_MS,
+    MinuteRates,
+    Stats,
+    TypeInfo,
+    WorkerInfo,
+    decode_history,
+    decode_stats,
+    published,
+)
 from .submitter import MAX_BATCH, SubmitLimits, Submitted, Submitter
 from .task import MAX_CRASHES, RECORD_VERSION, NewTask, Task, TaskStatus, milliseconds
 from .wire import ReplyError
@@ -100,16 +107,6 @@ class TaskQueue:
         """Close the connection. Calls in flight fail with NoReply."""
         self._link.close()
 
-    @property
-    def available(self) -> bool:
-        """Whether the last attempt to reach Redis succeeded."""
-        return self._link.state == "closed"
-
-    @property
-    def problem(self) -> str | None:
-        """Why Redis is not available, in a sentence."""
-        return self._link.problem
-
     def consumer(self, info: WorkerInfo, types: Sequence[TypeInfo] = ()) -> Consumer:
         """The worker's side of the queue."""
         return Consumer(self.installation, info, types)
@@ -150,9 +147,12 @@ class TaskQueue:
         return [decode_task(i, flat) for i, flat in zip(task_ids, replies, strict=True)]
 
     async def dead_letters(self, task_type: str, offset: int = 0, limit: int = 50) -> list[Task]:
-        """Failed tasks of a type whose records are kept, the latest first."""
-        _, *ids = await self._run("dead_letters", task_type, offset, min(limit, MAX_BATCH))
-        tasks = await self.get_many([i.decode() for i in ids])
+        """Failed tasks of a type whose records are kept, the latest first.
+
+        Without their payloads, which may be large: `get` has them.
+        """
+        _, *found = await self._run("dead_letters", task_type, offset, min(limit, MAX_BATCH))
+        tasks = [decode_task(i.decode(), flat) for i, flat in zip(*[iter(found)] * 2, strict=True)]
         return [task for task in tasks if task is not None]
 
     async def stats(self, known_types: Iterable[str] = ()) -> Stats:
@@ -174,8 +174,8 @@ class TaskQueue:
     async def types(self) -> dict[str, TypeInfo]:
         """The task types that workers published, by name. They stay when no worker is left."""
         flat = await self._link.call("HVALS", self._keys.types)
-        types = [msgspec.json.decode(raw, type=TypeInfo) for raw in flat]
-        return {info.name: info for info in types}
+        types = [published(raw, TypeInfo) for raw in flat]
+        return {info.name: info for info in types if info is not None}
 
     # Moving
 
@@ -198,7 +198,11 @@ class TaskQueue:
         return TaskStatus(status.decode())
 
     async def reap(self, task_types: Sequence[str]) -> int:
-        """Take expired leases back now, as every claim does; returns how many."""
+        """Take expired leases back now; returns how many.
+
+        No process of Headrace calls it, for every claim does the same: it is for tools and tests of
+        a queue that no worker claims from.
+        """
         return int(
             await self._run(
                 "reap",
@@ -218,6 +222,7 @@ class TaskQueue:
                 *(task.id, task.type, task.status, task.payload, task.result or b""),
                 *(task.error or "", milliseconds(task.created_at), milliseconds(started)),
                 *(milliseconds(ended), task.max_retries, self.installation.retention_seconds),
+                request_hash(task.id, task.payload, task.max_retries, 0),
             )
         )
 

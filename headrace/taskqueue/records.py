@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Sequence
@@ -29,8 +30,25 @@ def idempotent_id(task_type: str, key: str) -> str:
 
 
 def is_idempotent(task_id: str) -> bool:
-    """Whether an id came from `idempotent_id`, so that its payload must not change."""
+    """Whether an id came from `idempotent_id`, so that what is asked for must not change."""
     return task_id[14:15] == "5"
+
+
+def request_hash(
+    task_id: str, payload: bytes, max_retries: int, start_ms: int | None = None
+) -> str:
+    """What a later submit under the same idempotent id is compared with (see submit.lua).
+
+    Args:
+        task_id: of any other id nothing is kept, and the answer is empty.
+        payload: with max_retries, the first 16 digits.
+        max_retries: as above.
+        start_ms: when it was to start, 0: at once; None: not known any more, and not compared.
+    """
+    if not is_idempotent(task_id):
+        return ""
+    asked = hashlib.sha256(b"%d\0%b" % (max_retries, payload)).hexdigest()[:16]
+    return f"{asked}?" if start_ms is None else f"{asked}{start_ms}"
 
 
 def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -24,9 +24,9 @@ class Renewal(msgspec.Struct, frozen=True):
     """What a heartbeat brought."""
 
     lost: list[str]
-    """Tasks that this worker holds no more: another attempt has them, or they have ended."""
+    """Holds (ClaimedTask.hold) that are over: another attempt has the task, or it has ended."""
     cancelled: list[str]
-    """Tasks that are asked to stop."""
+    """Holds on tasks that are asked to stop."""
     draining: bool
     drained: bool
 
@@ -97,8 +97,8 @@ class Renewer:
             args.extend((task.id, task.type, task.fence))
         draining, drained, lost, cancelled = _reached(lambda: self._run("renew", args))
         return Renewal(
-            [i.decode() for i in lost],
-            [i.decode() for i in cancelled],
+            [hold.decode() for hold in lost],
+            [hold.decode() for hold in cancelled],
             bool(draining),
             bool(drained),
         )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 
 from .records import pairs
 from .task import utc
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SOON_MS = 30_000
 """`due_soon` counts what is due within this time."""
@@ -32,6 +38,9 @@ _RATES = {
     "retries": b"r",
     "crashes": b"x",
     "service_ms": b"s",
+    "parked_ms": b"p",
+    "stopped": b"t",
+    "unreported": b"u",
 }
 
 
@@ -91,7 +100,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     failure_rate: float | None
     """Failures ÷ (completions + failures) of the last 60 s."""
     service_seconds_mean: float | None
-    """Mean run time of the attempts that ended in the last 60 s."""
+    """Mean run time of the attempts that ended in the last 60 s, cancelled ones too. To park is not
+    to end: of a run that parked the last slice counts here, and all of them in the totals."""
     queue_length_retries: int
     """How many of `queue_length` are not first attempts."""
     arrivals_total: int
@@ -193,7 +203,9 @@ def decode_stats(reply: Sequence[Any]) -> Stats:
         version=version,
         epoch=epoch.decode(),
         queues=queues,
-        workers=[_worker(now_ms, raw, means) for raw in raw_workers],
+        workers=[
+            worker for raw in raw_workers if (worker := _worker(now_ms, raw, means)) is not None
+        ],
         waiting=waiting,
         run=run,
     )
@@ -210,7 +222,9 @@ def decode_history(reply: Sequence[Any]) -> list[MinuteRates]:
             name: sum(int(buckets.get(field + b"%d" % i, 0)) for i in range(_STEPS))
             for name, field in _RATES.items()
         }
-        service_seconds = sums.pop("service_ms") / 1000
+        service_seconds = (sums.pop("service_ms") + sums.pop("parked_ms")) / 1000
+        for name in ("stopped", "unreported"):
+            del sums[name]
         history.append(
             MinuteRates(minute=utc((first + n) * 60_000), service_seconds=service_seconds, **sums)
         )
@@ -225,7 +239,7 @@ def _queue(now_ms: int, raw: Sequence[Any]) -> QueueStats:
         for name, field in _RATES.items()
     }
     ended = rate["completions"] + rate["failures"]
-    attempts = ended + rate["retries"]
+    attempts = round(ended + rate["retries"] + rate["stopped"] - rate["unreported"], 6)
 
     def total(name: str) -> int:
         return int(totals.get(name.encode(), 0))
@@ -249,14 +263,34 @@ def _queue(now_ms: int, raw: Sequence[Any]) -> QueueStats:
         failures_total=total("failures"),
         retries_total=total("retries"),
         crashes_total=total("crashes"),
-        service_seconds_total=total("service_ms") / 1000,
+        service_seconds_total=(total("service_ms") + total("parked_ms")) / 1000,
     )
 
 
-def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> WorkerStatus:
+def published(raw: bytes, kind: type[T]) -> T | None:
+    """What a worker has published, decoded; None for what cannot be read, which is logged once.
+
+    Another version may write it otherwise. That must not take the rest away.
+    """
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _tell_unreadable(raw[:100], str(error))
+        return None
+
+
+@lru_cache(maxsize=256)
+def _tell_unreadable(raw: bytes, error: str) -> None:
+    """Cached, so that each is logged once: the stats are read every second."""
+    _log.warning("what a worker has published cannot be read and is left out: %s: %r", error, raw)
+
+
+def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> WorkerStatus | None:
     _, raw_info, raw_running, seen_ms, draining, drained, held = raw
-    info = msgspec.json.decode(raw_info, type=WorkerInfo)
-    reported = msgspec.json.decode(raw_running, type=list[RunningTask]) if raw_running else []
+    info = published(raw_info, WorkerInfo)
+    if info is None:
+        return None
+    reported = published(raw_running or b"[]", list[RunningTask]) or []
     timed_out = [task for task in reported if task.timed_out]
     members = set(held)
     running = [

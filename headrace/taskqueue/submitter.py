@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -12,10 +11,16 @@ from typing import Any
 
 import msgspec
 
-from .errors import IdempotencyConflict, NoReply, PayloadTooLarge, QueueFull, ServerUnsuitable
+from .errors import (
+    IdempotencyConflict,
+    NotConfirmed,
+    PayloadTooLarge,
+    QueueFull,
+    ServerUnsuitable,
+)
 from .installation import Installation
 from .link import Link
-from .records import is_idempotent
+from .records import request_hash
 from .replies import script_error
 from .scripts import script
 from .task import NewTask, TaskStatus, milliseconds
@@ -25,7 +30,7 @@ MAX_BATCH = 1000
 """A script handles so many tasks at once, lest others wait for it."""
 
 ENOUGH_BYTES = 4 * 1_048_576
-"""Callers share a round trip up to so many bytes of payload: more may outlast the time-out."""
+"""A call carries so many bytes and the task that goes beyond: more may outlast the time-out."""
 
 MAX_RETRIES_LIMIT = 100
 
@@ -156,7 +161,7 @@ class Submitter:
             args.append(len(batch))
             for task in batch:
                 start = milliseconds(task.start_at) if task.start_at else 0
-                hashed = _hash(task.payload) if is_idempotent(task.id) else b""
+                hashed = request_hash(task.id, task.payload, task.max_retries, start)
                 add((task.id, task.type, task.payload, task.max_retries, start, hashed))
         epoch, *codes = await self._call(script("submit").command(self._keys, args))
         self.epoch = epoch.decode()
@@ -168,16 +173,19 @@ class Submitter:
         return results
 
     async def _call(self, command: Command) -> list[bytes]:
-        commands = [command, self._wait_command] if self._wait_command else [command]
-        replies = await self._link.call_together(commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise script_error(reply)
-            if isinstance(reply, Exception):
-                raise reply
-        if self._wait_command:
-            self._check_confirmed(replies[1])
-        codes: list[bytes] = replies[0]
+        codes: list[bytes]
+        try:
+            if self._wait_command is None:
+                codes = await self._link.call(*command)
+                return codes
+            replies = await self._link.call_together([command, self._wait_command])
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        except ReplyError as error:
+            raise script_error(error) from None
+        codes, confirmed = replies
+        self._check_confirmed(confirmed)
         return codes
 
     def _submitted(self, batch: list[NewTask], codes: list[bytes]) -> list[Submitted] | Exception:
@@ -199,7 +207,7 @@ class Submitter:
         here, replicas = confirmed if isinstance(confirmed, list) else (1, confirmed)
         wanted = self._limits.wait_replicas
         if here < 1 or replicas < wanted:
-            raise NoReply(
+            raise NotConfirmed(
                 f"the tasks were accepted, but only {replicas} of {wanted} replicas confirmed them "
                 "in time: submit again with the same id"
             )
@@ -208,10 +216,6 @@ class Submitter:
 @lru_cache(maxsize=1024)
 def _is_type_name(name: str) -> bool:
     return _TYPE_PATTERN.fullmatch(name) is not None
-
-
-def _hash(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()[:16]
 
 
 def _wait_command(limits: SubmitLimits, timeout_seconds: float) -> Command | None:

@@ -73,7 +73,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     retry_count: int = 0
     """Failures so far."""
     crash_count: int = 0
-    """How often a worker died with it."""
+    """How often a worker died with it since it last parked."""
     max_retries: int = DEFAULT_MAX_RETRIES
     progress_percent: float | None = None
     progress_message: str | None = None
@@ -117,19 +117,35 @@ class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
     """What the task's last park or checkpoint kept."""
 
     @property
+    def hold(self) -> str:
+        """What tells this hold on the task from every other: `id:fence`, as in the leases."""
+        return f"{self.id}:{self.fence}"
+
+    @property
     def attempt(self) -> int:
         """The number shown to the handler, from 1."""
-        return attempt_number(self.retry_count, self.crash_count)
+        return 1 + self.retry_count + self.crash_count
 
 
 def attempt_number(retry_count: int, crash_count: int) -> int:
-    """Each failure and each crash makes one more attempt; parking and handing back make none."""
+    """Each failure and each crash makes one more attempt; parking and handing back make none.
+
+    A park puts the crashes before it aside.
+    """
     return 1 + retry_count + crash_count
 
 
+_LAST_MS = 253_402_300_799_000
+"""The last second that a datetime can tell, of the year 9999."""
+
+
 def utc(milliseconds: int) -> datetime:
-    """A Redis timestamp (milliseconds since 1970) as an aware datetime in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """A Redis timestamp (milliseconds since 1970) as an aware datetime in UTC.
+
+    What lies beyond the year 9999 is told as its end: a start time there, of an offset west of
+    UTC, must not make the record unreadable.
+    """
+    return datetime.fromtimestamp(min(milliseconds, _LAST_MS) / 1000, UTC)
 
 
 def milliseconds(moment: datetime) -> int:

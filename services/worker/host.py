@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from headrace.handlers import Context
-from headrace.taskqueue import QueueUnavailable
+from headrace.taskqueue import QueueError, QueueUnavailable
 from services.worker.running import Hand, Running
 from services.worker.session import BACKOFF, Session
 
@@ -79,8 +79,8 @@ class WorkerHost:
             return
         try:
             held = await self._session.progress(running, *report)
-        except QueueUnavailable:
-            return
+        except QueueError:
+            return  # whatever is wrong, the report of the attempt's end meets it too
         if not held and running.outcome is None:
             self._hand.lose(running)
 

@@ -5,6 +5,7 @@ Payloads and results are written only when `payloads` is set: they may hold secr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.logs import get_logger
@@ -21,10 +22,12 @@ from headrace.taskqueue import (
 
 log = get_logger("services.worker")
 
+_NOTHING: dict[str, Any] = {}
+
 
 def claimed(task: ClaimedTask, *, payloads: bool) -> None:
     """A task was taken. `duration_ms`: how old it was when it first began."""
-    more = {"payload": task.payload.decode(errors="replace")} if payloads else {}
+    more = {"payload": task.payload.decode(errors="replace")} if payloads else _NOTHING
     log.info(
         "task.dequeued",
         task_id=task.id,
@@ -44,12 +47,22 @@ def settled(
     payloads: bool,
 ) -> None:
     """The queue has accepted how an attempt ended. `duration_ms`: how long it ran."""
+    if type(move) is Completed and not payloads:  # the common case
+        log.info(
+            "task.state",
+            task_id=task.id,
+            type=task.type,
+            attempt=task.attempt,
+            duration_ms=move.run_ms,
+            status=status,
+        )
+        return
     about: dict[str, Any] = {
         "task_id": task.id,
         "type": task.type,
         "attempt": task.attempt,
         "duration_ms": 0 if isinstance(move, Released) else move.run_ms,
-        "status": status.value,
+        "status": status,
     }
     if isinstance(move, Failed) and status is TaskStatus.PENDING:
         delay = move.retry_delay_ms
@@ -67,23 +80,32 @@ def settled(
 
 def lost(task: ClaimedTask, age_ms: int) -> None:
     """The lease is gone, and what the attempt brings is dropped."""
-    log.warning(
-        "task.lost",
-        task_id=task.id,
-        type=task.type,
-        attempt=task.attempt,
-        duration_ms=age_ms,
-        reason="its lease was lost: another attempt has taken it over, or it was ended",
-    )
+    why = "its lease was lost: another attempt has taken it over, or it was ended"
+    _warn("task.lost", task, age_ms, why)
 
 
 def still_running(task: ClaimedTask, age_ms: int) -> None:
     """The attempt was ended and reported, and its code runs on."""
+    why = "its code does not stop when told to: the slot stays taken until it ends"
+    _warn("task.still_running", task, age_ms, why)
+
+
+def unreported(worker: str, ended: Sequence[tuple[ClaimedTask, str]], why: str) -> None:
+    """The worker ends without having told how these tasks ended."""
+    log.error(
+        "worker.unreported",
+        worker=worker,
+        reason=f"{why}: these tasks will run again",
+        tasks=[{"task_id": task.id, "type": task.type, "ended": how} for task, how in ended],
+    )
+
+
+def _warn(event: str, task: ClaimedTask, age_ms: int, reason: str) -> None:
     log.warning(
-        "task.still_running",
+        event,
         task_id=task.id,
         type=task.type,
         attempt=task.attempt,
         duration_ms=age_ms,
-        reason="its code does not stop when told to: the slot stays taken until it ends",
+        reason=reason,
     )

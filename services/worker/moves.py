@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from headrace import taskqueue as tq
@@ -37,10 +37,29 @@ def move_for(
                 delay_ms = math.ceil(backoff.delay(claimed.retry_count, random) * 1000)
             return tq.Failed(claimed, error, delay_ms, run_ms)
         case Park(resume_at, state):
-            return tq.Parked(claimed, math.ceil(resume_at.timestamp() * 1000), state, run_ms)
+            # A time before 1970 has passed like any other, and may be more than a record can hold.
+            due_ms = max(0, math.ceil(resume_at.timestamp() * 1000))
+            return tq.Parked(claimed, due_ms, state, run_ms)
         case Stopped(StopReason.CANCELLED):
             return tq.Cancelled(claimed, run_ms)
         case Stopped():
             return tq.Released(claimed)
         case _:
             assert_never(outcome)
+
+
+def one_call(moves: Sequence[tq.Outcome]) -> Sequence[tq.Outcome]:
+    """As many of the moves as one call carries: more bytes might not get through in its time."""
+    if len(moves) > tq.MAX_BATCH:
+        moves = moves[: tq.MAX_BATCH]
+    left, completed = tq.ENOUGH_BYTES, tq.Completed
+    for n, move in enumerate(moves, 1):
+        if isinstance(move, completed):  # most are
+            left -= len(move.result)
+        elif isinstance(move, tq.Parked):
+            left -= len(move.state)
+        elif isinstance(move, tq.Failed):
+            left -= len(move.error)
+        if left <= 0:
+            return moves[:n]
+    return moves

@@ -10,7 +10,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.handlers import Attempt, Context, Host, Raised, Stopped, StopReason, TaskType
+from headrace.handlers import (
+    Attempt,
+    Context,
+    Deadlines,
+    Host,
+    Raised,
+    Stopped,
+    StopReason,
+    TaskType,
+)
 from headrace.taskqueue import ClaimedTask, Outcome, Released, RunningTask, TaskStatus
 from services.worker import journal
 from services.worker.moves import move_for
@@ -30,6 +39,7 @@ class Running(Attempt):
         on_gone: Callable[[Attempt], None],
         executor: Executor,
         max_result_bytes: int,
+        deadlines: Deadlines,
     ) -> None:
         super().__init__(
             task_type,
@@ -38,6 +48,7 @@ class Running(Attempt):
             on_gone=on_gone,
             executor=executor,
             max_result_bytes=max_result_bytes,
+            deadlines=deadlines,
         )
         self.claimed = claimed
         self.started_at_ms = int(time.time() * 1000)
@@ -86,6 +97,7 @@ class Hand:
         self._types = types
         self._executor = executor
         self._max_result_bytes = max_result_bytes
+        self._deadlines = Deadlines()
         self._log_payloads = log_payloads
         self._ended = ended
         self._changed = changed
@@ -113,6 +125,7 @@ class Hand:
             self._gone_callback,
             self._executor,
             self._max_result_bytes,
+            self._deadlines,
         )
         self.held.add(running)
         return running
@@ -198,13 +211,6 @@ class Hand:
         return not self.held and not self.slots
 
 
-def by_id(held: list[Running], ids: list[str]) -> list[Running]:
-    """The attempts of these tasks. Of two of one task the older is meant: it is the one lost."""
-    found = []
-    left = sorted(held, key=lambda one: one.claimed.fence)
-    for task_id in ids:
-        one = next((one for one in left if one.claimed.id == task_id), None)
-        if one is not None:
-            left.remove(one)
-            found.append(one)
-    return found
+def by_hold(held: list[Running], holds: list[str]) -> list[Running]:
+    """The attempts that these holds belong to. There may be two of one task: one is lost then."""
+    return [one for one in held if one.claimed.hold in holds] if holds else []

@@ -19,7 +19,6 @@ from typing import Any
 from headrace.handlers import Stopped, StopReason, TaskType
 from headrace.logs import get_logger
 from headrace.taskqueue import (
-    MAX_BATCH,
     Claim,
     LayoutTooNew,
     QueueError,
@@ -28,13 +27,15 @@ from headrace.taskqueue import (
     TypeInfo,
     WorkerInfo,
 )
+from services.worker import journal
 from services.worker.background import Background
 from services.worker.contact import Contact
 from services.worker.draining import DrainMark
 from services.worker.host import WorkerHost
+from services.worker.moves import one_call
 from services.worker.probes import Signs
 from services.worker.renewal import RenewalThread
-from services.worker.running import Hand, Running, by_id
+from services.worker.running import Hand, Running, by_hold
 from services.worker.session import BACKOFF, Session
 
 MAX_WAIT_SECONDS = 1.0
@@ -202,14 +203,16 @@ class Worker:
 
     async def _exchange(self, limit: int) -> None:
         """Report what has ended and claim up to `limit` tasks, in one call."""
-        batch = self._finished[:MAX_BATCH]
-        self._finished = self._finished[MAX_BATCH:]
-        moves = [one.move for one in batch if one.move is not None]
+        moves = one_call([one.move for one in self._finished if one.move is not None])
+        batch = self._finished[: len(moves)]
+        self._finished = self._finished[len(moves) :]
         try:
             statuses, claim = await self._session.settle(moves, limit)
         except LayoutTooNew as error:
             self._finished[:0] = batch
             self._refuse(error)
+            if limit == 0:  # not what was to be claimed is too new, but all that lies in Redis
+                self._give_up(str(error))
             return
         except QueueError:
             self._finished[:0] = batch
@@ -320,12 +323,12 @@ class Worker:
                 raise
 
     def _on_renewal(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
-        for one in by_id(held, renewal.cancelled):
+        for one in by_hold(held, renewal.cancelled):
             if one in self._hand.held:
                 one.stop(Stopped(StopReason.CANCELLED))
         # While leases were being put back, those that were not yet looked as if they were lost.
         if restorations == self._session.restorations and restorations % 2 == 0:
-            for one in by_id(held, renewal.lost):
+            for one in by_hold(held, renewal.lost):
                 self._hand.lose(one)
         if renewal.draining and not self._mark.holds and self._waiter is not None:
             self._background.start(self._unblock())
@@ -369,23 +372,16 @@ class Worker:
             now = time.monotonic()
             self._stuck_since = self._stuck_since or now
             if now - self._stuck_since >= GIVE_UP_SECONDS:
-                self._give_up()
+                self._give_up(f"no answer from Redis in {GIVE_UP_SECONDS:g} s")
                 return
         await asyncio.sleep(BACKOFF.delay(self._failures, random.random))
         self._failures += 1
 
-    def _give_up(self) -> None:
+    def _give_up(self, why: str) -> None:
         self._given_up = True
         self._exit_code = self._exit_code or EXIT_UNREPORTED
-        log.error(
-            "worker.unreported",
-            worker=self.info.id,
-            reason=f"no answer from Redis in {GIVE_UP_SECONDS:g} s: these tasks will run again",
-            tasks=[
-                {"task_id": one.claimed.id, "type": one.claimed.type, "ended": _ended(one)}
-                for one in self._hand.held
-            ],
-        )
+        ended = [(one.claimed, type(one.move).__name__.lower()) for one in self._hand.held]
+        journal.unreported(self.info.id, ended, why)
 
     async def _say_goodbye(self) -> None:
         while not self._given_up:
@@ -398,10 +394,6 @@ class Worker:
                 await self._back_off()
             else:
                 return
-
-
-def _ended(running: Running) -> str:
-    return type(running.move).__name__.lower()
 
 
 def _type_info(task_type: TaskType[Any, Any]) -> TypeInfo:

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending
+--- include common, counters, waiting, ending, leases
 -- cancel: a task that has not begun is cancelled; one that runs is asked to stop, if that is wished.
 -- O(1) at any depth: a cancelled task stays in its list as a tombstone, which the claim skips.
 --
@@ -10,7 +10,7 @@
 
 local id, running_too, retention_seconds = ARGV[1], ARGV[2] == '1', ARGV[3]
 local key = P .. 'task:' .. id
-local r = redis.call('HMGET', key, 's', 't', 'rc', 'cc', 'w', 'pl', 'k')
+local r = redis.call('HMGET', key, 's', 't', 'rc', 'cc', 'w', 'pl', 'k', 'x', 'f')
 local status, task_type = r[1], r[2]
 if not status then
   return redis.error_reply('NOTFOUND ' .. id)
@@ -28,9 +28,12 @@ elseif status == 'queued' then
     count(task_type, 'retries_queued', -1)
   end
 elseif status == 'running' and running_too then
-  redis.call('HSET', key, 'x', 1)
-  redis.call('LPUSH', P .. 'signal:' .. r[5], 1)
-  redis.call('EXPIRE', P .. 'signal:' .. r[5], 60)
+  if not r[8] then -- asked once, it is told at its worker's next heartbeat in any case
+    redis.call('HSET', key, 'x', 1)
+    mark_hold(r[5], id .. ':' .. r[9])
+    redis.call('LPUSH', P .. 'signal:' .. r[5], 1)
+    redis.call('EXPIRE', P .. 'signal:' .. r[5], 60)
+  end
 else
   return redis.error_reply('NOTALLOWED ' .. status)
 end

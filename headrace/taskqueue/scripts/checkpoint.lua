@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, leases
 -- checkpoint: the holder of a lease keeps bytes under its task, to go on from after a crash.
 --
 -- KEYS  1  {namespace}:meta
@@ -6,16 +6,17 @@
 -- Returns  1, or 0 when the lease is lost
 -- Errors   EPOCH <new>
 
-local epoch, lease_ms, id, task_type = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local fence, state = ARGV[6], ARGV[7]
-if not same_epoch(epoch) then
-  return epoch_error()
+local worker, epoch, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local id, task_type, fence, state = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local member = id .. ':' .. fence
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
-if not redis.call('ZSCORE', P .. 'leases:' .. task_type, id .. ':' .. fence) then
+if not redis.call('ZSCORE', P .. 'leases:' .. task_type, member) then
   return 0
 end
 redis.call('SET', P .. 'state:' .. id, state)
 redis.call('HSET', P .. 'task:' .. id, 'k', 1)
+mark_hold(worker, member)
 return 1

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, waiting, ending, leases, reaping
 -- deregister: a worker goes. What it still holds is handed back, no crash counted.
 --
 -- KEYS  1  {namespace}:meta
@@ -7,15 +7,14 @@
 -- Errors   EPOCH <new>
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-if not same_epoch(epoch) then
-  return epoch_error()
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 local held = redis.call('HGETALL', P .. 'held:' .. worker)
 for i = 1, #held, 2 do
   local id, fence = string.match(held[i], '^(.*):(%d+)$')
-  local task_type = string.match(held[i + 1], '^%d+:(.*)$')
+  local _, task_type = parts_of(held[i + 1])
   if give_up_lease(id, task_type, fence, worker) then
     hand_back(id, task_type, retention_seconds)
   end

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, histograms, waiting, ending, leases
 -- fail: attempts end with an error. While retries remain the task is delayed by its back-off, then it
 -- is failed for good. Only the holder of the lease may; the same call twice is a success.
 --
@@ -9,12 +9,11 @@
 -- Errors   EPOCH <new>
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local AFTERWARDS = { pending = true, failed = true, cancelled = true }
-if not same_epoch(epoch) then
-  return epoch_error()
+local AFTERWARDS = { pending = true, queued = true, failed = true, cancelled = true }
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 
 local reply = {}
 for a = 5, #ARGV, 6 do
@@ -27,6 +26,7 @@ for a = 5, #ARGV, 6 do
     if r[3] then
       status = 'cancelled'
       end_task(id, status, r[4], r[5], retention_seconds, 'er', message)
+      count(task_type, 'stopped', 1)
     elseif back_off >= 0 and retries < max_retries then
       status = 'pending'
       redis.call('HSET', P .. 'task:' .. id, 'rc', retries + 1, 'er', message)
@@ -38,11 +38,12 @@ for a = 5, #ARGV, 6 do
       bury(id, task_type, message, r[4], r[5], retention_seconds)
     end
     count(task_type, 'service_ms', run_ms)
-    measure(task_type, 'r', run_ms)
+    measure(task_type, run_ms)
   else
     status = already(id, fence, AFTERWARDS)
   end
   reply[#reply + 1] = status
 end
 write_counters()
+write_histograms('r')
 return reply

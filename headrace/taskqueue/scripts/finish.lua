@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, histograms, ending, leases
 -- finish: attempts end with a result, or cancelled. Only the holder of the lease may; the same call
 -- twice is a success.
 --
@@ -9,21 +9,21 @@
 -- Errors   EPOCH <new>
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-if not same_epoch(epoch) then
-  return epoch_error()
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 
-local held = give_up_leases(worker, 6)
-local reply = {}
+local NOTHING = {}
+local held, reply = give_up_leases(worker, 6), {}
 for a = 5, #ARGV, 6 do
   local id, task_type, fence, status = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local run_ms, result = tonumber(ARGV[a + 4]), ARGV[a + 5]
   local member = id .. ':' .. fence
-  if held[member] then
+  local hold = held[member]
+  if hold then
     held[member] = nil -- once, if the call names it twice
-    local r = redis.call('HMGET', P .. 'task:' .. id, 'pl', 'k', 'x', 'er')
+    local r = is_marked(hold) and redis.call('HMGET', P .. 'task:' .. id, 'pl', 'k', 'x', 'er') or NOTHING
     if r[3] then
       status = 'cancelled'
     end
@@ -40,13 +40,16 @@ for a = 5, #ARGV, 6 do
         redis.call('HDEL', P .. 'task:' .. id, 'er')
       end
       count(task_type, 'completions', 1)
+    else
+      count(task_type, 'stopped', 1)
     end
     count(task_type, 'service_ms', run_ms)
-    measure(task_type, 'r', run_ms)
+    measure(task_type, run_ms)
   else
     status = already(id, fence, FINAL)
   end
   reply[#reply + 1] = status
 end
 write_counters()
+write_histograms('r')
 return reply

@@ -1,6 +1,7 @@
 --- include common, counters, waiting, ending, leases
 -- park: a run gives its lease up until a later time, and leaves bytes to go on from. No retry, no
--- arrival, no completion; its start time stays.
+-- arrival, no completion; its start time stays. What it got through is behind it: crashes are counted
+-- anew from here, or a run of weeks would be taken for poison for its fourth lost worker.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
@@ -9,12 +10,11 @@
 -- Errors   EPOCH <new>
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local AFTERWARDS = { pending = true, cancelled = true }
-if not same_epoch(epoch) then
-  return epoch_error()
+local AFTERWARDS = { pending = true, queued = true, cancelled = true }
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 
 local reply = {}
 for a = 5, #ARGV, 6 do
@@ -27,13 +27,18 @@ for a = 5, #ARGV, 6 do
     if r[3] then
       status = 'cancelled'
       end_task(id, status, r[4], r[5], retention_seconds)
+      count(task_type, 'stopped', 1)
+      count(task_type, 'service_ms', run_ms)
     else
       status = 'pending'
       redis.call('SET', P .. 'state:' .. id, state)
       redis.call('HSET', key, 'k', 1, 'pk', 1)
-      delay(id, task_type, due, is_retry(r[1], r[2]))
+      if r[2] then
+        redis.call('HDEL', key, 'cc')
+      end
+      delay(id, task_type, due, is_retry(r[1], 0))
+      count(task_type, 'parked_ms', run_ms)
     end
-    count(task_type, 'service_ms', run_ms)
   else
     status = already(id, fence, AFTERWARDS)
   end

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, leases
 -- progress: the holder of a lease says how far it is.
 --
 -- KEYS  1  {namespace}:meta
@@ -9,11 +9,10 @@
 
 local epoch, lease_ms, id, task_type = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local fence, percent, message = ARGV[6], ARGV[7], ARGV[8]
-if not same_epoch(epoch) then
-  return epoch_error()
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 if not redis.call('ZSCORE', P .. 'leases:' .. task_type, id .. ':' .. fence) then
   return 0
 end

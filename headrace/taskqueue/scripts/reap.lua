@@ -1,5 +1,6 @@
---- include common, counters, waiting, ending, leases
--- reap: expired leases are taken back. Every claim does the same; this is for when nobody claims.
+--- include common, counters, waiting, ending, leases, reaping
+-- reap: expired leases are taken back. Every claim does the same; this is for tools and tests of
+-- a queue that nobody claims from.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  lease in ms    2  how many crashes fail a task    3  retention in seconds    4… queues

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, waiting, ending, leases, reaping
 -- release: tasks are handed back unfinished, to the front of their list. No crash is counted.
 --
 -- KEYS  1  {namespace}:meta
@@ -9,11 +9,10 @@
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local AFTERWARDS = { queued = true, cancelled = true }
-if not same_epoch(epoch) then
-  return epoch_error()
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 
 local reply = {}
 for a = 5, #ARGV, 3 do

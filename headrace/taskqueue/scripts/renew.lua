@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, waiting, ending, leases, reaping
 -- renew: a worker's heartbeat. It renews the leases that it lists, hears which it lost and which tasks
 -- are to stop, and gives back what it holds unknowingly: tasks of a claim whose reply never came.
 -- Marked as draining, with nothing held and no slot busy, it is acknowledged as drained.
@@ -8,17 +8,16 @@
 --       5  how long the worker stays known in ms    6  all its claims up to this request have ended
 --       7  busy slots (threads past their time-out count)    8  what it runs (JSON)
 --       9… per task held: id, type, fence
--- Returns  draining, drained, the ids lost, the ids to be cancelled
+-- Returns  draining, drained, the members (id:fence) lost, the members to be cancelled
 -- Errors   EPOCH <new>, NOWORKER <worker> (it is not registered)
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local kept_ms, settled, busy, running = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local key, held_key = P .. 'worker:' .. worker, P .. 'held:' .. worker
-if not same_epoch(epoch) then
-  return epoch_error()
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 if redis.call('EXISTS', key) == 0 then
   return redis.error_reply('NOWORKER ' .. worker)
 end
@@ -32,17 +31,17 @@ for a = 9, #ARGV, 3 do
   if redis.call('ZSCORE', leases, member) then
     redis.call('ZADD', leases, now + lease_ms, member)
     if redis.call('HEXISTS', P .. 'task:' .. id, 'x') == 1 then
-      cancelled[#cancelled + 1] = id
+      cancelled[#cancelled + 1] = member
     end
   else
-    lost[#lost + 1] = id
+    lost[#lost + 1] = member
     redis.call('HDEL', held_key, member)
   end
 end
 local held = redis.call('HGETALL', held_key)
 for i = 1, #held, 2 do
   local member = held[i]
-  local request, task_type = string.match(held[i + 1], '^(%d+):(.*)$')
+  local request, task_type = parts_of(held[i + 1])
   if not listed[member] and tonumber(request) <= settled then
     local id, fence = string.match(member, '^(.*):(%d+)$')
     if give_up_lease(id, task_type, fence, worker) then

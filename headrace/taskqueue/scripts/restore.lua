@@ -1,22 +1,22 @@
---- include common, counters, waiting, ending, leases
+--- include common, leases
 -- restore: Redis lost its data while a worker ran tasks. Their records and leases are put back, so that
 -- their results are kept. A task that is there again already is somebody else's now.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  request: the number of the worker's last claim
---       5… per task: id, type, payload, fence, created, started, retries, crashes, max_retries, state
+--       5… per task: id, type, payload, fence, created, started, retries, crashes, max_retries, state,
+--          hash or ''
 -- Returns  per task 1, or 0 when it is lost
 -- Errors   EPOCH <new>
 
 local worker, epoch, lease_ms, request = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-if not same_epoch(epoch) then
-  return epoch_error()
+local refused = begin(epoch, lease_ms)
+if refused then
+  return refused
 end
-allow_writes_when_full()
-leases_are_held(lease_ms)
 
 local reply = {}
-for a = 5, #ARGV, 10 do
+for a = 5, #ARGV, 11 do
   local id, task_type, payload, fence, state = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 9]
   local key, member = P .. 'task:' .. id, id .. ':' .. fence
   local leases = P .. 'leases:' .. task_type
@@ -29,12 +29,15 @@ for a = 5, #ARGV, 10 do
     else
       redis.call('HSET', key, 'p', payload)
     end
+    if ARGV[a + 10] ~= '' then
+      redis.call('HSET', key, 'h', ARGV[a + 10])
+    end
     if state ~= '' then
       redis.call('SET', P .. 'state:' .. id, state)
       redis.call('HSET', key, 'k', 1)
     end
     redis.call('ZADD', leases, now + lease_ms, member)
-    redis.call('HSET', P .. 'held:' .. worker, member, request .. ':' .. task_type)
+    redis.call('HSET', P .. 'held:' .. worker, member, hold_of(request, task_type, true))
     redis.call('SADD', P .. 'queues', task_type)
   end
   -- Fences begin anew with the data: another worker's hold may bear the same number.

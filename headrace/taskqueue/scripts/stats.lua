@@ -104,7 +104,7 @@ local function holds_nothing(worker)
   local key, standing = P .. 'held:' .. worker, 0
   local members = redis.call('HGETALL', key)
   for i = 1, #members, 2 do
-    local task_type = string.match(members[i + 1], '^%d+:(.*)$')
+    local _, task_type = parts_of(members[i + 1])
     if redis.call('ZSCORE', P .. 'leases:' .. task_type, members[i]) then
       standing = standing + 1
     else

@@ -5,7 +5,7 @@
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  id    2  type    3  status    4  payload    5  result or ''    6  error or ''
 --       7  created    8  started    9  ended (ms since 1970)    10  max_retries
---       11  retention in seconds
+--       11  retention in seconds    12  hash or '': see request_hash in records.py
 -- Returns  1, or 0 when a record is there already
 
 local id, task_type, payload, result, message = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
@@ -28,6 +28,9 @@ local function keep(name, separate_name, kind, value)
 end
 keep('p', 'pl', 'payload:', payload)
 keep('r', 'rl', 'result:', result)
+if ARGV[12] ~= '' then
+  fields[#fields + 1], fields[#fields + 2] = 'h', ARGV[12]
+end
 if message ~= '' then
   fields[#fields + 1], fields[#fields + 2] = 'er', message
 end

@@ -4,9 +4,9 @@
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  the queue's maximum length
 --       2… batches, each all or nothing: n, then n × (id, type, payload, max_retries, start_ms or 0,
---          payload's hash or '')
+--          hash or '': see request_hash in records.py)
 -- Returns  epoch, then for each task: 'queued' or 'pending' (created), '=<status>' (it was there
---          already), 'conflict' (there, with another payload), 'full', 'refused' (for another task
+--          already), 'conflict' (there, and not the same), 'full', 'refused' (for another task
 --          of its batch)
 
 local max_length = tonumber(ARGV[1])
@@ -31,17 +31,18 @@ local function status_at(start)
   return start ~= '0' and tonumber(start) > now and 'pending' or 'queued'
 end
 
--- What is known of an id: its status and its payload's hash. twin: the place of a task of this batch
--- that bears the same id.
-local function find(id, twin)
-  if twin then
-    return status_at(ARGV[twin + 4]), ARGV[twin + 5]
+local function there_already(status, known_hash, hash)
+  if hash ~= '' and known_hash and known_hash ~= hash
+    and known_hash ~= string.sub(hash, 1, 16) .. '?' then
+    return 'conflict'
   end
-  local there = redis.call('HMGET', P .. 'task:' .. id, 's', 'h')
-  return there[1], there[2]
+  return '=' .. status
 end
 
-local function store(id, task_type, payload, max_retries, start, hash)
+-- a: where the task stands in ARGV
+local function store(a)
+  local id, task_type, payload = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  local max_retries, start, hash = ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
   local key, field, kept = P .. 'task:' .. id, 'p', payload
   if #payload > INLINE_BYTES then
     redis.call('SET', P .. 'payload:' .. id, payload)
@@ -55,6 +56,8 @@ local function store(id, task_type, payload, max_retries, start, hash)
   if hash ~= '' then
     redis.call('HSET', key, 'h', hash)
   end
+  lengths[task_type] = lengths[task_type] + 1
+  count(task_type, 'arrivals', 1)
   if status_at(start) == 'pending' then
     delay(id, task_type, start, false)
     return 'pending'
@@ -68,22 +71,33 @@ local function store(id, task_type, payload, max_retries, start, hash)
   return 'queued'
 end
 
-local at = 2
-while at <= #ARGV do
-  local n = tonumber(ARGV[at])
-  local first, outcomes, refused = at + 1, {}, false
+-- The most frequent batch.
+local function submit_one(a)
+  local there = redis.call('HMGET', P .. 'task:' .. ARGV[a], 's', 'h')
+  if there[1] then
+    return there_already(there[1], there[2], ARGV[a + 5])
+  end
+  return length(ARGV[a + 1]) < max_length and store(a) or 'full'
+end
+
+-- Sees first whether all of them can be stored.
+local function submit_batch(first, n)
+  local outcomes, refused = {}, false
+  -- Tasks to be added, by type; and where each id stands in ARGV, for it may be there twice.
   local added, twins = {}, {}
   for i = 0, n - 1 do
     local a = first + i * 6
     local id, task_type, hash = ARGV[a], ARGV[a + 1], ARGV[a + 5]
-    local status, known_hash = find(id, twins[id])
+    local twin, status, known_hash = twins[id], nil, nil
+    if twin then
+      status, known_hash = status_at(ARGV[twin + 4]), ARGV[twin + 5]
+    else
+      local there = redis.call('HMGET', P .. 'task:' .. id, 's', 'h')
+      status, known_hash = there[1], there[2]
+    end
     if status then
-      if hash ~= '' and known_hash and known_hash ~= hash then
-        refused = true
-        outcomes[i] = 'conflict'
-      else
-        outcomes[i] = '=' .. status
-      end
+      outcomes[i] = there_already(status, known_hash, hash)
+      refused = refused or outcomes[i] == 'conflict'
     else
       added[task_type] = (added[task_type] or 0) + 1
       if length(task_type) + added[task_type] > max_length then
@@ -94,21 +108,23 @@ while at <= #ARGV do
     end
   end
   for i = 0, n - 1 do
-    local a = first + i * 6
-    if refused then
-      local culprit = outcomes[i] == 'conflict' or outcomes[i] == 'full'
-      reply[#reply + 1] = culprit and outcomes[i] or 'refused'
-    elseif outcomes[i] then
-      reply[#reply + 1] = outcomes[i]
-    else
-      local task_type = ARGV[a + 1]
-      reply[#reply + 1] =
-        store(ARGV[a], task_type, ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5])
-      lengths[task_type] = lengths[task_type] + 1
-      count(task_type, 'arrivals', 1)
+    local outcome = outcomes[i]
+    if refused and outcome ~= 'conflict' and outcome ~= 'full' then
+      outcome = 'refused'
     end
+    reply[#reply + 1] = outcome or store(first + i * 6)
   end
-  at = first + n * 6
+end
+
+local at = 2
+while at <= #ARGV do
+  local n = tonumber(ARGV[at])
+  if n == 1 then
+    reply[#reply + 1] = submit_one(at + 1)
+  else
+    submit_batch(at + 1, n)
+  end
+  at = at + 1 + n * 6
 end
 
 for task_type in pairs(counted) do

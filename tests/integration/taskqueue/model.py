@@ -20,8 +20,8 @@ FINAL_STATES = (COMPLETED, FAILED, CANCELLED)
 REPEATED = {
     "complete": {COMPLETED, FAILED, CANCELLED},
     "cancelled": {COMPLETED, FAILED, CANCELLED},
-    "fail": {PENDING, FAILED, CANCELLED},
-    "park": {PENDING, CANCELLED},
+    "fail": {PENDING, QUEUED, FAILED, CANCELLED},
+    "park": {PENDING, QUEUED, CANCELLED},
     "release": {QUEUED, CANCELLED},
 }
 """In which states a report of the attempt that was the last to run is taken for a repeated one."""
@@ -68,7 +68,14 @@ class ModelWorker:
 
     queues: list[str]
     requests: int = 0
+    failed_request: int = 0
+    """The last claim that brought an error."""
     draining: bool = False
+
+    @property
+    def settled_request(self) -> int:
+        """Up to which claim all have ended, as far as the worker can say."""
+        return self.requests if self.requests == self.failed_request else self.requests - 1
 
 
 @dataclass
@@ -176,7 +183,7 @@ class Model:
         elif kind == "fail":
             self._end(task, FAILED)
         elif kind == "park":
-            task.status, task.state = PENDING, state
+            task.status, task.state, task.crashes = PENDING, state, 0
         else:
             self._to_the_front(task)
         return task.status

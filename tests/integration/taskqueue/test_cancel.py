@@ -14,7 +14,7 @@ from headrace.taskqueue import (
     Outcome,
     TaskStatus,
 )
-from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, complete, ids, settle
+from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, complete, ids, renew, settle
 from tests.keyspace import indexed
 
 QUEUED, PENDING, RUNNING = TaskStatus.QUEUED, TaskStatus.PENDING, TaskStatus.RUNNING
@@ -215,3 +215,17 @@ async def test_cancelling_costs_the_same_commands_at_any_depth(rig: Rig) -> None
     await rig.submit_many(20_000)
     assert await cost_of_a_cancel() == shallow
     assert not {"cmdstat_lrem", "cmdstat_lrange", "cmdstat_lpos"} & shallow.keys()
+
+
+async def test_asking_a_running_task_to_stop_twice_wakes_its_worker_once(any_rig: Rig) -> None:
+    task_id = await any_rig.submit()
+    worker = await any_rig.worker()
+    task = await claim_one(worker)
+    signals = any_rig.key("signal:w1")
+    for _ in range(3):
+        assert await any_rig.queue.cancel(task_id, running=True) is RUNNING
+    assert any_rig.raw.llen(signals) == 1
+    any_rig.raw.delete(signals)
+    assert await any_rig.queue.cancel(task_id, running=True) is RUNNING
+    assert any_rig.raw.llen(signals) == 0
+    assert (await renew(any_rig, worker, [task])).cancelled == [task.hold]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from headrace.taskqueue import (
     TaskStatus,
     WorkerNotFound,
 )
+from headrace.taskqueue.link import Link
 from tests.integration.taskqueue.conftest import RigFactory
 from tests.integration.taskqueue.rig import (
     TYPE,
@@ -58,9 +61,41 @@ async def test_a_heartbeat_tells_what_was_lost_and_what_shall_stop(any_rig: Rig)
     await any_rig.queue.cancel(cancelled.id, running=True)
 
     renewal = await renew(any_rig, slow, [kept, lost, cancelled])
-    assert (renewal.lost, renewal.cancelled) == ([lost.id], [cancelled.id])
+    assert (renewal.lost, renewal.cancelled) == ([lost.hold], [cancelled.hold])
     assert await any_rig.status(lost.id) is RUNNING
     assert await complete(slow, kept) is COMPLETED
+
+
+@pytest.mark.parametrize("way", ["claim", "wait_and_claim", "settle"])
+async def test_what_the_last_claim_took_is_given_back_when_it_brought_an_error(
+    rig: Rig, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await rig.submit()
+    worker = await rig.worker()
+
+    def deaf(link: Link, method: str) -> None:
+        real = getattr(link, method)
+
+        async def call(*args: Any, **options: Any) -> Any:
+            await real(*args, **options)
+            raise NoReply("silent")
+
+        monkeypatch.setattr(link, method, call)
+
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "claim": lambda: worker.claim(1),
+        "wait_and_claim": lambda: worker.wait_and_claim(1, 0.1),
+        "settle": lambda: worker.settle([], 1),
+    }
+    deaf(worker._link, "call" if way == "claim" else "call_together")
+    deaf(worker._wait_link, "call_together")
+    with pytest.raises(NoReply):
+        await calls[way]()
+    assert await rig.status(task_id) is RUNNING
+    # The worker stops, and claims no more.
+    await renew(rig, worker)
+    record = await rig.queue.get(task_id)
+    assert (record.status, record.crash_count) == (QUEUED, 0)
 
 
 async def test_a_claim_whose_reply_was_lost_is_given_back_without_a_crash(any_rig: Rig) -> None:

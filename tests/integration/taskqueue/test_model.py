@@ -274,23 +274,23 @@ class QueueMachine(Walk):
         held = self.hands[worker]
         keys = {(task.id, task.fence) for task in held}
         settled = mine.settled_request
-        assert settled == max(known.requests - 1, 0)
+        assert settled == known.settled_request
         slots = [running(task) for task in held] if busy else []
         renewal = self.rig.renewer(mine).renew(held, slots, settled)
 
-        lost = [task.id for task in held if (task.id, task.fence) not in self.model.leases]
+        lost = [task.hold for task in held if (task.id, task.fence) not in self.model.leases]
         assert renewal.lost == lost
         for key in keys & self.model.leases.keys():
             self.model.leases[key].ended = None
         assert renewal.cancelled == [
-            task.id for task in held if task.id not in lost and self.model.tasks[task.id].stop
+            task.hold for task in held if task.hold not in lost and self.model.tasks[task.id].stop
         ]
         self.hand_back(worker, keys, settled)
         still = any(lease.worker == worker for lease in self.model.leases.values())
         assert renewal.draining is known.draining
         assert renewal.drained is (known.draining and not slots and not still)
-        self.past += [(worker, task) for task in held if task.id in lost]
-        self.hands[worker] = [task for task in held if task.id not in lost]
+        self.past += [(worker, task) for task in held if task.hold in lost]
+        self.hands[worker] = [task for task in held if task.hold not in lost]
 
     def hand_back(self, worker: str, kept: set[tuple[str, int]], up_to: float) -> None:
         """In the model; in which order they came to the front is left to Redis."""
@@ -361,7 +361,9 @@ class QueueMachine(Walk):
                 self.do(holder.settle([], 1))
                 raise AssertionError("the loss was not noticed")
             except EpochChanged:
-                self.model.workers[worker].requests += 1
+                known = self.model.workers[worker]
+                known.requests += 1
+                known.failed_request = known.requests
             kept = self.do(holder.restore(held))
             assert kept == self.model.restore(worker, held)
             self.hands[worker] = [task for task, ok in zip(held, kept, strict=True) if ok]

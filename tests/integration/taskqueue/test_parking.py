@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.taskqueue import Completed, Failed, Parked, Released, TaskStatus
+from headrace.taskqueue import MAX_CRASHES, Completed, Failed, Parked, Released, TaskStatus
 from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, complete, ids, settle
 from tests.keyspace import indexed
 
@@ -173,3 +173,23 @@ async def test_parked_and_first_attempts_are_delayed_apart_from_retries(rig: Rig
     assert rig.raw.zcard(rig.key(f"retries:{TYPE}")) == 1
     stats = await rig.stats()
     assert (stats.delayed, stats.due_soon) == (3, 1)
+
+
+async def test_a_park_puts_earlier_crashes_aside(any_rig: Rig) -> None:
+    # A run of weeks loses a worker now and then: that does not make it poison.
+    task_id = await any_rig.submit()
+    worker = await any_rig.worker()
+    for _ in range(3):
+        for _ in range(MAX_CRASHES):
+            any_rig.expire_lease(await claim_one(worker))
+        task = await claim_one(worker)
+        assert task.crash_count == MAX_CRASHES
+        assert await settle(worker, Parked(task, any_rig.now_ms() + 60_000, STATE, 1)) == [PENDING]
+        assert (await any_rig.queue.get(task_id)).crash_count == 0
+        any_rig.make_due(task_id)
+        stats = await any_rig.stats()
+        assert (stats.queue_length, stats.queue_length_retries) == (1, 0)
+    for _ in range(MAX_CRASHES + 1):
+        any_rig.expire_lease(await claim_one(worker))
+    await any_rig.queue.reap([TYPE])
+    assert await any_rig.status(task_id) is TaskStatus.FAILED

@@ -8,12 +8,15 @@ from headrace.taskqueue import (
     Completed,
     EpochChanged,
     Failed,
+    IdempotencyConflict,
     Parked,
     Released,
     TaskStatus,
+    idempotent_id,
 )
 from headrace.taskqueue.task import utc
 from tests.integration.taskqueue.rig import (
+    TYPE,
     Rig,
     claim_one,
     complete,
@@ -54,6 +57,21 @@ async def test_after_a_loss_of_data_results_of_running_tasks_are_kept(any_rig: R
     record = await any_rig.queue.get(large)
     assert (record.status, record.result, record.crash_count) == (COMPLETED, b"1", 0)
     assert indexed(any_rig.server) == []
+
+
+async def test_a_restored_task_still_answers_to_its_idempotency_key(rig: Rig) -> None:
+    task_id = idempotent_id(TYPE, "order-1")
+    await rig.queue.submit(new_task(b"1", task_id=task_id, delay_seconds=-1))
+    worker = await rig.worker()
+    task = await claim_one(worker)
+    rig.server.flush()
+    assert await worker.restore([task]) == [True]
+    # When it was to start is not known any more; what it was to do is.
+    for delay_seconds in (None, 3600):
+        same = new_task(b"1", task_id=task_id, delay_seconds=delay_seconds)
+        assert not (await rig.queue.submit(same)).created
+    with pytest.raises(IdempotencyConflict):
+        await rig.queue.submit(new_task(b"2", task_id=task_id))
 
 
 async def test_every_call_of_a_worker_notices_the_loss(any_rig: Rig) -> None:
@@ -146,9 +164,9 @@ async def test_a_restored_task_whose_worker_dies_then_runs_again(rig: Rig) -> No
 async def test_a_restored_task_keeps_its_counts_and_state(rig: Rig) -> None:
     await rig.submit()
     worker = await rig.worker()
+    await settle(worker, Parked(await claim_one(worker), rig.now_ms(), b"state", 1))
     rig.expire_lease(await claim_one(worker))
     await settle(worker, Failed(await claim_one(worker), "no", 0, 1))
-    await settle(worker, Parked(await claim_one(worker), rig.now_ms(), b"state", 1))
     task = await claim_one(worker)
     assert (task.retry_count, task.crash_count, task.state) == (1, 1, b"state")
     rig.server.flush()

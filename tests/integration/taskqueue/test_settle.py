@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from headrace.taskqueue import (
     Cancelled,
     Completed,
     Failed,
+    IdempotencyConflict,
     Outcome,
     Parked,
     Released,
     Task,
     TaskNotFound,
     TaskStatus,
+    idempotent_id,
     new_id,
 )
-from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, complete, ids, settle
+from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, complete, ids, new_task, settle
 from tests.keyspace import indexed
 
 QUEUED, PENDING, RUNNING = TaskStatus.QUEUED, TaskStatus.PENDING, TaskStatus.RUNNING
@@ -89,6 +93,33 @@ async def test_the_same_fail_park_or_release_twice_is_a_success(rig: Rig) -> Non
     assert await settle(worker, *outcomes) == first
     stats = await rig.stats()
     assert (stats.queue_length, stats.delayed, stats.retries_total) == (1, 2, 1)
+
+
+async def test_a_repeated_fail_or_park_is_a_success_once_the_task_is_due_again(rig: Rig) -> None:
+    await rig.submit_many(3)
+    worker, other = await rig.worker("w1"), await rig.worker("w2")
+    a, b, c = (await worker.claim(3)).tasks
+    later = rig.now_ms() + 60_000
+    outcomes: list[Outcome] = [
+        Failed(a, "again", 60_000, 1),
+        Parked(b, later + 1, b"", 1),
+        Parked(c, later, b"", 1),
+    ]
+    await settle(worker, *outcomes)
+    for task in (c, b, a):
+        rig.make_due(task.id)
+        await asyncio.sleep(0.002)
+    assert ids(await other.claim(1)) == [c.id]
+    assert await settle(worker, *outcomes) == [QUEUED, QUEUED, None]
+    stats = await rig.stats()
+    assert (stats.queue_length, stats.running, stats.retries_total) == (2, 1, 1)
+
+
+async def test_a_long_error_is_cut(rig: Rig) -> None:
+    task_id = await rig.submit()
+    worker = await rig.worker()
+    await settle(worker, Failed(await claim_one(worker), "水" * 20_000, None, 1))
+    assert (await rig.queue.get(task_id)).error == "水" * 10_000
 
 
 async def test_a_finish_after_a_takeover_changes_nothing(any_rig: Rig) -> None:
@@ -251,6 +282,28 @@ async def test_a_dead_letter_whose_record_is_gone_is_left_out(rig: Rig) -> None:
     [one, other] = await rig.queue.dead_letters(TYPE)
     rig.raw.delete(rig.key(f"task:{one.id}"))
     assert await rig.queue.dead_letters(TYPE) == [other]
+
+
+async def test_dead_letters_come_without_payload_and_result(rig: Rig) -> None:
+    worker = await rig.worker()
+    for payload in (b'"small"', b'"' + b"x" * 1000 + b'"'):
+        await rig.submit(payload, max_retries=0)
+        await settle(worker, Failed(await claim_one(worker), "no", 0, 1))
+    listed = await rig.queue.dead_letters(TYPE)
+    assert [(task.payload, task.result) for task in listed] == [(b"null", None)] * 2
+    records = await rig.queue.get_many([task.id for task in listed])
+    assert listed == [structs.replace(task, payload=b"null") for task in records if task]
+
+
+async def test_a_run_outside_the_queue_answers_to_its_idempotency_key(rig: Rig) -> None:
+    task_id = idempotent_id(TYPE, "order-1")
+    moment = datetime.fromtimestamp(1_760_000_000, UTC)
+    ran = Task(id=task_id, type=TYPE, status=COMPLETED, created_at=moment, payload=b"1")
+    assert await rig.queue.store_final(ran)
+    same = await rig.queue.submit(new_task(b"1", task_id=task_id))
+    assert (same.status, same.created) == (COMPLETED, False)
+    with pytest.raises(IdempotencyConflict):
+        await rig.queue.submit(new_task(b"2", task_id=task_id))
 
 
 async def test_a_run_outside_the_queue_is_stored_once_and_stands_nowhere_else(

@@ -8,6 +8,8 @@ import pytest
 
 from headrace.taskqueue import (
     BOUNDS_SECONDS,
+    MAX_CRASHES,
+    Cancelled,
     Completed,
     Failed,
     Histogram,
@@ -133,9 +135,43 @@ async def test_a_park_adds_to_the_service_time_but_ends_nothing(rig: Rig) -> Non
     await rig.submit()
     worker = await rig.worker()
     await settle(worker, Parked(await claim_one(worker), rig.now_ms(), b"", 700))
+    stats = await rig.stats()
+    assert (stats.service_seconds_total, stats.service_seconds_mean) == (0.7, None)
     await settle(worker, Completed(await claim_one(worker), b"1", 300))
     stats = await rig.stats()
-    assert (stats.service_seconds_total, stats.service_seconds_mean) == (1.0, 1.0)
+    assert (stats.service_seconds_total, stats.service_seconds_mean) == (1.0, 0.3)
+    *_, last_minute, minute = await rig.queue.history(TYPE)
+    assert last_minute.service_seconds + minute.service_seconds == pytest.approx(1.0)
+
+
+async def test_attempts_that_end_cancelled_count_in_the_mean_run_time(rig: Rig) -> None:
+    await rig.submit_many(5)
+    worker = await rig.worker()
+    a, b, c, d, e = (await worker.claim(5)).tasks
+    for task in (b, c, d):
+        await rig.queue.cancel(task.id, running=True)
+    await settle(
+        worker,
+        Completed(a, b"1", 1000),
+        Completed(b, b"1", 1000),
+        Failed(c, "no", 0, 1000),
+        Parked(d, rig.now_ms(), b"", 1000),
+        Cancelled(e, 1000),
+    )
+    stats = await rig.stats()
+    assert (stats.completions_total, stats.failures_total, stats.retries_total) == (1, 0, 0)
+    assert (stats.service_seconds_total, stats.service_seconds_mean) == (5.0, 1.0)
+
+
+async def test_a_task_failed_for_its_lost_workers_is_no_attempt_of_no_time(rig: Rig) -> None:
+    await rig.submit()
+    worker = await rig.worker()
+    for _ in range(MAX_CRASHES + 1):
+        rig.expire_lease(await claim_one(worker))
+    await rig.submit()
+    await settle(worker, Completed(await claim_one(worker), b"1", 1000))
+    stats = await rig.stats()
+    assert (stats.failures_total, stats.service_seconds_mean) == (1, 1.0)
 
 
 async def test_a_worker_is_shown_with_what_it_runs(any_rig: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from headrace.taskqueue import (
     Completed,
     Failed,
     IdempotencyConflict,
+    NewTask,
     PayloadTooLarge,
     QueueFull,
     Released,
@@ -107,6 +109,35 @@ async def test_an_idempotency_key_with_another_payload_is_a_conflict(any_rig: Ri
     assert caught.value.task_id == task_id
     assert (await any_rig.queue.get(task_id)).payload == b"1"
     assert await any_rig.length() == 1
+
+
+async def test_an_idempotency_key_for_another_time_or_number_of_retries_is_a_conflict(
+    rig: Rig,
+) -> None:
+    start = utc(rig.now_ms() + 3_600_000)
+
+    def task(key: str, start_at: datetime | None, max_retries: int = 3) -> NewTask:
+        return NewTask(
+            type=TYPE,
+            payload=b"1",
+            id=idempotent_id(TYPE, key),
+            max_retries=max_retries,
+            start_at=start_at,
+        )
+
+    await rig.queue.submit_many([task("at once", None), task("later", start)])
+    assert not (await rig.queue.submit(task("at once", None))).created
+    assert not (await rig.queue.submit(task("later", start))).created
+    others = [
+        task("at once", start),
+        task("at once", None, 4),
+        task("later", None),
+        task("later", start + timedelta(seconds=1)),
+        task("later", start, 4),
+    ]
+    for other in others:
+        with pytest.raises(IdempotencyConflict):
+            await rig.queue.submit(other)
 
 
 def test_idempotency_keys_of_different_types_are_different_tasks() -> None:

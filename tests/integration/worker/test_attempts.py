@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from headrace import Backoff, Context, Fatal, Park, TaskStatus, handler
 from tests.integration.worker.conftest import Bench, until
@@ -227,3 +227,48 @@ async def test_progress_from_a_thread_is_seen_too(bench: Bench) -> None:
     bench.start(thread)
     task = await bench.ended(await bench.submit("thread"))
     assert (task.progress_percent, task.progress_message) == (42.0, "in a thread")
+
+
+class Touchy(BaseModel):
+    """A payload whose check raises what no check should."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def touch(cls, data: Any) -> Any:
+        return data["missing"]
+
+
+async def test_what_a_task_type_gets_wrong_leaves_the_worker_and_its_other_tasks_alone(
+    bench: Bench,
+) -> None:
+    @handler("touchy")
+    async def touchy(ctx: Context, payload: Touchy) -> None: ...
+
+    @handler("careless")
+    async def careless(ctx: Context, payload: str) -> Any:
+        state: Any = {"step": 2}
+        late = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
+        return Park(late, b"") if payload == "time" else Park(datetime.now(UTC), state)
+
+    goes_on = asyncio.Event()
+
+    @handler("steady")
+    async def steady(ctx: Context, payload: Any) -> str:
+        await goes_on.wait()
+        return "done"
+
+    worker = bench.start(touchy, careless, steady, concurrency=4)
+    steady_id = await bench.submit("steady")
+    await bench.reached(steady_id, TaskStatus.RUNNING)
+    wrong = [
+        await bench.submit("touchy", {}),
+        await bench.submit("careless", "state"),
+        await bench.submit("careless", "time"),
+    ]
+    tasks = [await bench.ended(task_id) for task_id in wrong]
+    assert [task.status for task in tasks] == [TaskStatus.FAILED] * 3
+    assert [task.retry_count for task in tasks] == [0] * 3
+    assert (tasks[0].error or "").startswith("KeyError")
+    goes_on.set()
+    assert (await bench.ended(steady_id)).status is TaskStatus.COMPLETED
+    assert await bench.stop(worker) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,13 @@ def test_progress_that_is_no_number_counts_as_none() -> None:
     assert host.reports == [(0.0, None)]
 
 
-def test_a_long_progress_message_is_cut() -> None:
+@pytest.mark.parametrize("state", [{"step": 2}, "text", bytearray(b"x"), b"x" * (2**24 + 1)])
+async def test_a_checkpoint_that_cannot_be_kept_is_refused(state: Any) -> None:
     host = RecordingHost()
-    make_context(host).progress(1, "x" * 10_000)
-    assert host.reports == [(1.0, "x" * 500)]
+    ctx = make_context(host, state=b"before")
+    with pytest.raises(ValueError, match="this checkpoint carries a "):
+        await ctx.checkpoint(state)
+    assert (ctx.state, host.checkpoints) == (b"before", [])
 
 
 async def test_a_checkpoint_becomes_the_state() -> None:

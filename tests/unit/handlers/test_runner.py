@@ -7,11 +7,11 @@ import contextvars
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, timezone
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator, model_serializer
 
 from headrace.handlers import (
     Attempt,
@@ -445,3 +445,103 @@ async def test_an_attempt_leaves_no_timer_behind(threads: ThreadPoolExecutor) ->
     loop = asyncio.get_running_loop()
     live = [h for h in getattr(loop, "_scheduled", []) if not h.cancelled()]
     assert live == []
+
+
+# What comes from the payload's and the result's own code
+
+
+class Grumpy(BaseModel):
+    """Its checks raise what no check should."""
+
+    error: str
+
+    @field_validator("error")
+    @classmethod
+    def grumble(cls, value: str) -> str:
+        raise {"key": KeyError, "type": TypeError, "exit": SystemExit}[value](value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("key", "KeyError: 'key'"), ("type", "TypeError: "), ("exit", "SystemExit")]
+)
+async def test_a_model_whose_check_raises_fails_its_task_and_nothing_else(
+    name: str, said: str
+) -> None:
+    ran = []
+
+    async def f(ctx: Context, payload: Grumpy) -> None:
+        ran.append(payload)
+
+    ended = await run_attempt(typed(f), b'{"error": "%s"}' % name.encode(), make_context())
+    assert isinstance(ended.outcome, Raised)
+    assert ended.outcome.error.startswith(said)
+    assert not ended.outcome.retryable
+    assert ended.outcome.exception is not None
+    assert ended.still_running is None
+    assert ran == []
+
+
+class Sulky(BaseModel):
+    """It cannot be written."""
+
+    @model_serializer
+    def write(self) -> Any:
+        raise SystemExit("nothing")
+
+
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_result_whose_writing_raises_fails_its_task(sync: bool) -> None:
+    def f(ctx: Context, payload: Any) -> Any:
+        return Sulky()
+
+    async def g(ctx: Context, payload: Any) -> Any:
+        return Sulky()
+
+    ended = await asyncio.wait_for(run_attempt(typed(f if sync else g), b"0", make_context()), 10)
+    assert isinstance(ended.outcome, Raised)
+    assert "cannot be written as JSON" in ended.outcome.error
+    assert not ended.outcome.retryable
+
+
+# A wrong Park
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize(
+    ("when", "state", "said"),
+    [
+        (datetime.now(UTC), {"step": 2}, "a dict for its state: it must be bytes"),
+        (datetime.now(UTC), "step 2", "a str for its state: it must be bytes"),
+        (datetime.now(UTC), b"x" * (2**24 + 1), "a state of 16777217 bytes, the limit is 16777216"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), b"", "lies beyond 9999-01-01"),
+        (time(tzinfo=UTC), b"", "bears a time that is no datetime"),
+    ],
+)
+async def test_a_park_that_cannot_be_kept_fails_its_task(
+    when: Any, state: Any, said: str, sync: bool
+) -> None:
+    def f(ctx: Context, payload: Any) -> Any:
+        return Park(when, state)
+
+    async def g(ctx: Context, payload: Any) -> Any:
+        return Park(when, state)
+
+    ended = await run_attempt(typed(f if sync else g), b"0", make_context(can_park=True))
+    assert isinstance(ended.outcome, Raised)
+    assert said in ended.outcome.error
+    assert not ended.outcome.retryable
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+        datetime(9998, 12, 31, tzinfo=timezone(timedelta(hours=-14))),
+    ],
+)
+async def test_a_park_far_in_the_past_or_future_is_kept(when: datetime) -> None:
+    async def f(ctx: Context, payload: Any) -> Any:
+        return Park(when, b"x" * 2**24)
+
+    ended = await run_attempt(typed(f), b"0", make_context(can_park=True))
+    assert ended.outcome == Park(when, b"x" * 2**24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,3 +146,31 @@ def test_a_model_that_pydantic_cannot_check_is_refused() -> None:
     f.__annotations__["payload"] = Opaque
     with pytest.raises(RegistrationError, match="pydantic cannot check"):
         handler("f")(f)
+
+
+class Callback(BaseModel):
+    """Pydantic can check it, and has no schema for it."""
+
+    call: Callable[[int], int]
+
+
+class Odd(BaseModel):
+    """Its schema's own code raises."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+        raise KeyError("odd")
+
+
+def test_a_model_without_a_json_schema_is_refused_in_a_sentence() -> None:
+    def f(ctx: Context, payload: Callback) -> None: ...
+
+    with pytest.raises(RegistrationError, match="call_back: pydantic cannot make a JSON Schema of"):
+        handler("call_back")(f)
+
+
+def test_a_model_whose_schema_code_raises_is_refused_in_a_sentence() -> None:
+    def f(ctx: Context, payload: Odd) -> None: ...
+
+    with pytest.raises(RegistrationError, match="cannot make a JSON Schema of"):
+        handler("odd")(f)

@@ -17,6 +17,7 @@ from headrace.taskqueue.stats import (
     decode_history,
     decode_stats,
     expected_free_seconds,
+    published,
     sliding_minute,
 )
 from headrace.taskqueue.task import utc
@@ -200,3 +201,14 @@ def test_the_history_names_its_minutes() -> None:
     assert [m.arrivals for m in history] == [0, 3, 0]
     assert (history[1].completions, history[1].service_seconds) == (4, 1.5)
     assert (history[1].failures, history[1].retries, history[2].crashes) == (0, 0, 1)
+
+
+def test_what_cannot_be_read_of_a_worker_is_told_once_and_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(3):
+        assert published(b'{"id": "odd"}', WorkerInfo) is None
+        assert published(b'{"id": "\xff"}', WorkerInfo) is None
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert "odd" in told[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -65,6 +65,11 @@ def test_failures_and_crashes_make_attempts() -> None:
 def test_times_pass_through_redis_to_the_millisecond(ms: int) -> None:
     assert utc(ms).tzinfo is UTC
     assert milliseconds(utc(ms)) == ms
+
+
+def test_a_time_that_no_datetime_can_tell_is_the_end_of_time() -> None:
+    west = datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))
+    assert utc(milliseconds(west)) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def test_fractions_of_a_millisecond_are_cut_off() -> None:

@@ -114,6 +114,10 @@ class Consumer:
     async def unblock(self) -> None:
         self.wake.set()
 
+    async def progress(self, task: tq.ClaimedTask, percent: float, message: str) -> bool:
+        await self._answer("progress", [task.id], 0)
+        return True
+
     async def restore(self, tasks: Sequence[tq.ClaimedTask]) -> list[bool]:
         await self._answer("restore", [task.id for task in tasks], 0)
         self.epoch = "two"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace import taskqueue as tq
 from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
-from services.worker.moves import move_for
+from services.worker.moves import move_for, one_call
 from tests.unit.worker.stand_ins import claimed_task
 
 TASK = claimed_task("t-1", retry_count=2)
@@ -47,3 +47,30 @@ def test_the_delay_of_a_retry_stays_within_the_back_off(retries: int, drawn: flo
 def test_a_run_time_is_never_zero_for_work_that_was_done() -> None:
     move = move_for(TASK, Returned(b"1"), 0.00001, BACKOFF, lambda: 0.5)
     assert move == tq.Completed(TASK, b"1", 1)
+
+
+def test_a_time_before_1970_has_passed_like_any_other() -> None:
+    move = move_for(TASK, Park(datetime.min.replace(tzinfo=UTC), b""), 0.0, BACKOFF, lambda: 0.5)
+    assert move == tq.Parked(TASK, 0, b"", 0)
+
+
+SMALL = tq.Completed(TASK, b"1", 1)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        tq.Completed(TASK, b"x" * (tq.ENOUGH_BYTES // 2), 1),
+        tq.Parked(TASK, 0, b"x" * (tq.ENOUGH_BYTES // 2), 1),
+        tq.Failed(TASK, "x" * (tq.ENOUGH_BYTES // 2), None, 1),
+    ],
+)
+def test_a_call_carries_no_more_bytes_than_get_through(large: tq.Outcome) -> None:
+    assert one_call([SMALL, large, SMALL, large, large, SMALL]) == [SMALL, large, SMALL, large]
+    assert one_call([large]) == [large]
+
+
+def test_a_call_carries_no_more_moves_than_a_script_takes() -> None:
+    released = tq.Released(TASK)
+    assert len(one_call([SMALL, released, tq.Cancelled(TASK, 1)] * 500)) == tq.MAX_BATCH
+    assert one_call([]) == []

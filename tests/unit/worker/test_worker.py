@@ -205,6 +205,86 @@ async def test_data_of_a_newer_layout_ends_the_worker(bench: Bench) -> None:
     assert await bench.task == 3
 
 
+async def test_a_newer_layout_that_takes_no_report_ends_the_worker_without_a_storm(
+    bench: Bench,
+) -> None:
+    bench.add("a", "b")
+    bench.start()
+    await until(lambda: bench.started == ["a", "b"])
+    bench.consumer.failing = [tq.LayoutTooNew("9", 1) for _ in range(1000)]
+    bench.finish("a")
+    assert bench.task is not None
+    assert await asyncio.wait_for(bench.task, 5) == 3
+    assert len(bench.consumer.failing) > 990
+    assert {one.claimed.id for one in bench.worker._hand.held} == {"a", "b"}
+
+
+async def test_what_has_ended_is_still_reported_when_only_what_waits_is_too_new(
+    bench: Bench,
+) -> None:
+    bench.add("a", "b", "c")
+    bench.start()
+    await until(lambda: bench.started == ["a", "b", "c"])
+    bench.consumer.failing = [tq.LayoutTooNew("9", 1)]
+    bench.finish("a")
+    assert bench.task is not None
+    assert await asyncio.wait_for(bench.task, 5) == 3
+    *_, refused, accepted = bench.consumer.called("settle")
+    assert refused == (["Completed a"], 1)
+    assert sorted(accepted[0]) == ["Completed a", "Released b", "Released c"]
+    assert accepted[1] == 0
+    assert bench.worker._hand.held == set()
+
+
+@pytest.mark.parametrize(
+    "error", [tq.OutOfMemory("full"), tq.LayoutTooNew("9", 1), tq.NoReply("silent")]
+)
+async def test_a_progress_that_cannot_be_told_harms_nothing(
+    bench: Bench, error: tq.QueueError
+) -> None:
+    bench.add("a")
+    bench.start()
+    await until(lambda: bench.started == ["a"])
+    [running] = bench.worker._hand.held
+    bench.worker._host.progress(running.ctx, 50, "half")
+    bench.consumer.failing = [error]
+    bench.finish("a")
+    await until(lambda: not bench.worker._hand.held)
+    assert bench.consumer.called("settle")[-1][0] == ["Completed a"]
+    assert bench.consumer.called("progress") == [(["a"], 0)]
+    assert await bench.end() == 0
+
+
+async def test_of_two_holds_on_one_task_only_the_named_one_is_lost(bench: Bench) -> None:
+    bench.consumer.waiting.extend([claimed_task("a", fence=1), claimed_task("a", fence=2)])
+    bench.start()
+    await until(lambda: bench.started == ["a", "a"])
+    held = bench.worker._hand.held_now()
+    bench.worker.renewed(held, tq.Renewal(["a:1"], ["a:2"], False, False), 0)
+    await until(lambda: not bench.worker._hand.slots)
+    settled = [one for what, _ in bench.consumer.called("settle") for one in what]
+    assert settled == ["Cancelled a"]
+    assert [one.claimed.fence for one in held if one.move is not None] == [2]
+
+
+async def test_large_results_leave_in_calls_that_get_through(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tq, "ENOUGH_BYTES", 3)  # each result has as many
+    bench.add("a", "b", "c")
+    bench.start()
+    await until(lambda: bench.started == ["a", "b", "c"])
+    gate = bench.consumer.gates["settle"] = asyncio.Event()
+    bench.finish("a")
+    await until(lambda: len(bench.consumer.called("settle")) == 2)
+    bench.finish("b", "c")
+    await asyncio.sleep(0.01)
+    gate.set()
+    await until(lambda: not bench.worker._hand.held)
+    reported = [what for what, _ in bench.consumer.called("settle") if what]
+    assert reported == [["Completed a"], ["Completed b"], ["Completed c"]]
+
+
 async def test_lost_data_is_put_back_before_anything_else_is_sent(bench: Bench) -> None:
     bench.add("a", "b")
     bench.start()
@@ -227,7 +307,7 @@ async def test_a_task_told_to_be_lost_is_stopped_and_reports_nothing(bench: Benc
     bench.start()
     await until(lambda: bench.started == ["a"])
     held = bench.worker._hand.held_now()
-    bench.worker.renewed(held, tq.Renewal(["a"], [], False, False), 0)
+    bench.worker.renewed(held, tq.Renewal([held[0].claimed.hold], [], False, False), 0)
     await until(lambda: not bench.worker._hand.slots)
     assert await bench.end() == 0
     assert [what for what, _ in bench.consumer.called("settle")] == [[]]
@@ -239,7 +319,7 @@ async def test_what_looked_lost_while_it_was_put_back_is_not(bench: Bench, seen:
     bench.start()
     await until(lambda: bench.started == ["a"])
     held = bench.worker._hand.held_now()
-    bench.worker.renewed(held, tq.Renewal(["a"], [], False, False), seen)
+    bench.worker.renewed(held, tq.Renewal([held[0].claimed.hold], [], False, False), seen)
     await asyncio.sleep(0.01)
     assert bench.worker._hand.held_now() == held
 

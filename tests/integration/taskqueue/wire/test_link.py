@@ -101,7 +101,6 @@ async def test_a_call_connects_by_itself(server: RedisServer, new_link: LinkFact
 
     assert await link.call("SET", "k", "v") == b"OK"
 
-    assert link.connected
     assert link.state == "closed"
     assert link.problem is None
 
@@ -238,8 +237,8 @@ async def test_of_calls_together_only_those_without_their_script_are_sent_again(
     any_server.client.script_flush()
     any_server.client.script_load(COUNT.text.decode())
 
-    replies = await link.evalsha_together(
-        [(COUNT, ("n",), ()), (ADD, ("m",), (10,)), (COUNT, ("n",), ()), (ADD, ("m",), (10,))]
+    replies = await link.call_together(
+        [COUNT.command(("n",), ()), ADD.command(("m",), (10,))] * 2,
     )
 
     assert replies == [1, 10, 2, 20]

@@ -1,0 +1,49 @@
+-- Tasks are taken from whoever holds them. Needs counters.lua, waiting.lua, ending.lua, leases.lua.
+
+-- Back to the front of its list, as if it had not been claimed.
+local function hand_back(id, task_type, retention_seconds)
+  local r = redis.call('HMGET', P .. 'task:' .. id, 'rc', 'cc', 'x', 'pl', 'k')
+  if r[3] then
+    end_task(id, 'cancelled', r[4], r[5], retention_seconds)
+    return 'cancelled'
+  end
+  enqueue(id, task_type, is_retry(r[1], r[2]), true)
+  wake(task_type)
+  return 'queued'
+end
+
+-- Takes back the expired leases of a queue, at most 100 a call; returns when the next one ends.
+-- More than max_crashes: the task is taken for the cause, and fails.
+local function reap(task_type, max_crashes, retention_seconds)
+  local key = P .. 'leases:' .. task_type
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  local ends = tonumber(first[2])
+  if not ends or ends > now then
+    return ends
+  end
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', key, member)
+    local id, fence = string.match(member, '^(.*):(%d+)$')
+    local task = P .. 'task:' .. id
+    local r = redis.call('HMGET', task, 's', 'f', 'cc', 'w', 'x', 'pl', 'k')
+    if r[4] then
+      redis.call('HDEL', P .. 'held:' .. r[4], member)
+    end
+    if r[1] == 'running' and r[2] == fence then
+      local crashes = tonumber(r[3] or 0) + 1
+      count(task_type, 'crashes', 1)
+      if r[5] then
+        end_task(id, 'cancelled', r[6], r[7], retention_seconds, 'cc', crashes)
+      elseif crashes > max_crashes then
+        local message = 'the worker was lost ' .. crashes .. ' times while it ran this task'
+        bury(id, task_type, message, r[6], r[7], retention_seconds, 'cc', crashes)
+        count(task_type, 'unreported', 1)
+      else
+        redis.call('HSET', task, 'cc', crashes)
+        enqueue(id, task_type, true, true)
+      end
+    end
+  end
+  first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return tonumber(first[2])
+end
