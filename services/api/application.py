@@ -13,7 +13,7 @@ from headrace.handlers import load_registry
 from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
 from headrace.workflows import Catalog, HttpPolicy, Runtime
-from services.api import errors, metrics
+from services.api import errors, metrics, swagger
 from services.api.auth import KeyRing
 from services.api.availability import Availability
 from services.api.context import Api
@@ -69,7 +69,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api
         definitions=definitions,
         inline=inline,
         submission=Submission(queue, availability, inline, settings.queue.max_payload_bytes),
-        keys=KeyRing(settings.api_keys, settings.api_keys_file),
+        keys=KeyRing(settings.api_keys, settings.api_keys_file, bound_host=settings.host),
         runtime=runtime,
         lifecycle=Lifecycle(),
         http_metrics=HttpMetrics(),
@@ -82,24 +82,26 @@ def new_app(api: Api) -> FastAPI:
     app = FastAPI(
         title="Headrace",
         version=__version__,
-        root_path=api.settings.root_path,
         lifespan=_lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.api = api
     errors.install(app)
+    swagger.install(app)
     routes = [route for router in ROUTERS for route in router.routes]
     guarded = [route for route in routes if isinstance(route, GuardedRoute)]
     # Each route stands in the application itself: FastAPI would match an included router's routes
     # twice, once to find the router and once more within it.
     app.router.routes.extend(guarded)
-    app.openapi = openapi_of(app, guarded)  # type: ignore[method-assign]
+    app.openapi = openapi_of(app, guarded, api.settings.root_path)  # type: ignore[method-assign]
     return app
 
 
 def edge(api: Api, app: FastAPI) -> Edge:
     """What the server serves: the application, and what happens to every request."""
-    return Edge(app, api.lifecycle, api.http_metrics, api.settings.max_body_bytes)
+    settings = api.settings
+    return Edge(app, api.lifecycle, api.http_metrics, settings.max_body_bytes, settings.root_path)
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """Whether Redis can be used: the circuit, and the probe that closes it again.
 
-A call that finds Redis away opens the circuit; while it is open nobody waits for Redis. The probe
-asks for the stats all the time: its answer closes the circuit, feeds the metrics, and keeps the
-queue's clock of leases going while no worker is alive.
+A call that finds Redis away opens the circuit; while it is open nobody waits for Redis. A reply
+that is only late wakes the probe, which decides. The probe asks for the stats all the time: its
+answer closes the circuit, feeds the metrics, and keeps the queue's clock of leases going while no
+worker is alive.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import time
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from headrace.logs import get_logger
-from headrace.taskqueue import NotSent, QueueError, QueueUnavailable
+from headrace.taskqueue import NoReply, NotSent, QueueError, QueueUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from headrace.taskqueue import Stats, TaskQueue
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
+
+DECIDE_SECONDS = 2.5
+"""Every request is answered, or begins to run inline, within this time: below the promised 3 s."""
 PROBE_SECONDS = 1.0
 """Between two readings while Redis answers."""
 PROBE_AWAY_SECONDS = 0.25
@@ -30,11 +35,21 @@ START_SECONDS = 10.0
 """An API that has not heard from Redis for so long since its start is ready all the same."""
 
 
+def decide_by() -> float:
+    """When a request that begins now is decided, by the event loop's clock.
+
+    One moment for all that a request asks of Redis: each call's own limit would add up.
+    """
+    return asyncio.get_running_loop().time() + DECIDE_SECONDS
+
+
 class RedisState(StrEnum):
     """As shown by `/readyz`."""
 
     AVAILABLE = "available"
     UNAVAILABLE = "unavailable"
+    UNSUITABLE = "unsuitable"
+    """It answers, and cannot be used: a newer Headrace has written to it, say."""
     UNKNOWN = "unknown"
     DISABLED = "disabled"
 
@@ -54,7 +69,8 @@ class Availability:
         self._clock = clock
         self._started_at = clock()
         self._state = RedisState.DISABLED if queue is None else RedisState.UNKNOWN
-        self._lost = asyncio.Event()
+        self._asked_for = asyncio.Event()
+        self._unsuitable_for: str | None = None
         self.answered_once = False
         self.stats: Stats | None = None
         """The probe's last reading; None while Redis is away."""
@@ -67,7 +83,7 @@ class Availability:
     @property
     def usable(self) -> bool:
         """Whether the circuit is closed. At the start it is."""
-        return self._state in (RedisState.AVAILABLE, RedisState.UNKNOWN)
+        return self._state not in (RedisState.UNAVAILABLE, RedisState.DISABLED)
 
     @property
     def ready(self) -> bool:
@@ -89,33 +105,69 @@ class Availability:
             log.warning("redis.unavailable", error=str(error))
         self._state = RedisState.UNAVAILABLE
         self.stats = None
-        self._lost.set()
+        self._asked_for.set()
+
+    async def call(self, work: Callable[[], Awaitable[T]], by: float | None = None) -> T:
+        """Call the queue: fails at once while the circuit is open, and otherwise in time.
+
+        `by` is when the request that it is part of must be decided; None: it is the only part.
+        Raises QueueError.
+        """
+        self.require()
+        try:
+            async with asyncio.timeout_at(decide_by() if by is None else by):
+                return await work()
+        except NotSent as error:
+            self.lost(error)
+            raise
+        except NoReply:
+            self._asked_for.set()
+            raise
+        except TimeoutError:
+            self._asked_for.set()
+            raise NoReply("Redis did not answer in time") from None
 
     async def probe(self, queue: TaskQueue) -> None:
         """Ask Redis once, and note what it says."""
         try:
-            stats = await queue.stats(self._known_types())
+            stats = await self._stats(queue)
         except QueueUnavailable as error:
             self.lost(error)
             return
         except QueueError as error:
-            # It answers, and cannot be used as it is: a newer layout, say. Each request that
-            # needs it says so itself.
-            log.error("redis.probe_failed", error=str(error))
+            # Each request that needs it says so itself.
+            if self._unsuitable_for != str(error):
+                log.error("redis.unsuitable", error=str(error))
+            self._unsuitable_for = str(error)
+            self._state = RedisState.UNSUITABLE
             self.stats = None
         else:
-            self.stats = stats
-        if self._state is RedisState.UNAVAILABLE:
+            self._unsuitable_for = None
+            self._found(stats)
+        self.answered_once = True
+
+    async def _stats(self, queue: TaskQueue) -> Stats:
+        """Ask a second time after a time-out.
+
+        A reply that is late for another call fails all that are under way on the connection.
+        """
+        try:
+            return await queue.stats(self._known_types())
+        except NoReply:
+            return await queue.stats(self._known_types())
+
+    def _found(self, stats: Stats) -> None:
+        if self._state in (RedisState.UNAVAILABLE, RedisState.UNSUITABLE):
             log.info("redis.available_again")
         self._state = RedisState.AVAILABLE
-        self.answered_once = True
+        self.stats = stats
 
     async def run(self) -> None:
         """Probe for ever; without a queue there is nothing to do."""
         if self._queue is None:
             return
         while True:
-            self._lost.clear()
+            self._asked_for.clear()
             try:
                 await self.probe(self._queue)
             except Exception:
@@ -127,6 +179,6 @@ class Availability:
             # Not `wait_for`: Python 3.11's loses a cancellation that comes together with the event.
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    await self._lost.wait()
+                    await self._asked_for.wait()
             except TimeoutError:
                 continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
+from pydantic_core import from_json
 
 from headrace.taskqueue import MAX_BATCH
 from services.api.problems import INVALID_REQUEST, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, Problem
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MAX_KEY_LENGTH = 255
+MAX_AHEAD = timedelta(days=100 * 365)
+"""A start time lies at most so far ahead."""
 
 MaxRetries = Annotated[
     int, Meta(ge=0, le=100, description="Retries after a failure; without it, the type's own.")
@@ -58,6 +61,8 @@ _execute = msgspec.json.Decoder(ExecuteBody)
 _submit = msgspec.json.Decoder(SubmitBody)
 _batch = msgspec.json.Decoder(BatchBody)
 
+_SURELY_SHALLOW = 150
+
 _PLACE = re.compile(r"(?P<message>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
@@ -77,13 +82,28 @@ async def batch_body(request: Request) -> BatchBody:
     return _decoded(_batch, await _read(request))
 
 
-def start_time(start_at: datetime | None) -> datetime | None:
-    """A start time that lies ahead; None for one that has passed: the task starts at once."""
+def start_time(start_at: datetime | None, pointer: str = "/start_at") -> datetime | None:
+    """A start time with its offset. Raises the 422 problem for one too far ahead to be meant."""
     if start_at is None:
         return None
     if start_at.tzinfo is None:
         start_at = start_at.replace(tzinfo=UTC)
-    return start_at if start_at > datetime.now(UTC) else None
+    if start_at - datetime.now(UTC) > MAX_AHEAD:
+        raise _invalid_field(pointer, f"it must lie at most {MAX_AHEAD.days // 365} years ahead")
+    return start_at
+
+
+def check_depth(payload: bytes, pointer: str) -> None:
+    """Raise the 422 problem for a payload that the handlers' JSON parser would not read.
+
+    It takes some 200 levels. What has fewer brackets need not be looked at.
+    """
+    if payload.count(b"[") + payload.count(b"{") < _SURELY_SHALLOW:
+        return
+    try:
+        from_json(payload)
+    except ValueError:
+        raise _invalid_field(pointer, "it is nested too deeply") from None
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -133,6 +153,15 @@ def _decoded(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Problem(MALFORMED_JSON, f"the body is not valid JSON: {reason}") from None
+
+
+def _invalid_field(pointer: str, detail: str) -> Problem:
+    """The 422 problem for a field of the body."""
+    return Problem(
+        INVALID_REQUEST,
+        f"{pointer[1:].replace('/', '.')}: {detail}",
+        errors=[{"detail": detail, "pointer": pointer}],
+    )
 
 
 def invalid_body(message: str) -> Problem:

@@ -89,12 +89,14 @@ class Definitions:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 changed = await asyncio.to_thread(self._catalog.refresh)
+                if changed:
+                    log.info("workflows.read", workflows=len(self._catalog.workflows))
+                    self._report()
             except OSError as error:
                 log.warning("workflows.unreadable", error=str(error))
-                continue
-            if changed:
-                log.info("workflows.read", workflows=len(self._catalog.workflows))
-                self._report()
+            except Exception:
+                # It is looked at again: one defect must not leave the workflows old for ever.
+                log.exception("workflows.unreadable")
 
     def _report(self) -> None:
         """Each broken file is logged once, until something about it changes."""

@@ -14,12 +14,12 @@ from services.api.models import (
     CancelReply,
     InlineReply,
     ReadyReply,
-    StatsUnavailable,
     TaskSubmitted,
     WorkflowExecuted,
     WorkflowSubmitted,
 )
 from services.api.problems import MEDIA_TYPE, ProblemType
+from services.api.stats_models import StatsUnavailable
 
 RECORD: dict[str, Any] = {
     "task_id": TASK_ID,
@@ -131,7 +131,7 @@ do:
         greeting: ${ "Hello, " + .name }
 """
 
-_REACHING_REDIS = (problems.QUEUE_UNAVAILABLE,)
+_REACHING_REDIS = (problems.QUEUE_UNAVAILABLE, problems.UPGRADE_NEEDED)
 _TAKING = (
     problems.MALFORMED_JSON,
     problems.BODY_TOO_LARGE,
@@ -142,7 +142,7 @@ _TAKING = (
     problems.IDEMPOTENCY_CONFLICT,
     problems.QUEUE_FULL,
     problems.QUEUE_OUT_OF_MEMORY,
-    problems.QUEUE_UNAVAILABLE,
+    *_REACHING_REDIS,
     problems.QUEUE_DISABLED,
     problems.SUBMIT_UNCONFIRMED,
 )
@@ -220,7 +220,7 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key again makes no second task; with another payload it is a 409.",
+    "description": "The same key again makes no second task; for another one it is a 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 _ASYNC = {

@@ -1,19 +1,22 @@
-"""Executing a workflow: the task that it becomes, pinned to the definition as it is now."""
+"""Executing workflows: the tasks that they become, pinned to the definitions as they are now."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headrace.handlers.builtin import WORKFLOW_EXECUTE
-from headrace.taskqueue import IdempotencyConflict, QueueUnavailable, Submitted
-from services.api.submission import InlineRun, Request, known_before
+from headrace.taskqueue import IdempotencyConflict, NewTask, QueueUnavailable, Submitted
+from services.api.problems import QUEUE_UNAVAILABLE, RETRY_AFTER_SECONDS, Problem
+from services.api.submission import InlineRun, Request, same_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from headrace.taskqueue import TaskQueue
     from headrace.workflows import Workflow
     from services.api.context import Api
 
@@ -33,56 +36,69 @@ async def enqueue(api: Api, workflow: Workflow, request: Request) -> Submitted |
     While it is not known whether the text was stored, nothing has been submitted either.
     """
     queue = api.queue
-    if queue is None or not await pin(api, [workflow]):
+    if queue is None or not await _pin(api, queue, [workflow], request.by):
         return await api.submission.fall_back(request)
     try:
         outcome = await api.submission.enqueue(request)
-    except IdempotencyConflict as conflict:
-        return await _earlier(api, request, conflict)
-    if not api.definitions.is_pinned(queue, workflow):
-        # Redis has lost its data since the pinning, and this submit was the first to notice.
-        await pin(api, [workflow])
+    except IdempotencyConflict:
+        [task] = await _as_before(api, queue, [request.task], request.by)
+        outcome = await api.submission.enqueue(replace(request, task=task))
+    # Again if Redis has lost its data since, and this submit was the first to notice.
+    await _pin(api, queue, [workflow], request.by)
     return outcome
 
 
-async def run_inside(api: Api, request: Request) -> Submitted | InlineRun:
-    """Run it inside the request, as asked."""
+async def enqueue_all(
+    api: Api,
+    queue: TaskQueue,
+    workflows: Sequence[Workflow],
+    tasks: Sequence[NewTask],
+    *,
+    keyed: bool,
+    by: float,
+) -> list[Submitted]:
+    """Pin and submit a batch: all of it, or nothing."""
+    if not await _pin(api, queue, workflows, by):
+        raise Problem(
+            QUEUE_UNAVAILABLE,
+            "Redis cannot be reached now, and nothing of the batch was queued: try again",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
     try:
-        return await api.submission.run_inline(request)
-    except IdempotencyConflict as conflict:
-        return await _earlier(api, request, conflict)
+        submitted = await api.submission.submit_all(queue, tasks, keyed=keyed, by=by)
+    except IdempotencyConflict:
+        if not workflows:
+            raise
+        tasks = await _as_before(api, queue, tasks, by)
+        submitted = await api.submission.submit_all(queue, tasks, keyed=keyed, by=by)
+    await _pin(api, queue, workflows, by)
+    return submitted
 
 
-async def pin(api: Api, workflows: Sequence[Workflow]) -> bool:
+async def _pin(api: Api, queue: TaskQueue, workflows: Sequence[Workflow], by: float) -> bool:
     """Whether Redis holds these workflows' texts now."""
-    queue = api.queue
-    if queue is None:
-        return False
     try:
         for workflow in workflows:
             if not api.definitions.is_pinned(queue, workflow):
-                await api.submission.call(partial(api.definitions.pin, queue, workflow))
+                pin = partial(api.definitions.pin, queue, workflow)
+                await api.availability.call(pin, by)
     except QueueUnavailable:
         return False
     return True
 
 
-async def _earlier(
-    api: Api, request: Request, conflict: IdempotencyConflict
-) -> Submitted | InlineRun:
-    """The task under the same key, if only the workflow's definition has changed since."""
-    queue = api.queue
-    if queue is None:
-        raise conflict
-    earlier = await api.submission.call(lambda: queue.get(request.task.id))
-    if not same_request(earlier.payload, request.task.payload):
-        raise conflict
-    return known_before(earlier)
+async def _as_before(
+    api: Api, queue: TaskQueue, tasks: Sequence[NewTask], by: float
+) -> list[NewTask]:
+    """The same tasks, each pinned as it was when its idempotency key was used before.
 
-
-def same_request(one: bytes, other: bytes) -> bool:
-    """Whether two payloads ask for the same, whatever definition each was pinned to."""
-    first, second = (msgspec.json.decode(payload) for payload in (one, other))
-    if not isinstance(first, dict) or not isinstance(second, dict):
-        return False
-    return {**first, "definition": None} == {**second, "definition": None}
+    A key stays good when only the workflow's definition has changed since.
+    """
+    ids = [task.id for task in tasks]
+    found = await api.availability.call(lambda: queue.get_many(ids), by)
+    return [
+        msgspec.structs.replace(task, payload=earlier.payload)
+        if earlier is not None and same_payload(earlier.payload, task.payload)
+        else task
+        for task, earlier in zip(tasks, found, strict=True)
+    ]

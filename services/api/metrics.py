@@ -121,7 +121,7 @@ class ApiCollector:
         if self._availability.state is not RedisState.DISABLED:
             yield GaugeMetricFamily(
                 "headrace_redis_available",
-                "Whether Redis answers: 1, or 0 while tasks run inside requests.",
+                "Whether Redis can be used: 1, or 0.",
                 value=int(self._availability.state is RedisState.AVAILABLE),
             )
         stats = self._availability.stats

@@ -32,12 +32,14 @@ _COMMON = documentation.errors(problems.INTERNAL_ERROR)
 _GUARDED = documentation.errors(problems.UNAUTHORIZED, problems.FORBIDDEN, problems.CROSS_SITE)
 
 
-def openapi_of(app: FastAPI, routes: Sequence[GuardedRoute]) -> Callable[[], dict[str, Any]]:
+def openapi_of(
+    app: FastAPI, routes: Sequence[GuardedRoute], root_path: str
+) -> Callable[[], dict[str, Any]]:
     """What `app.openapi` is to be: makes the document once."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(routes, app.root_path)
+            app.openapi_schema = _document(routes, root_path)
         return app.openapi_schema
 
     return document

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from headrace.taskqueue import (
     IdempotencyConflict,
+    LayoutTooNew,
     NotAllowed,
     OutOfMemory,
     PayloadTooLarge,
@@ -66,7 +67,7 @@ METHOD_NOT_ALLOWED = _type("method-not-allowed", 405, "This address does not tak
 NOT_ALLOWED = _type("not-allowed", 409, "The task's state does not allow this")
 TASK_RUNNING = _type("task-running", 409, "The task is running already")
 IDEMPOTENCY_CONFLICT = _type(
-    "idempotency-conflict", 409, "The idempotency key was used with another payload"
+    "idempotency-conflict", 409, "The idempotency key was used for something else"
 )
 WORKFLOW_BROKEN = _type("workflow-broken", 409, "The workflow's definition cannot be used")
 BODY_TOO_LARGE = _type("body-too-large", 413, "The request's body is too large")
@@ -80,6 +81,7 @@ QUEUE_UNAVAILABLE = _type("queue-unavailable", 503, "The queue cannot be reached
 QUEUE_DISABLED = _type("queue-disabled", 503, "The queue is switched off")
 QUEUE_FULL = _type("queue-full", 503, "The queue is full")
 QUEUE_OUT_OF_MEMORY = _type("queue-out-of-memory", 503, "The queue has no memory left")
+UPGRADE_NEEDED = _type("upgrade-needed", 503, "This API is older than the data in Redis")
 SUBMIT_UNCONFIRMED = _type("submit-unconfirmed", 503, "Whether the task was queued is not known")
 INLINE_BUSY = _type("inline-busy", 503, "Too many tasks run inside requests already")
 HTTP_ERROR = _type("http-error", 500, "The request cannot be served")
@@ -174,6 +176,8 @@ def problem_of(error: QueueError) -> Problem:
             return Problem(
                 QUEUE_OUT_OF_MEMORY, str(error), retry_after_seconds=BUSY_RETRY_AFTER_SECONDS
             )
+        case LayoutTooNew():
+            return Problem(UPGRADE_NEEDED, str(error), retry_after_seconds=BUSY_RETRY_AFTER_SECONDS)
         case QueueUnavailable():
             return Problem(
                 QUEUE_UNAVAILABLE,

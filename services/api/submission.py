@@ -9,15 +9,19 @@ neither does one whose start lies ahead.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
+
+import msgspec
 
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     IdempotencyConflict,
     NewTask,
     NoReply,
+    NotConfirmed,
     NotSent,
     OutOfMemory,
     PayloadTooLarge,
@@ -27,6 +31,7 @@ from headrace.taskqueue import (
     TaskNotFound,
     TaskStatus,
 )
+from services.api.availability import decide_by
 from services.api.problems import (
     QUEUE_DISABLED,
     QUEUE_UNAVAILABLE,
@@ -36,7 +41,7 @@ from services.api.problems import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headrace.taskqueue import TaskQueue
     from services.api.availability import Availability
@@ -44,9 +49,6 @@ if TYPE_CHECKING:
     from services.api.task_types import KnownType
 
 log = get_logger(__name__)
-
-DECIDE_SECONDS = 2.5
-"""Every request is answered, or begins to run inline, within this time: below the promised 3 s."""
 
 T = TypeVar("T")
 
@@ -59,6 +61,8 @@ class Request:
     known: KnownType
     keyed: bool = False
     """Whether it came with an idempotency key."""
+    by: float = field(default_factory=decide_by)
+    """When it must be decided, by the event loop's clock."""
 
 
 @dataclass(frozen=True)
@@ -85,66 +89,65 @@ class Submission:
         self._inline = inline
         self._key_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Any other call to the queue: fails at once while the circuit is open, and in time.
-
-        Raises QueueError.
-        """
-        self._availability.require()
-        try:
-            async with asyncio.timeout(DECIDE_SECONDS):
-                return await work()
-        except QueueUnavailable as error:
-            self._availability.lost(error)
-            raise
-        except TimeoutError:
-            late = NoReply(f"Redis did not answer within {DECIDE_SECONDS:g} s")
-            self._availability.lost(late)
-            raise late from None
-
     async def enqueue(self, request: Request) -> Submitted | InlineRun:
         """Into the queue; inside the request when it provably did not get there.
 
-        Raises Problem and QueueError.
+        With an idempotency key it waits until a run under the same key inside another request has
+        ended. Raises Problem and QueueError.
         """
-        if self._queue is not None:
+        if not request.keyed:
+            return await self._enqueue(request, request.by)
+        lock = self._key_lock(request)
+        has_to_wait = lock.locked()
+        async with lock:
+            return await self._enqueue(request, decide_by() if has_to_wait else request.by)
+
+    async def _enqueue(self, request: Request, by: float) -> Submitted | InlineRun:
+        queue, task = self._queue, request.task
+        if queue is not None:
             try:
-                return await self.submit(self._queue, request.task)
+                submitted = await self._send(lambda: queue.submit(task), by, task_id=task.id)
             except NotSent:
-                log.debug("task.not_sent", task_id=request.task.id, type=request.task.type)
+                log.debug("task.not_sent", task_id=task.id, type=task.type)
+            else:
+                return _noted(task, submitted, keyed=request.keyed)
         return await self.fall_back(request)
 
-    async def submit(self, queue: TaskQueue, task: NewTask) -> Submitted:
-        """Into the queue, or NotSent, or the 503 problem when that is not known."""
-        submitted = await self._send(lambda: queue.submit(task), task_id=task.id)
-        _log_enqueued(task, submitted)
-        return submitted
-
-    async def submit_all(self, queue: TaskQueue, tasks: list[NewTask]) -> list[Submitted]:
-        """All of them, or none: as `submit`."""
+    async def submit_all(
+        self, queue: TaskQueue, tasks: Sequence[NewTask], *, keyed: bool, by: float
+    ) -> list[Submitted]:
+        """All of them into the queue, or none; never inside the request. Raises as `enqueue`."""
         ids = [task.id for task in tasks]
-        submitted = await self._send(lambda: queue.submit_many(tasks), task_ids=ids)
-        for task, one in zip(tasks, submitted, strict=True):
-            _log_enqueued(task, one)
-        return submitted
+        submitted = await self._send(lambda: queue.submit_many(tasks), by, task_ids=ids)
+        pairs = zip(tasks, submitted, strict=True)
+        return [_noted(task, one, keyed=keyed) for task, one in pairs]
 
-    async def _send(self, send: Callable[[], Awaitable[T]], **named: Any) -> T:
+    async def _send(self, send: Callable[[], Awaitable[T]], by: float, **named: Any) -> T:
         """Send; after an ambiguous time-out once more, with the same ids: nothing runs twice."""
         self._availability.require()
         ambiguous = False
         try:
-            async with asyncio.timeout(DECIDE_SECONDS):
+            async with asyncio.timeout_at(by):
                 try:
                     return await send()
+                except NotConfirmed:
+                    raise
                 except NoReply:
                     ambiguous = True
                     return await send()
+        except NotConfirmed:
+            # Redis is well: it is its replicas, or its disk, that are late.
+            raise _unconfirmed(
+                named, "Redis has taken the submit, and was not told in time that its copies did"
+            ) from None
         except (QueueUnavailable, TimeoutError) as error:
             lost = error if isinstance(error, QueueUnavailable) else NoReply("no answer in time")
             self._availability.lost(lost)
             if isinstance(error, NotSent) and not ambiguous:
                 raise
-            raise _unconfirmed(named) from None
+            raise _unconfirmed(
+                named, "Redis did not confirm the submit, so it may have been carried out or not"
+            ) from None
 
     async def run_inline(self, request: Request) -> Submitted | InlineRun:
         """Inside the request, as asked. The record is written once, final, if Redis can be used.
@@ -155,32 +158,43 @@ class Submission:
         if not request.keyed:
             return await self._run_and_store(request)
         queue = self._required_queue()
-        task_id = request.task.id
-        lock = self._key_locks.setdefault(task_id, asyncio.Lock())
+        task = request.task
+        lock = self._key_lock(request)
+        has_to_wait = lock.locked()
         async with lock:
+            by = decide_by() if has_to_wait else request.by
             try:
-                earlier = await self.call(lambda: queue.get(task_id))
+                earlier = await self._availability.call(lambda: queue.get(task.id), by)
             except TaskNotFound:
                 return await self._run_and_store(request)
-        if earlier.payload != request.task.payload:
-            raise IdempotencyConflict(task_id)
-        return known_before(earlier)
+        same = same_payload(earlier.payload, task.payload)
+        if not same or earlier.max_retries != task.max_retries:
+            raise IdempotencyConflict(task.id)
+        if earlier.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
+            return InlineRun(earlier, stored=True)
+        return Submitted(earlier.id, earlier.status, created=False)
+
+    def _key_lock(self, request: Request) -> asyncio.Lock:
+        """What requests with the same idempotency key take turns by, in this process."""
+        return self._key_locks.setdefault(request.task.id, asyncio.Lock())
 
     async def _run_and_store(self, request: Request) -> InlineRun:
         task = await self._run(request)
         return InlineRun(task, await self._store(task))
 
     async def _store(self, task: Task) -> bool:
-        """Whether the record could be written; the run itself is done either way."""
+        """Whether the record was written; the run itself is done either way.
+
+        It is not if another process has taken a task in under the same key meanwhile.
+        """
         queue = self._queue
         if queue is None or not self._availability.usable:
             return False
         try:
-            await self.call(lambda: queue.store_final(task))
+            return await self._availability.call(lambda: queue.store_final(task))
         except (QueueUnavailable, OutOfMemory) as error:
             log.warning("task.not_stored", task_id=task.id, type=task.type, error=str(error))
             return False
-        return True
 
     async def fall_back(self, request: Request) -> InlineRun:
         """Inside the request because the queue cannot be used; if that is possible at all.
@@ -189,7 +203,7 @@ class Submission:
         """
         if request.keyed:
             raise self._no_queue("a request with an Idempotency-Key needs the queue to keep it")
-        if request.task.start_at is not None:
+        if lies_ahead(request.task.start_at):
             raise self._no_queue("a task with a start time needs the queue to keep it")
         return InlineRun(await self._run(request), stored=False)
 
@@ -219,23 +233,32 @@ class Submission:
         )
 
 
-def known_before(earlier: Task) -> Submitted | InlineRun:
-    """What a request is answered with whose key stands for an earlier task."""
-    if earlier.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
-        return InlineRun(earlier, stored=True)
-    return Submitted(earlier.id, earlier.status, created=False)
+def lies_ahead(start_at: datetime | None) -> bool:
+    """Whether a start time has not come yet."""
+    return start_at is not None and start_at > datetime.now(UTC)
 
 
-def _log_enqueued(task: NewTask, submitted: Submitted) -> None:
+def same_payload(one: bytes, other: bytes) -> bool:
+    """Whether two payloads of workflows are the same, whatever definition each was pinned to."""
+    first, second = (msgspec.json.decode(payload) for payload in (one, other))
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return False
+    return {**first, "definition": None} == {**second, "definition": None}
+
+
+def _noted(task: NewTask, submitted: Submitted, *, keyed: bool) -> Submitted:
+    """Log a new task. One whose id was drawn here is new, also if its submit was sent twice."""
+    if not keyed and not submitted.created:
+        submitted = msgspec.structs.replace(submitted, created=True)
     if submitted.created:
         log.info("task.enqueued", task_id=task.id, type=task.type, status=submitted.status)
+    return submitted
 
 
-def _unconfirmed(named: dict[str, Any]) -> Problem:
+def _unconfirmed(named: dict[str, Any], reason: str) -> Problem:
     return Problem(
         SUBMIT_UNCONFIRMED,
-        "Redis did not confirm the submit, so it may have been carried out or not: look the task "
-        "up under its id before you send the request again",
+        f"{reason}: look the task up under its id before you send the request again",
         retry_after_seconds=RETRY_AFTER_SECONDS,
         **named,
     )

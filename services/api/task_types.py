@@ -16,7 +16,13 @@ import msgspec
 from headrace.handlers import PayloadInvalid
 from headrace.logs import get_logger
 from headrace.taskqueue import QueueError, QueueUnavailable
-from services.api.problems import INVALID_PAYLOAD, TASK_TYPE_UNKNOWN, Problem
+from services.api.problems import (
+    INVALID_PAYLOAD,
+    QUEUE_UNAVAILABLE,
+    RETRY_AFTER_SECONDS,
+    TASK_TYPE_UNKNOWN,
+    Problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +84,10 @@ def _own_errors(own: AnyTaskType, payload: bytes) -> list[tuple[Sequence[Any], s
         own.validate(payload)
     except PayloadInvalid as error:
         return [(one["loc"], one["msg"]) for one in error.errors]
+    except Exception as error:
+        # Code of the payload's own model failed. It will again when the task runs, and there the
+        # error stands in the task's record.
+        log.warning("task_types.check_failed", type=own.name, error=repr(error))
     return []
 
 
@@ -98,11 +108,15 @@ class TaskTypes:
         """The names of all known types, sorted."""
         return tuple(sorted(self._known))
 
-    async def get(self, name: str) -> KnownType:
-        """A type by its name. Asks Redis once for an unknown one; raises the 501 problem."""
+    async def get(self, name: str, by: float) -> KnownType:
+        """A type by its name. Asks Redis once for an unknown one.
+
+        Raises the 501 problem, or the 503 one when Redis cannot tell in time: see
+        `Availability.call`.
+        """
         known = self._known.get(name)
-        if known is None:
-            await self._refresh_for(name)
+        if known is None and self._queue is not None:
+            await self._refresh_for(name, self._queue, by)
             known = self._known.get(name)
         if known is None:
             raise Problem(
@@ -123,26 +137,36 @@ class TaskTypes:
 
     async def run(self) -> None:
         """Refresh for ever."""
-        while self._queue is not None:
-            if self._availability.usable:
-                await self._try_refresh(self._queue)
+        queue = self._queue
+        while queue is not None:
+            try:
+                await self._availability.call(lambda: self.refresh(queue))
+            except QueueUnavailable as error:
+                log.debug("task_types.not_read", error=str(error))
+            except QueueError as error:
+                log.warning("task_types.unreadable", error=str(error))
+            except Exception:
+                # It is read again: one defect must not leave what is known old for ever.
+                log.exception("task_types.unreadable")
             await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _refresh_for(self, name: str) -> None:
+    async def _refresh_for(self, name: str, queue: TaskQueue, by: float) -> None:
         """Many requests for one unknown type ask Redis once at a time."""
-        if self._queue is None:
-            return
-        async with self._refreshing:
-            if name not in self._known and self._availability.usable:
-                await self._try_refresh(self._queue)
 
-    async def _try_refresh(self, queue: TaskQueue) -> None:
+        async def refresh() -> None:
+            async with self._refreshing:
+                if name not in self._known:
+                    await self.refresh(queue)
+
         try:
-            await self.refresh(queue)
-        except QueueUnavailable as error:
-            self._availability.lost(error)
-        except QueueError as error:
-            log.warning("task_types.unreadable", error=str(error))
+            await self._availability.call(refresh, by)
+        except QueueUnavailable:
+            raise Problem(
+                QUEUE_UNAVAILABLE,
+                f"this API has no handler for the task type {name!r}, and Redis, which knows the "
+                "workers' types, cannot be reached now: try again",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            ) from None
 
 
 def _own_type(own: AnyTaskType) -> KnownType:
@@ -157,7 +181,7 @@ def _published_type(info: TypeInfo, own: AnyTaskType | None) -> KnownType:
     """
     try:
         validator = jsonschema_rs.Draft202012Validator(info.payload_schema, retriever=_no_retrieval)
-    except ValueError as error:  # jsonschema_rs.ValidationError is one
+    except (ValueError, jsonschema_rs.ReferencingError) as error:  # ValidationError is the former
         log.warning("task_types.schema_unusable", type=info.name, error=str(error))
         validator = None
     return KnownType(info.name, info.max_retries, own, validator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -13,19 +13,17 @@ from headrace.taskqueue import QueueUnavailable
 from services.api import documentation as docs
 from services.api.auth import Permission
 from services.api.context import Api, api_of
-from services.api.models import (
+from services.api.models import Reply, TaskPage, TaskReply
+from services.api.problems import RETRY_AFTER_SECONDS
+from services.api.routing import GuardedRoute, needs
+from services.api.stats_models import (
     HistoryReply,
     MinuteReply,
     QueueReply,
-    Reply,
     StatsDisabled,
     StatsReply,
     StatsUnavailable,
-    TaskPage,
-    TaskReply,
 )
-from services.api.problems import RETRY_AFTER_SECONDS
-from services.api.routing import GuardedRoute, needs
 
 router = APIRouter(prefix="/api/workflows/queue", tags=["queue"], route_class=GuardedRoute)
 
@@ -45,7 +43,7 @@ async def stats(request: HttpRequest) -> Response:
     if queue is None:
         return _json(StatsDisabled())
     try:
-        found = await api.submission.call(lambda: queue.stats(api.queue_names()))
+        found = await api.availability.call(lambda: queue.stats(api.queue_names()))
     except QueueUnavailable:
         return _json(StatsUnavailable(), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     reply = StatsReply.of(found)
@@ -65,11 +63,16 @@ async def history(
     queue = api.queue
     if queue is None:
         return HistoryReply(queues={})
-    found = {}
-    for name in api.queue_names() if type is None else (type,):
-        minutes = await api.submission.call(partial(queue.history, name))
-        found[name] = [MinuteReply.of(minute) for minute in minutes]
-    return HistoryReply(queues=found)
+    names = api.queue_names() if type is None else (type,)
+    hours = await api.availability.call(
+        lambda: asyncio.gather(*(queue.history(name) for name in names))
+    )
+    return HistoryReply(
+        queues={
+            name: [MinuteReply.of(minute) for minute in hour]
+            for name, hour in zip(names, hours, strict=True)
+        }
+    )
 
 
 @router.get("/{task_type}/dead-letters", response_model=TaskPage, **docs.DEAD_LETTERS)
@@ -85,7 +88,7 @@ async def dead_letters(
     queue = api.queue
     if queue is None:
         return _json(TaskPage(items=[], offset=offset, limit=limit, next_offset=None))
-    tasks = await api.submission.call(lambda: queue.dead_letters(task_type, offset, limit))
+    tasks = await api.availability.call(lambda: queue.dead_letters(task_type, offset, limit))
     page = TaskPage(
         items=[TaskReply.of(task) for task in tasks],
         offset=offset,

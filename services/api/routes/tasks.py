@@ -25,7 +25,15 @@ from headrace.taskqueue import (
 from services.api import documentation as docs
 from services.api import executions
 from services.api.auth import Permission
-from services.api.bodies import SubmitBody, batch_body, idempotency_key, start_time, submit_body
+from services.api.availability import decide_by
+from services.api.bodies import (
+    SubmitBody,
+    batch_body,
+    check_depth,
+    idempotency_key,
+    start_time,
+    submit_body,
+)
 from services.api.context import Api, api_of
 from services.api.language import Language, preferred
 from services.api.models import (
@@ -72,10 +80,12 @@ async def submit(request: HttpRequest) -> Response:
     type's handler.
     """
     api = api_of(request)
-    known = await api.types.get(request.path_params["task_type"])
+    await request.body()  # however long that takes: only what follows has a limit
+    by = decide_by()
+    known = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
-    task, workflow = _task(api, known, await submit_body(request), key, "/payload")
-    order = Request(task, known, keyed=key is not None)
+    task, workflow = _task(api, known, await submit_body(request), key)
+    order = Request(task, known, keyed=key is not None, by=by)
     if workflow is None:
         outcome = await api.submission.enqueue(order)
     else:
@@ -96,19 +106,23 @@ async def submit_batch(request: HttpRequest) -> Response:
     With an Idempotency-Key each task's own key is made of it and the task's place in the batch.
     """
     api = api_of(request)
-    known = await api.types.get(request.path_params["task_type"])
+    await request.body()
+    by = decide_by()
+    known = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
     queue = _queue(api, "a batch needs the queue")
     tasks: list[NewTask] = []
     workflows: dict[str, Workflow] = {}
     for place, one in enumerate((await batch_body(request)).tasks):
-        task_key = None if key is None else f"{key}:{place}"
-        task, workflow = _task(api, known, one, task_key, f"/tasks/{place}/payload")
+        # No header can hold the character between: the key of one task is never one of these.
+        task_key = None if key is None else f"{key}\0{place}"
+        task, workflow = _task(api, known, one, task_key, f"/tasks/{place}")
         tasks.append(task)
         if workflow is not None:
             workflows[workflow.sha256] = workflow
-    await executions.pin(api, list(workflows.values()))
-    submitted = await api.submission.submit_all(queue, tasks)
+    submitted = await executions.enqueue_all(
+        api, queue, list(workflows.values()), tasks, keyed=key is not None, by=by
+    )
     body = b'{"tasks":[' + b",".join(_accepted(known.name, one) for one in submitted) + b"]}"
     return Response(body, 202, media_type="application/json")
 
@@ -120,11 +134,15 @@ def _accepted(task_type: str, submitted: Submitted) -> bytes:
 
 
 def _task(
-    api: Api, known: KnownType, body: SubmitBody, key: str | None, pointer: str
+    api: Api, known: KnownType, body: SubmitBody, key: str | None, place: str = ""
 ) -> tuple[NewTask, Workflow | None]:
-    """The task that a body asks for, its payload checked; of a workflow, what it is pinned to."""
+    """The task that a body asks for, its payload checked; of a workflow, what it is pinned to.
+
+    `place` is the JSON pointer of the body within the request's.
+    """
     payload = msgspec.json.encode(body.payload)
-    known.check(payload, pointer)
+    check_depth(payload, f"{place}/payload")
+    known.check(payload, f"{place}/payload")
     workflow = None
     if known.name == executions.TASK_TYPE and body.payload.get("definition") is None:
         workflow = api.definitions.get(body.payload["workflow_id"])
@@ -136,7 +154,7 @@ def _task(
         payload=payload,
         id=new_id() if key is None else idempotent_id(known.name, key),
         max_retries=known.max_retries if body.max_retries is None else body.max_retries,
-        start_at=start_time(body.start_at),
+        start_at=start_time(body.start_at, f"{place}/start_at"),
     )
     return task, workflow
 
@@ -144,7 +162,7 @@ def _task(
 async def get(request: HttpRequest, task_id: str) -> Response:
     """A task's record. It is kept for 7 days after the task has ended."""
     queue, task_id = _addressed(request, task_id)
-    task = await api_of(request).submission.call(lambda: queue.get(task_id))
+    task = await api_of(request).availability.call(lambda: queue.get(task_id))
     return Response(TaskReply.of(task).model_dump_json(), media_type="application/json")
 
 
@@ -158,7 +176,7 @@ async def cancel(
 ) -> Response:
     """Cancel a task that is pending or queued; with `running=true` also one that runs."""
     queue, task_id = _addressed(request, task_id)
-    call = api_of(request).submission.call
+    call = api_of(request).availability.call
     try:
         status = await call(lambda: queue.cancel(task_id, running=running))
     except NotAllowed as error:
@@ -181,7 +199,7 @@ async def cancel(
 async def retry(request: HttpRequest, task_id: str) -> RetryReply:
     """Queue a failed or cancelled task again, its retries counted from 0."""
     queue, task_id = _addressed(request, task_id)
-    status = await api_of(request).submission.call(lambda: queue.replay(task_id))
+    status = await api_of(request).availability.call(lambda: queue.replay(task_id))
     return RetryReply(task_id=task_id, status=status, message=_message(request, "retried"))
 
 

@@ -9,8 +9,8 @@ from headrace.taskqueue import WorkerNotFound
 from services.api import documentation as docs
 from services.api.auth import Permission
 from services.api.context import api_of
-from services.api.models import DrainReply, WorkerReply, WorkersReply
 from services.api.routing import GuardedRoute, needs
+from services.api.stats_models import DrainReply, WorkerReply, WorkersReply
 
 router = APIRouter(prefix="/api/workers", tags=["workers"], route_class=GuardedRoute)
 
@@ -23,7 +23,7 @@ async def workers(request: HttpRequest) -> WorkersReply:
     queue = api.queue
     if queue is None:
         return WorkersReply(workers=[])
-    stats = await api.submission.call(lambda: queue.stats(api.queue_names()))
+    stats = await api.availability.call(lambda: queue.stats(api.queue_names()))
     return WorkersReply(workers=[WorkerReply.of(worker) for worker in stats.workers])
 
 
@@ -38,7 +38,7 @@ async def drain(request: HttpRequest, worker_id: str) -> DrainReply:
     queue = api.queue
     if queue is None:
         raise WorkerNotFound(worker_id)
-    await api.submission.call(lambda: queue.drain(worker_id))
+    await api.availability.call(lambda: queue.drain(worker_id))
     return DrainReply(id=worker_id, draining=True)
 
 
@@ -50,5 +50,5 @@ async def undrain(request: HttpRequest, worker_id: str) -> DrainReply:
     queue = api.queue
     if queue is None:
         raise WorkerNotFound(worker_id)
-    await api.submission.call(lambda: queue.undrain(worker_id))
+    await api.availability.call(lambda: queue.undrain(worker_id))
     return DrainReply(id=worker_id, draining=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import msgspec
@@ -14,14 +13,16 @@ from starlette.responses import Response
 from headrace.taskqueue import NewTask, Submitted, TaskStatus, idempotent_id, new_id
 from services.api import documentation as docs
 from services.api.auth import Permission
+from services.api.availability import decide_by
 from services.api.bodies import (
+    check_depth,
     execute_body,
     idempotency_key,
     invalid_parameter,
     start_time,
 )
 from services.api.context import api_of
-from services.api.executions import TASK_TYPE, enqueue, payload_of, run_inside
+from services.api.executions import TASK_TYPE, enqueue, payload_of
 from services.api.language import Language, preferred
 from services.api.models import (
     BrokenDefinition,
@@ -33,10 +34,7 @@ from services.api.models import (
     task_fields,
 )
 from services.api.routing import GuardedRoute, needs
-from services.api.submission import InlineRun, Request
-
-if TYPE_CHECKING:
-    pass
+from services.api.submission import InlineRun, Request, lies_ahead
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=GuardedRoute)
 
@@ -73,21 +71,24 @@ async def execute(request: HttpRequest) -> Response:
     asynchronous = _asynchronous(request.scope["query_string"])
     body = await execute_body(request)
     key = idempotency_key(request)
-    known = await api.types.get(TASK_TYPE)
+    by = decide_by()
+    known = await api.types.get(TASK_TYPE, by)
+    payload = payload_of(workflow_id, workflow, body.variables)
+    check_depth(payload, "/variables")
     task = NewTask(
         type=TASK_TYPE,
-        payload=payload_of(workflow_id, workflow, body.variables),
+        payload=payload,
         id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
         max_retries=known.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_time(body.start_at),
     )
-    order = Request(task, known, keyed=key is not None)
+    order = Request(task, known, keyed=key is not None, by=by)
     language = preferred(request.headers.get("accept-language", ""))
     if asynchronous:
         return _reply(await enqueue(api, workflow, order), workflow_id, language)
-    if task.start_at is not None:
+    if lies_ahead(task.start_at):
         raise invalid_parameter("async_execute", "a run inside the request takes no start_at")
-    return _reply(await run_inside(api, order), workflow_id, language)
+    return _reply(await api.submission.run_inline(order), workflow_id, language)
 
 
 @router.get("", response_model=WorkflowsReply, **docs.WORKFLOWS)

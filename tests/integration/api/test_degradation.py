@@ -139,6 +139,61 @@ async def test_a_hanging_redis_leaves_every_address_answering(
     await until_queued(api)
 
 
+async def test_unconfirmed_copies_of_a_healthy_redis_are_no_outage(
+    server: RedisServer, tmp_path: Path, queue: TaskQueue
+) -> None:
+    settings = api_settings(
+        tmp_path,
+        server.url,
+        queue={"redis_wait_replicas": 1, "redis_timeout_seconds": 0.4},
+    )
+    async with running(settings) as api:
+        replies = [await timed(api.execute()) for _ in range(3)]
+        for reply in replies:
+            check(reply, "submit-unconfirmed")
+        assert (await api.get("/readyz")).json()["redis"] == "available"
+        assert (await api.get("/api/workflows/queue/stats")).status_code == 200
+    tasks = await queue.get_many([reply.json()["task_id"] for reply in replies])
+    assert [task.status for task in tasks if task] == [TaskStatus.QUEUED] * 3
+
+
+async def test_a_newer_layout_in_redis_is_told_as_what_it_is(
+    api: ApiUnderTest, server: RedisServer
+) -> None:
+    await api.execute()
+    server.client.hset("{headrace}:meta", "version", 99)
+    reply = await timed(api.execute())
+    check(reply, "upgrade-needed")
+    assert "99" in reply.json()["detail"]
+    check(await api.get("/api/workflows/queue/stats"), "upgrade-needed")
+    async with asyncio.timeout(5):
+        while (await api.get("/readyz")).json()["redis"] != "unsuitable":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert (await api.get("/readyz")).status_code == 200
+
+
+async def test_a_slow_redis_does_not_make_a_request_of_many_questions_slow(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    settings = api_settings(tmp_path, server.url, queue={"redis_timeout_seconds": 2.4})
+    async with running(settings) as api:
+        await api.execute()
+        queue = api.api.queue
+        assert queue is not None
+        asked: list[str] = []
+        history = queue.history
+
+        async def slow_history(task_type: str) -> Any:
+            asked.append(task_type)
+            await asyncio.sleep(1.2)
+            return await history(task_type)
+
+        queue.history = slow_history  # type: ignore[method-assign]
+        reply = await timed(api.get("/api/workflows/queue/history"))
+        assert reply.status_code == 200
+        assert len(asked) == 3
+
+
 async def test_what_must_not_run_inside_is_a_503_that_says_when_to_try_again(
     api: ApiUnderTest, server: RedisServer
 ) -> None:

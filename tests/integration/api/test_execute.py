@@ -175,6 +175,54 @@ async def test_a_key_is_kept_for_runs_inside_the_request_too(api: ApiUnderTest) 
     check(conflict, "idempotency-conflict")
 
 
+async def test_a_key_stands_for_one_request_wherever_that_ran(
+    api: ApiUnderTest, queue: TaskQueue
+) -> None:
+    key = {"Idempotency-Key": "order-20"}
+    first = (await api.execute(query="async_execute=false", headers=key)).json()
+    again = await api.execute(headers=key)
+    assert (again.status_code, again.json()["task_id"]) == (202, first["task_id"])
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    for other in ({"variables": {"other": 1}}, {"max_retries": 9}, {"start_at": later}):
+        wanted = {"variables": {"param1": "value1"}, **other}
+        check(await api.execute(headers=key, json=wanted), "idempotency-conflict")
+    inside = await api.execute(
+        query="async_execute=false",
+        headers=key,
+        json={"variables": {"param1": "value1"}, "max_retries": 9},
+    )
+    check(inside, "idempotency-conflict")
+
+
+async def test_a_key_is_good_for_the_same_start_time_also_when_it_has_passed(
+    api: ApiUnderTest,
+) -> None:
+    key = {"Idempotency-Key": "order-21"}
+    soon = (datetime.now(UTC) + timedelta(seconds=0.3)).isoformat()
+    first = await api.execute(headers=key, json={"start_at": soon})
+    assert first.json()["status"] == "pending"
+    await asyncio.sleep(0.4)
+    again = await api.execute(headers=key, json={"start_at": soon})
+    assert again.json()["task_id"] == first.json()["task_id"]
+    check(await api.execute(headers=key, json={}), "idempotency-conflict")
+
+
+async def test_a_start_time_that_has_passed_means_at_once(api: ApiUnderTest) -> None:
+    past = {"start_at": "1960-01-01T00:00:00Z"}
+    assert (await api.execute(json=past)).json()["status"] == "queued"
+    inside = await api.execute(query="async_execute=false", json=past)
+    assert inside.json()["status"] == "completed"
+
+
+async def test_variables_that_no_worker_could_read_are_refused(api: ApiUnderTest) -> None:
+    deep = b'{"variables": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}"
+    headers = {"Content-Type": "application/json"}
+    for query in ("async_execute=true", "async_execute=false"):
+        response = await api.execute(query=query, json=None, content=deep, headers=headers)
+        check(response, "invalid-request")
+        assert response.json()["errors"][0]["pointer"] == "/variables"
+
+
 async def test_a_key_that_went_through_the_queue_is_not_run_again_inside(
     api: ApiUnderTest, worker: HandWorker
 ) -> None:

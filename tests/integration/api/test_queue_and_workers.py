@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.api.models import QueueReply, StatsReply
+from services.api.stats_models import QueueReply, StatsReply
 from tests.unit.api.harness import ApiUnderTest, api_settings, running
 from tests.unit.api.test_problems import check
 
@@ -45,6 +45,17 @@ async def test_what_waits_and_what_runs_is_counted(api: ApiUnderTest, worker: Ha
     [found] = body["workers"]
     assert (found["id"], found["pod"], found["concurrency"]) == (worker.id, "pod-1", 2)
     assert found["busy_slots"] == 1
+
+
+async def test_a_worker_that_cannot_be_read_is_left_out(
+    api: ApiUnderTest, worker: HandWorker, server: RedisServer
+) -> None:
+    client = server.client
+    client.hset("{headrace}:worker:odd", mapping={"info": '{"id": "odd"}', "seen": int(9e12)})
+    client.zadd("{headrace}:workers", {"odd": int(9e12)})
+    response = await api.get(STATS)
+    assert response.status_code == 200
+    assert [one["id"] for one in response.json()["workers"]] == [worker.id]
 
 
 async def test_further_types_follow_the_built_in_ones(

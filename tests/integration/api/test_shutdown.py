@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLIENTS = 48
 BODY = b'{"variables": {"param1": "value1"}}'
 REQUEST = (
-    b"POST /api/workflows/my_workflow/execute?async_execute=true HTTP/1.1\r\nhost: test\r\n"
+    b"POST /api/workflows/my_workflow/execute?async_execute=true HTTP/1.1\r\nhost: localhost\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(BODY)
 ) + BODY
 

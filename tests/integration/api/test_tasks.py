@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headrace.handlers import Context, handler
-from tests.unit.api.harness import ApiUnderTest, api_settings, running
+from tests.unit.api.harness import ECHO, ApiUnderTest, api_settings, running
 from tests.unit.api.test_models import GUIDE
 from tests.unit.api.test_problems import check
 
@@ -158,6 +159,76 @@ async def test_a_dead_letter_is_listed_and_queued_again(
     check(await api.post(f"/api/tasks/{ids[0]}/retry"), "not-allowed")
     left = (await api.get(address)).json()
     assert [one["task_id"] for one in left["items"]] == ids[:0:-1]
+
+
+async def test_a_page_of_large_dead_letters_is_small(
+    api: ApiUnderTest, worker: HandWorker, queue: TaskQueue
+) -> None:
+    ids = [await submit(api, {"url": "x" * 900_000}, max_retries=0) for _ in range(5)]
+    for _ in ids:
+        await worker.fail("ValueError: no")
+    [listed, *_] = await queue.dead_letters("resize_image")
+    assert (listed.payload, listed.result) == (b"null", None)
+    page = await api.get("/api/workflows/queue/resize_image/dead-letters")
+    assert {one["task_id"] for one in page.json()["items"]} == set(ids)
+    assert len((await queue.get(ids[0])).payload) > 900_000
+
+
+async def test_a_payload_that_no_worker_could_read_is_refused(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    payload = {"url": "a", "deep": json.loads("[" * 300 + "]" * 300)}
+    single = await api.post("/api/tasks/resize_image", json={"payload": payload})
+    tasks = [{"payload": {"url": "a"}}, {"payload": payload}]
+    batch = await api.post("/api/tasks/resize_image/batch", json={"tasks": tasks})
+    for response, pointer in ((single, "/payload"), (batch, "/tasks/1/payload")):
+        check(response, "invalid-request")
+        assert response.json()["errors"][0]["pointer"] == pointer
+
+
+async def test_a_start_time_at_the_end_of_time_is_refused(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    wanted = {"payload": {"url": "a"}, "start_at": "9999-12-31T23:59:59-05:00"}
+    check(await api.post("/api/tasks/resize_image", json=wanted), "invalid-request")
+    response = await api.post("/api/tasks/resize_image/batch", json={"tasks": [wanted]})
+    check(response, "invalid-request")
+    assert response.json()["errors"][0]["pointer"] == "/tasks/0/start_at"
+
+
+async def test_a_published_type_that_cannot_be_read_takes_no_other_away(
+    api: ApiUnderTest, worker: HandWorker, server: RedisServer
+) -> None:
+    server.client.hset("{headrace}:types", "future", '{"name": "future", "schema": {}}')
+    await submit(api)
+    check(await api.post("/api/tasks/future", json={"payload": None}), "task-type-unknown")
+
+
+async def test_the_keys_of_a_batch_are_no_keys_of_single_tasks(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    address = "/api/tasks/resize_image"
+    batch = {"tasks": [{"payload": {"url": "a"}}]}
+    await api.post(f"{address}/batch", json=batch, headers={"Idempotency-Key": "a"})
+    single = await api.post(
+        address, json={"payload": {"url": "b"}}, headers={"Idempotency-Key": "a:0"}
+    )
+    assert single.status_code == 202
+
+
+async def test_a_batch_of_workflows_stays_the_same_when_their_definition_has_changed(
+    api: ApiUnderTest, tmp_path: Path
+) -> None:
+    address, key = "/api/tasks/workflow_execute/batch", {"Idempotency-Key": "import-2"}
+    payload = {"workflow_id": "my-workflow", "variables": {"a": 1}}
+    wanted = {"tasks": [{"payload": payload}, {"payload": payload}]}
+    first = await api.post(address, json=wanted, headers=key)
+    (tmp_path / "workflows" / "my-workflow.yaml").write_text(ECHO + "# changed\n")
+    async with running(api.api.settings) as deployed:
+        again = await deployed.post(address, json=wanted, headers=key)
+        assert again.json() == first.json()
+        other = {"tasks": [wanted["tasks"][0], {"payload": {**payload, "variables": {}}}]}
+        check(await deployed.post(address, json=other, headers=key), "idempotency-conflict")
 
 
 async def test_a_batch_is_queued_in_order(

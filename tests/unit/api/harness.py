@@ -112,7 +112,7 @@ async def running(
     app = new_app(api)
     transport = httpx2.ASGITransport(app=edge(api, app))
     client = httpx2.AsyncClient(
-        transport=transport, base_url="http://test", headers=headers, timeout=20
+        transport=transport, base_url="http://localhost", headers=headers, timeout=20
     )
     async with app.router.lifespan_context(app), client:
         yield ApiUnderTest(api, client)

@@ -52,6 +52,57 @@ def test_without_keys_a_foreign_page_may_look_but_not_act(site: str) -> None:
     KeyRing().check(Headers({"Sec-Fetch-Site": "same-origin"}), Permission.SUBMIT)
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "taken"),
+    [
+        ("http://192.0.2.7:8000", "192.0.2.7:8000", True),
+        ("https://API.example", "api.example", True),
+        ("http://evil.example", "192.0.2.7:8000", False),
+        ("http://192.0.2.7:9000", "192.0.2.7:8000", False),
+        ("null", "192.0.2.7:8000", False),
+        ("http://evil.example", None, False),
+    ],
+)
+def test_a_browser_that_tells_the_origin_alone_is_judged_by_it(
+    origin: str, host: str | None, taken: bool
+) -> None:
+    ring = KeyRing(bound_host="0.0.0.0")
+    headers = Headers({"Origin": origin.lower()} | ({} if host is None else {"Host": host}))
+    ring.check(headers, Permission.READ)
+    if taken:
+        ring.check(headers, Permission.SUBMIT)
+        return
+    with pytest.raises(Problem) as caught:
+        ring.check(headers, Permission.SUBMIT)
+    assert caught.value.kind is CROSS_SITE
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:8000", "LOCALHOST:80", "127.0.0.1:8000", "127.0.0.2", "[::1]:8"],
+)
+def test_an_api_open_to_this_machine_answers_to_its_names(host: str) -> None:
+    KeyRing(bound_host="127.0.0.1").check(Headers({"Host": host}), Permission.SUBMIT)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.7", "[", "", "a b"],
+)
+def test_a_site_whose_name_leads_to_this_machine_is_refused(host: str) -> None:
+    # Its page is of the same origin: the browser sees nothing wrong.
+    headers = Headers({"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"})
+    for permission in set(Permission) - {Permission.OPEN}:
+        with pytest.raises(Problem) as caught:
+            KeyRing(bound_host="127.0.0.1").check(headers, permission)
+        assert caught.value.kind is CROSS_SITE
+    KeyRing(bound_host="127.0.0.1").check(headers, Permission.OPEN)
+    KeyRing(bound_host="0.0.0.0").check(headers, Permission.SUBMIT)
+    key, entry = new_key(Role.SUBMIT)
+    with_key = Headers({"Host": host, "X-API-Key": key})
+    KeyRing((entry,), bound_host="127.0.0.1").check(with_key, Permission.SUBMIT)
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_a_role_may_do_what_the_table_says_and_nothing_else(role: Role) -> None:
     key, entry = new_key(role)

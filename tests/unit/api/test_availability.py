@@ -80,12 +80,75 @@ async def test_once_redis_has_answered_it_stays_ready_through_an_outage() -> Non
     assert found.stats is None
 
 
-async def test_a_redis_that_answers_but_cannot_be_used_is_no_outage() -> None:
-    queue = ScriptedQueue(LayoutTooNew("9", 1))
+async def test_a_redis_that_answers_but_cannot_be_used_is_no_outage_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(availability.log, "error", lambda event, **_: told.append(event))
+    queue = ScriptedQueue(LayoutTooNew("9", 1), LayoutTooNew("9", 1), "stats", LayoutTooNew("9", 1))
     found = made(queue)
+    for _ in range(2):
+        await found.probe(cast("TaskQueue", queue))
+        assert found.state is RedisState.UNSUITABLE
+        assert found.usable
+        assert found.stats is None
+    assert told == ["redis.unsuitable"]
     await found.probe(cast("TaskQueue", queue))
     assert found.state is RedisState.AVAILABLE
-    assert found.stats is None
+    await found.probe(cast("TaskQueue", queue))
+    assert told == ["redis.unsuitable"] * 2
+
+
+async def fail(error: Exception) -> None:
+    raise error
+
+
+async def test_a_call_that_finds_redis_away_opens_the_circuit() -> None:
+    found = made(ScriptedQueue("stats"))
+    with pytest.raises(NotSent):
+        await found.call(lambda: fail(NotSent("refused")))
+    assert found.state is RedisState.UNAVAILABLE
+    with pytest.raises(NotSent):
+        await found.call(asyncio.Event().wait)
+
+
+async def test_a_late_reply_leaves_the_circuit_to_the_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(availability, "PROBE_SECONDS", 60)
+    monkeypatch.setattr(availability, "DECIDE_SECONDS", 0.05)
+    queue = ScriptedQueue("stats", "newer stats", NotSent("refused"))
+    found = made(queue)
+    probing = asyncio.create_task(found.run())
+    await until(lambda: found.usable and cast("object", found.stats) == "stats")
+    with pytest.raises(NoReply):
+        await found.call(lambda: fail(NoReply("late")))
+    assert found.usable
+    await until(lambda: cast("object", found.stats) == "newer stats")
+    with pytest.raises(NoReply):
+        await found.call(asyncio.Event().wait)  # never answered
+    await until(lambda: found.state is RedisState.UNAVAILABLE)
+    probing.cancel()
+
+
+async def test_the_probe_asks_twice_before_it_calls_a_silent_redis_away() -> None:
+    queue = ScriptedQueue(NoReply("another call was late"), "stats", NoReply("x"), NoReply("x"))
+    found = made(queue)
+    await found.probe(cast("TaskQueue", queue))
+    assert cast("object", found.stats) == "stats"
+    await found.probe(cast("TaskQueue", queue))
+    assert found.state is RedisState.UNAVAILABLE
+
+
+async def test_the_calls_of_one_request_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "DECIDE_SECONDS", 0.2)
+    found = made(ScriptedQueue("stats"))
+    loop = asyncio.get_running_loop()
+    started, by = loop.time(), availability.decide_by()
+    for _ in range(5):
+        with pytest.raises(NoReply):
+            await found.call(asyncio.Event().wait, by)
+    assert loop.time() - started < 0.4
 
 
 async def test_the_way_back_is_found_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

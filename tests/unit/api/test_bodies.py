@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from headrace.handlers import Context, PayloadInvalid, handler
 from services.api.bodies import (
     batch_body,
+    check_depth,
     execute_body,
     idempotency_key,
     start_time,
@@ -95,8 +97,52 @@ def test_a_start_time_without_an_offset_is_utc() -> None:
     assert start_time(ahead.replace(tzinfo=None)) == ahead
 
 
-def test_a_start_time_that_has_passed_means_at_once() -> None:
-    assert start_time(datetime(1960, 1, 1, tzinfo=UTC)) is None
+@pytest.mark.parametrize(
+    "asked",
+    [
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=5))),
+        datetime.now(UTC) + timedelta(days=101 * 366),
+    ],
+)
+def test_a_start_time_too_far_ahead_is_refused_with_its_place(asked: datetime) -> None:
+    with pytest.raises(Problem) as caught:
+        start_time(asked, "/tasks/1/start_at")
+    assert caught.value.kind is INVALID_REQUEST
+    assert caught.value.extensions["errors"][0]["pointer"] == "/tasks/1/start_at"
+
+
+@pytest.mark.parametrize(
+    "asked", [datetime(1960, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)]
+)
+def test_a_start_time_that_has_passed_is_taken(asked: datetime) -> None:
+    assert start_time(asked) is not None
+
+
+@handler("anything")
+async def anything(ctx: Context, payload: Any) -> None:
+    """Takes every payload that the parser can read."""
+
+
+def test_the_door_and_the_handlers_agree_on_how_deep_a_payload_may_be() -> None:
+    refused, deepest = [], 0
+    for depth in range(140, 260):
+        payload = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+        try:
+            anything.validate(payload)
+            deepest = depth
+        except PayloadInvalid:
+            with pytest.raises(Problem) as caught:
+                check_depth(payload, "/payload")
+            refused.append(caught.value.extensions["errors"][0]["pointer"])
+        else:
+            check_depth(payload, "/payload")
+    assert deepest > 180
+    assert refused == ["/payload"] * (259 - deepest)
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    check_depth(b"[" + b",".join([b"[{}]"] * 1000) + b"]", "/payload")
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 256])

@@ -7,11 +7,13 @@ import threading
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from headrace.handlers import AnyTaskType, Context, handler
 from headrace.taskqueue import NewTask, TaskStatus, new_id
 from services.api.inline import InlineRunner
 from services.api.problems import INLINE_BUSY, Problem
+from services.api.task_types import KnownType
 
 release = threading.Event()
 
@@ -70,6 +72,32 @@ async def test_an_error_makes_a_failed_record() -> None:
     assert record.status is TaskStatus.FAILED
     assert record.error == "ValueError: no such city"
     assert record.result is None
+
+
+class Odd(BaseModel):
+    """A payload whose own check fails."""
+
+    a: int
+
+    @field_validator("a")
+    @classmethod
+    def _look_up(cls, value: int) -> int:
+        raise KeyError("no such table")
+
+
+@handler("odd")
+async def odd(ctx: Context, payload: Odd) -> None:
+    """Never runs."""
+
+
+async def test_a_payload_check_that_breaks_fails_the_run_and_frees_its_slot() -> None:
+    inline = runner(max_running=1)
+    KnownType("odd", 3, odd, None).check(b'{"a":1}', "/payload")
+    for _ in range(2):
+        record = await inline.run(odd, task(odd))
+        assert record.status is TaskStatus.FAILED
+        assert "no such table" in (record.error or "")
+        assert inline.running == 0
 
 
 async def test_a_run_past_its_time_is_failed_and_names_the_setting() -> None:

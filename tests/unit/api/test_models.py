@@ -7,15 +7,13 @@ from datetime import UTC, datetime
 
 from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
 from services.api.models import (
-    MinuteReply,
-    QueueReply,
     TaskReply,
-    WorkerReply,
     WorkflowExecuted,
     WorkflowSubmitted,
     execution,
     task_fields,
 )
+from services.api.stats_models import MinuteReply, QueueReply, WorkerReply
 
 GUIDE = [
     *("task_id", "type", "status", "created_at", "started_at", "completed_at"),

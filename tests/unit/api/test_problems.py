@@ -11,6 +11,7 @@ import pytest
 from headrace import taskqueue
 from headrace.taskqueue import (
     IdempotencyConflict,
+    LayoutTooNew,
     NoReply,
     NotAllowed,
     NotSent,
@@ -48,6 +49,7 @@ def check(response: httpx2.Response, slug: str) -> None:
     [
         (NotSent("x"), "queue-unavailable"),
         (NoReply("x"), "queue-unavailable"),
+        (LayoutTooNew("9", 1), "upgrade-needed"),
         (QueueFull("t", 5), "queue-full"),
         (OutOfMemory("x"), "queue-out-of-memory"),
         (PayloadTooLarge(9, 5), "payload-too-large"),
@@ -70,7 +72,7 @@ def test_what_passes_says_when_to_try_again(error: QueueError) -> None:
 
 
 def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
-    workers_own = {"LeaseLost", "EpochChanged", "LayoutTooNew", "ServerUnsuitable"}
+    workers_own = {"EpochChanged", "ServerUnsuitable"}
     bases = {"QueueError", "QueueUnavailable"}
     names = {
         name
@@ -80,6 +82,8 @@ def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
     mapped = {
         "NotSent",
         "NoReply",
+        "NotConfirmed",
+        "LayoutTooNew",
         "QueueFull",
         "OutOfMemory",
         "PayloadTooLarge",

@@ -12,13 +12,16 @@ from headrace.handlers import Context, handler
 from headrace.taskqueue import (
     NewTask,
     NoReply,
+    NotConfirmed,
     NotSent,
     Submitted,
+    Task,
+    TaskNotFound,
     TaskQueue,
     TaskStatus,
     new_id,
 )
-from services.api import submission
+from services.api import availability as availability_module
 from services.api.availability import Availability, RedisState
 from services.api.inline import InlineRunner
 from services.api.problems import (
@@ -55,7 +58,13 @@ class FailingQueue:
             await asyncio.Event().wait()
         if isinstance(answer, Exception):
             raise answer
-        return Submitted(task.id, TaskStatus.QUEUED, created=True)
+        return Submitted(task.id, TaskStatus.QUEUED, created=task.id not in self.asked[:-1])
+
+    async def get(self, task_id: str) -> Task:
+        raise TaskNotFound(task_id)
+
+    async def store_final(self, task: Task) -> bool:
+        return bool(next(self._answers))
 
 
 async def no_definition(sha256: str) -> None:
@@ -100,15 +109,67 @@ async def test_after_a_time_out_the_same_id_is_sent_once_more() -> None:
     queue = FailingQueue(NoReply("no answer"), None)
     submit, _ = parts(queue)
     wanted = request()
-    assert isinstance(await submit.enqueue(wanted), Submitted)
+    outcome = await submit.enqueue(wanted)
+    assert isinstance(outcome, Submitted)
     assert queue.asked == [wanted.task.id] * 2
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_only_a_key_can_have_been_submitted_before(keyed: bool) -> None:
+    submit, _ = parts(FailingQueue(NoReply("carried out all the same"), None))
+    outcome = await submit.enqueue(request(keyed=keyed))
+    assert isinstance(outcome, Submitted)
+    assert outcome.created is not keyed
+
+
+async def test_a_submit_whose_copies_are_not_confirmed_is_a_503_and_no_outage() -> None:
+    queue = FailingQueue(NotConfirmed("0 of 1 replicas"))
+    submit, availability = parts(queue)
+    wanted = request()
+    with pytest.raises(Problem) as caught:
+        await submit.enqueue(wanted)
+    assert caught.value.kind is SUBMIT_UNCONFIRMED
+    assert caught.value.extensions == {"task_id": wanted.task.id}
+    assert queue.asked == [wanted.task.id]
+    assert availability.usable
+
+
+async def test_a_submit_waits_for_the_run_under_the_same_key() -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    @handler("waiting")
+    async def waiting(ctx: Context, payload: Any) -> None:
+        begun.set()
+        await finish.wait()
+
+    queue = FailingQueue(True, None)
+    submit, _ = parts(queue)
+    inside = asyncio.create_task(submit.run_inline(request(own=waiting, id="k", keyed=True)))
+    await begun.wait()
+    through = asyncio.create_task(submit.enqueue(request(own=waiting, id="k", keyed=True)))
+    await asyncio.sleep(0.01)
+    assert queue.asked == []
+    finish.set()
+    ran = await inside
+    assert isinstance(ran, InlineRun)
+    assert ran.stored
+    assert isinstance(await through, Submitted)
+    assert queue.asked == ["k"]
+
+
+async def test_a_run_whose_record_was_not_taken_is_not_called_stored() -> None:
+    submit, _ = parts(FailingQueue(False))
+    ran = await submit.run_inline(request(id="k", keyed=True))
+    assert isinstance(ran, InlineRun)
+    assert ran.task.status is TaskStatus.COMPLETED
+    assert not ran.stored
 
 
 @pytest.mark.parametrize("second", [NoReply("again"), NotSent("refused now"), FailingQueue.HANG])
 async def test_a_submit_that_stays_unsure_is_a_503_that_names_the_task_and_never_runs(
     second: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "DECIDE_SECONDS", 0.1)
+    monkeypatch.setattr(availability_module, "DECIDE_SECONDS", 0.1)
     queue = FailingQueue(NoReply("no answer"), second)
     submit, availability = parts(queue)
     wanted = request()
@@ -122,7 +183,7 @@ async def test_a_submit_that_stays_unsure_is_a_503_that_names_the_task_and_never
 async def test_a_queue_that_never_answers_is_given_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submission, "DECIDE_SECONDS", 0.05)
+    monkeypatch.setattr(availability_module, "DECIDE_SECONDS", 0.05)
     submit, _ = parts(FailingQueue(FailingQueue.HANG))
     with pytest.raises(Problem) as caught:
         await submit.enqueue(request())
@@ -149,15 +210,3 @@ async def test_some_requests_never_run_inside_the_request(changes: dict[str, Any
     with pytest.raises(Problem) as caught:
         await switched_off.enqueue(request(**changes))
     assert caught.value.kind is QUEUE_DISABLED
-
-
-async def test_any_other_call_fails_in_time_and_opens_the_circuit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(submission, "DECIDE_SECONDS", 0.05)
-    submit, availability = parts(FailingQueue())
-    with pytest.raises(NoReply):
-        await submit.call(asyncio.Event().wait)
-    assert availability.state is RedisState.UNAVAILABLE
-    with pytest.raises(NotSent):
-        await submit.call(asyncio.Event().wait)
