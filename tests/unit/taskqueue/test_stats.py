@@ -207,8 +207,8 @@ def test_what_cannot_be_read_of_a_worker_is_told_once_and_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for _ in range(3):
-        assert published(b'{"id": "odd"}', WorkerInfo) is None
-        assert published(b'{"id": "\xff"}', WorkerInfo) is None
+        assert published(b'{"id": "told-once"}', WorkerInfo) is None
+        assert published(b'{"id": "told-\xff"}', WorkerInfo) is None
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
-    assert "odd" in told[0]
+    assert "told-once" in told[0]
