@@ -22,10 +22,11 @@ PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quie
 # What an image holds is pinned as in requirements.txt.
 PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
 
-.PHONY: help venv dev test check format bench chaos images kind chart-docs audit requirements clean
+.PHONY: help venv dev test check format bench chaos test-cluster-smoke test-cluster images kind \
+	chart-docs audit requirements clean
 
 help: ## Explain every target (this text)
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 venv: $(READY) ## Make the virtual environment .venv, again when the requirements have changed
 
@@ -61,6 +62,12 @@ bench: $(READY) ## Measure the queue beside a bare floor (ARGS='--json FILE' kee
 
 chaos: $(READY) ## Kill, pause and cut for minutes, and look whether anything was lost
 	$(BIN)/python -m pytest -m chaos tests/chaos -s --timeout 1800 -o faulthandler_timeout=0 $(ARGS)
+
+test-cluster-smoke: $(READY) ## Install the chart on a real cluster and execute a workflow there
+	@PYTHON=$(BIN)/python tests/cluster/run.sh smoke $(ARGS)
+
+test-cluster: $(READY) ## Every test that needs a cluster: upgrades, kills, ingress, policies
+	@PYTHON=$(BIN)/python tests/cluster/run.sh all $(ARGS)
 
 images: ## Build the images and push them (REGISTRY=registry.example.com/team)
 	@test -n "$(REGISTRY)" || { echo "Say where to push:" \

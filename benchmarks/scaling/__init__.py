@@ -1,0 +1,1 @@
+"""The simulation behind `python benchmarks/autoscaling.py`: loads, a cluster, scalers, figures."""

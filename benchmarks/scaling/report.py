@@ -1,0 +1,125 @@
+"""Tables and verdicts from the figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .outcome import TARGET_SECONDS, Outcome
+from .play import OURS, TUNED, Through
+
+Results = Mapping[str, Mapping[str, Outcome]]
+"""By load, by scaler."""
+
+
+def better(one: Outcome, other: Outcome) -> bool:
+    """Whether one is better in both p95 wait and replica-seconds."""
+    return one.p95 < other.p95 and one.cost < other.cost
+
+
+def better_peers(results: Results) -> dict[str, list[str]]:
+    """By load, the peers that are better than ours in both."""
+    return {
+        load: [name for name, one in of.items() if name != OURS and better(one, of[OURS])]
+        for load, of in results.items()
+    }
+
+
+def beats_tuned(results: Results) -> dict[str, bool]:
+    """By load, whether ours is better than tuned KEDA in both."""
+    return {load: better(of[OURS], of[TUNED]) for load, of in results.items()}
+
+
+def table(results: Results) -> str:
+    """The figures as a Markdown table."""
+    rows = [
+        [
+            "load",
+            "scaler",
+            "p50 s",
+            "p95 s",
+            "p99 s",
+            f"over {TARGET_SECONDS:g} s",
+            "cost",
+            "reversals/h",
+            "SIGTERM busy",
+            "interrupted",
+        ]
+    ]
+    for load, of in results.items():
+        for number, (name, one) in enumerate(of.items()):
+            rows.append(
+                [
+                    load if number == 0 else "",
+                    name,
+                    f"{one.p50:.1f}",
+                    f"{one.p95:.1f}",
+                    f"{one.p99:.1f}",
+                    f"{one.over_target:.1%}",
+                    f"{one.cost:.2f}",
+                    f"{one.reversals_per_hour:.0f}",
+                    str(one.terminated_busy),
+                    str(one.interrupted),
+                ]
+            )
+    return _markdown(rows, left=2)
+
+
+def outage_table(outages: Mapping[str, Through]) -> str:
+    """What each does through the outage, as a Markdown table."""
+    rows = [["scaler", "workers before", "least after", "SIGTERM busy", "interrupted"]]
+    rows += [
+        [name, str(one.before), str(one.least), str(one.terminated_busy), str(one.interrupted)]
+        for name, one in outages.items()
+    ]
+    return _markdown(rows, left=1)
+
+
+def verdicts(results: Results) -> list[str]:
+    """What the figures say, in sentences."""
+    ahead = {load: names for load, names in better_peers(results).items() if names}
+    won = [load for load, beaten in beats_tuned(results).items() if beaten]
+    lost = [load for load in results if load not in won]
+    interrupted = sum(of[OURS].interrupted for of in results.values())
+    return [
+        "no peer is better in both p95 wait and replica-seconds on any load"
+        if not ahead
+        else "better in both: "
+        + "; ".join(f"{', '.join(names)} on {load}" for load, names in ahead.items()),
+        f"better than {TUNED} in both on {len(won)} of {len(results)} loads"
+        + (f", not on {', '.join(lost)}" if lost else ""),
+        f"{interrupted} tasks interrupted by {OURS}",
+    ]
+
+
+def as_json(results: Results, outages: Mapping[str, Through], seeds: Sequence[int]) -> Any:
+    """All of it, for `--json`."""
+    return {
+        "seeds": list(seeds),
+        "target_seconds": TARGET_SECONDS,
+        "loads": {
+            load: {name: asdict(one) for name, one in of.items()} for load, of in results.items()
+        },
+        "outage": {name: asdict(one) for name, one in outages.items()},
+        "verdicts": verdicts(results),
+    }
+
+
+def _markdown(rows: Sequence[Sequence[str]], left: int) -> str:
+    """`left`: so many columns are text."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in rows
+    ]
+    rule = "|".join(
+        "-" * (width + 2) if column < left else "-" * (width + 1) + ":"
+        for column, width in enumerate(widths)
+    )
+    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])

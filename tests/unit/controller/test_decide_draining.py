@@ -1,0 +1,140 @@
+"""Which workers go: idle ones, then those soonest free, and none before it has acknowledged."""
+
+from __future__ import annotations
+
+from controller.decide import ACKNOWLEDGED_COST, History, decide
+from controller.model import Decision, Observation, Pod, Queue, Spec
+
+from .scenes import START, Pool, seen, worker
+
+
+def decided(observation: Observation, target: int) -> Decision:
+    """The decision when so many have been wanted for long."""
+    spec = Spec(min_replicas=target, max_replicas=target)
+    history = History(
+        target=target,
+        replicas=observation.replicas,
+        written=observation.replicas,
+        epoch="e1",
+        reading_at=START - 1,
+        advanced_at=START - 1,
+    )
+    return decide(observation, history, spec, START)[0]
+
+
+def test_idle_workers_drain_first_then_those_soonest_free() -> None:
+    workers = (
+        worker(1, 1, expected_free_seconds=50),
+        worker(2, 1, expected_free_seconds=9),
+        worker(3, 0),
+        worker(4, 1, expected_free_seconds=None),
+    )
+    assert decided(seen(*workers), 3).drain == ("w3",)
+    assert decided(seen(*workers), 2).drain == ("w3", "w2")
+    assert decided(seen(*workers), 1).drain == ("w3", "w2", "w1")
+
+
+def test_nothing_is_written_before_it_has_acknowledged() -> None:
+    idle = (worker(1, 2), worker(2), worker(3))
+    assert decided(seen(*idle), 1).written == 3
+    marked = (worker(1, 2), worker(2, draining=True), worker(3, draining=True, drained=True))
+    decision = decided(seen(*marked), 1)
+    assert decision.written == 2
+    assert decision.deletion_costs == {"p1": 3, "p2": 1, "p3": ACKNOWLEDGED_COST}
+
+
+def test_deletion_costs_come_only_with_a_smaller_size() -> None:
+    assert decided(seen(worker(1), worker(2)), 2).deletion_costs == {}
+
+
+def test_marks_are_renewed_and_the_choice_stays() -> None:
+    workers = (
+        worker(1, 1, expected_free_seconds=8),
+        worker(2, 3, draining=True, expected_free_seconds=40),
+    )
+    assert decided(seen(*workers), 1).drain == ("w2",)
+
+
+def test_a_worker_turned_idle_takes_the_place_of_one_with_hours_to_go() -> None:
+    workers = (worker(1), worker(2, 1, draining=True, expected_free_seconds=7200))
+    decision = decided(seen(*workers), 1)
+    assert (decision.drain, decision.undrain) == (("w1",), ("w2",))
+
+
+def test_one_that_is_almost_free_keeps_its_place() -> None:
+    workers = (worker(1), worker(2, 1, draining=True, expected_free_seconds=2))
+    decision = decided(seen(*workers), 1)
+    assert (decision.drain, decision.undrain) == (("w2",), ())
+
+
+def test_demand_that_returns_undrains_before_any_new_pod() -> None:
+    pool = Pool(Spec(), replicas=8)
+    pool.busy = dict.fromkeys(pool.busy, 1)
+    pool.queue = Queue(running=8)
+    pool.step(62)
+    assert len(pool.draining) == 6
+    pool.queue = Queue(queue_length=32, running=8)
+    decision = pool.step()
+    assert (decision.target, decision.written) == (8, 8)
+    assert not pool.draining
+
+
+def test_a_task_of_hours_blocks_no_other_scale_down() -> None:
+    pool = Pool(Spec(), replicas=6)
+    pool.busy = {number: 5 if number == 3 else 1 for number in pool.busy}
+    pool.queue = Queue(running=10)
+    pool.step(65)
+    pool.busy = {number: busy if number == 3 else 0 for number, busy in pool.busy.items()}
+    pool.queue = Queue(running=5)
+    pool.step(70)
+    assert pool.busy == {3: 5}
+    assert not pool.draining
+
+
+def test_pods_whose_worker_never_ran_go_first_and_need_no_acknowledgement() -> None:
+    pods = (Pod("p1", started=True), Pod("p2", started=False), Pod("p3", started=False))
+    decision = decided(seen(worker(1, 1), replicas=3, pods=pods), 1)
+    assert (decision.drain, decision.written) == ((), 1)
+
+
+def test_a_starting_pod_that_has_not_registered_is_not_taken() -> None:
+    pods = (Pod("p1", started=True), Pod("p2", started=True))
+    decision = decided(seen(worker(1, 1), replicas=2, pods=pods), 1)
+    assert (decision.drain, decision.written) == (("w1",), 2)
+
+
+def test_while_deleted_pods_are_still_seen_no_more_are_taken() -> None:
+    # 2 of 6 have acknowledged and 4 was written; their deletion has not been seen yet.
+    workers = [worker(number, 1) for number in range(4)]
+    workers += [worker(number, draining=True, drained=True) for number in (4, 5)]
+    assert decided(seen(*workers, replicas=4), 1).written == 4
+
+
+def test_pods_not_seen_yet_count_as_not_acknowledged() -> None:
+    drained = worker(1, draining=True, drained=True)
+    assert decided(seen(drained, replicas=5), 0).written == 4
+
+
+def test_workers_of_other_pools_and_outside_the_cluster_are_left_alone() -> None:
+    ours, other = worker(1), worker(2)
+    outside = worker(3, pod=None)
+    pods = (Pod("p1", started=True),)
+    decision = decided(seen(ours, other, outside, replicas=1, pods=pods), 0)
+    assert decision.drain == ("w1",)
+
+
+def test_a_pod_has_acknowledged_when_all_its_workers_have() -> None:
+    # A container that was restarted: the worker before it is registered still.
+    pair = (
+        worker(1, draining=True, drained=True, pod="p1"),
+        worker(2, 1, draining=True, pod="p1"),
+    )
+    pods = (Pod("p1", started=True),)
+    assert decided(seen(*pair, replicas=1, pods=pods), 0).written == 1
+
+
+def test_above_max_only_while_workers_drain_and_it_says_so() -> None:
+    workers = [worker(number, 1) for number in range(4)]
+    decision = decided(seen(*workers), 2)
+    assert (decision.target, decision.written) == (2, 4)
+    assert decision.limited == "4 stay until they have drained, max is 2"
