@@ -5,10 +5,12 @@ The `replicas` line of a Deployment, or nothing. Takes `root`, the Deployment's 
 the size of a new one.
 
 A Deployment that is there keeps the size that it has: somebody scaled it, and an upgrade must not
-take busy workers away. Who wrote the size decides how it is kept (server-side apply): the deployer,
+take busy workers away. By server-side apply, who wrote the size decides how it is kept: the deployer,
 who also wrote the selector, must say it again, for a field that it drops falls back to 1. If another
 writer holds it, to leave it out keeps it, and a later rollback to this revision meets no conflict.
-The same holds for 1, the API server's own default.
+The same holds for 1, the API server's own default. By client-side apply, a field that no revision has
+is never touched, and one that the last revision had falls back to 1 when it is dropped: so it is left
+out for good, or said for good, as the Deployment began.
 */}}
 {{- define "headrace.keptReplicas" -}}
 {{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name -}}
@@ -25,6 +27,17 @@ The same holds for 1, the API server's own default.
 {{- $others = true -}}
 {{- end -}}
 {{- end -}}
-{{- if not (and $applied (or $others (not $own))) }}replicas: {{ int $live.spec.replicas }}{{ end -}}
+{{- $without := eq (include "headrace.firstReplicas" .) "1" -}}
+{{- if not (ternary (or $others (not $own)) $without $applied) }}replicas: {{ int $live.spec.replicas }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The size that a Deployment was made with, for its annotation; nothing if that is not known. Takes the same. */}}
+{{- define "headrace.firstReplicas" -}}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name -}}
+{{- if not $live -}}
+{{ int .initial }}
+{{- else -}}
+{{ index (default dict $live.metadata.annotations) "headrace.dev/first-replicas" | default "" }}
 {{- end -}}
 {{- end }}
