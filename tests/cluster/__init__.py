@@ -1,0 +1,1 @@
+"""Headrace on a real Kubernetes: `make test-cluster`, see run.sh."""

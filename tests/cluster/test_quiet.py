@@ -1,0 +1,27 @@
+"""A release that nobody asks anything stays as it is."""
+
+from __future__ import annotations
+
+import time
+
+from tests.cluster.cluster import Object
+from tests.cluster.release import Release, ready, restarts, uids
+
+QUIET_SECONDS = 75.0
+"""Long enough for every probe that kills to have failed as often as it may."""
+LOOK_SECONDS = 3.0
+
+
+def test_no_pod_restarts_in_a_quiet_cluster(shared: Release) -> None:
+    before = shared.pods()
+    end = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < end:
+        time.sleep(LOOK_SECONDS)
+        now = shared.pods()
+        assert uids(now) == uids(before)
+        assert set(restarts(now).values()) == {0}, restarts(now)
+        assert all(ready(one) for one in now), _not_ready(now)
+
+
+def _not_ready(pods: list[Object]) -> list[str]:
+    return [one["metadata"]["name"] for one in pods if not ready(one)]

@@ -1,0 +1,45 @@
+"""Each released chart can be upgraded to this one, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster, Images
+from tests.cluster.release import NAME, Release, ready, small
+
+RELEASES = sorted(Path(__file__).with_name("releases").glob("headrace-*.tgz"))
+
+
+@pytest.fixture
+def release(cluster: Cluster) -> Iterator[Release]:
+    """Of nothing yet."""
+    with cluster.namespace("released") as namespace:
+        yield Release(cluster, namespace)
+
+
+def test_there_are_released_charts() -> None:
+    assert "headrace-0.1.0.tgz" in [one.name for one in RELEASES]
+
+
+@pytest.mark.parametrize("released", RELEASES, ids=lambda file: file.stem)
+def test_an_upgrade_from_a_released_chart_keeps_tasks_keys_and_sizes(
+    release: Release, images: Images, released: Path
+) -> None:
+    release.install(small(images), chart=released)
+    key, password = release.key, release.secret(f"{NAME}-redis", "password")
+    with release.api() as api:
+        before = api.ended(api.execute("hello", {"name": "before"})["task_id"])
+    release.kubectl("scale", "deployment", f"{NAME}-worker-default", "--replicas", "2")
+
+    release.upgrade(small(images))
+
+    assert release.key == key
+    assert release.secret(f"{NAME}-redis", "password") == password
+    assert release.get("deployment", f"{NAME}-worker-default")["spec"]["replicas"] == 2
+    with release.api() as api:
+        assert api.task(before["task_id"]) == before
+        assert api.answer("hello", {"name": "after"}) == {"greeting": "Hello, after!"}
+    assert all(ready(one) for one in release.pods("redis"))
