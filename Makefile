@@ -22,7 +22,7 @@ PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quie
 # What an image holds is pinned as in requirements.txt.
 PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
 
-.PHONY: help venv dev test check format bench chaos test-cluster-smoke test-cluster images kind \
+.PHONY: help venv dev test check format bench simulate chaos test-cluster-smoke test-cluster images kind \
 	chart-docs audit requirements clean
 
 help: ## Explain every target (this text)
@@ -59,6 +59,9 @@ format: $(READY) ## Format the code and mend what can be mended by itself
 
 bench: $(READY) ## Measure the queue beside a bare floor (ARGS='--json FILE' keeps the figures)
 	$(BIN)/python benchmarks/queue.py $(ARGS)
+
+simulate: $(READY) ## Drive the scaling decision and its peers through seven loads (ARGS='--json FILE')
+	$(BIN)/python benchmarks/autoscaling.py $(ARGS)
 
 chaos: $(READY) ## Kill, pause and cut for minutes, and look whether anything was lost
 	$(BIN)/python -m pytest -m chaos tests/chaos -s --timeout 1800 -o faulthandler_timeout=0 $(ARGS)
