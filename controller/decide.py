@@ -276,9 +276,10 @@ def _sized(
     acknowledged = {pod for pod in leaving if all(worker.drained for worker in by_pod[pod])}
     acknowledged |= {pod.name for pod in observation.pods if not pod.started}
     # Just after a smaller size was written the pods that go are still there, and just after a
-    # larger one some are not there yet: whichever is more may have work.
+    # larger one some are not there yet: whichever is more may have work. Yet that makes no size
+    # larger: a rollout's pods come on top of the size, and would come again on top of those.
     present = max(observation.replicas, len(observation.pods))
-    written = max(target, present - len(acknowledged))
+    written = max(target, min(present - len(acknowledged), observation.replicas))
     if not may_shrink:
         written = max(written, observation.replicas)
     drain = tuple(worker.id for pod in leaving for worker in by_pod[pod])

@@ -115,6 +115,12 @@ def test_pods_not_seen_yet_count_as_not_acknowledged() -> None:
     assert decided(seen(drained, replicas=5), 0).written == 4
 
 
+def test_a_rollouts_surplus_pods_are_no_reason_for_a_larger_size() -> None:
+    # A rollout adds its own pods to the size: to write them would let it add more, and so on.
+    workers = [worker(number) for number in range(5)]
+    assert decided(seen(*workers, replicas=4, rolling_out=True), 1).written == 4
+
+
 def test_workers_of_other_pools_and_outside_the_cluster_are_left_alone() -> None:
     ours, other = worker(1), worker(2)
     outside = worker(3, pod=None)
