@@ -1,0 +1,5 @@
+"""`python -m controller`: run the operator."""
+
+from .main import main
+
+main()

@@ -1,0 +1,136 @@
+"""Kubernetes events: which ones a change of status is worth, and how one is written.
+
+They follow from the resource's own status, the old and the new, so that neither a new process nor
+a poll tells anything twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .kube import GROUP, VERSION, Json
+from .resource import Identity
+from .status import (
+    CONFLICT,
+    DRAINING_FAILED,
+    INVALID_SPEC,
+    LIMITED,
+    PAUSED,
+    READY,
+    SCALING_FAILED,
+    STATS,
+    TARGET_NOT_FOUND,
+    TOO_MANY,
+    Status,
+    timestamp,
+)
+
+CONTROLLER = "headrace.dev/operator"
+LONGEST_NOTE = 1024
+"""Characters; Kubernetes takes no more."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to tell of a resource."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+def events(old: Status, new: Status) -> list[Event]:
+    """What is to be told of a change of status."""
+    return [*_scaled(old, new), *_failed(old, new), *_limited(old, new), *_flipped(old, new)]
+
+
+def body(event: Event, identity: Identity, *, instance: str, now: float) -> Json:
+    """An event as the API server takes it.
+
+    Args:
+        event: what is told.
+        identity: of which resource.
+        instance: the pod that tells it.
+        now: the operator's clock.
+    """
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{identity.name}-", "namespace": identity.namespace},
+        "eventTime": timestamp(now, "microseconds"),
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason,
+        "note": event.message[:LONGEST_NOTE],
+        "action": "Scale",
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance,
+        "regarding": {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "WorkerAutoscaler",
+            "namespace": identity.namespace,
+            "name": identity.name,
+            "uid": identity.uid,
+        },
+    }
+
+
+def _scaled(old: Status, new: Status) -> Iterable[Event]:
+    before, after = old.get("replicas"), new.get("replicas")
+    written = old.get("lastScaleTime") != new.get("lastScaleTime")
+    if before is None or after is None or before == after or not written:
+        return
+    reason = "ScaledUp" if after > before else "ScaledDown"
+    yield Event(reason, f"{before} -> {after} workers: {new['lastDecision']['message']}")
+
+
+def _failed(old: Status, new: Status) -> Iterable[Event]:
+    before, after = _condition(old, READY), _condition(new, READY)
+    faults = (TARGET_NOT_FOUND, INVALID_SPEC, SCALING_FAILED, DRAINING_FAILED)
+    if after["reason"] in faults and after["reason"] != before["reason"]:
+        yield Event(after["reason"], after["message"], warning=True)
+
+
+def _limited(old: Status, new: Status) -> Iterable[Event]:
+    """The upper limit alone: an idle pool that keeps its minimum is as it should be."""
+    before, after = _condition(old, LIMITED), _condition(new, LIMITED)
+    if after["reason"] == TOO_MANY != before["reason"]:
+        yield Event("ScalingLimited", after["message"])
+
+
+@dataclass(frozen=True)
+class _Told:
+    """How a condition that begins to have a status, and ends to, is told."""
+
+    condition: str
+    flag: str
+    onset: str
+    end: str | None = None
+    warning: bool = False
+
+
+_TOLD = (
+    _Told(STATS, "False", "StatsLost", "StatsBack", warning=True),
+    _Told(CONFLICT, "True", "Conflict", "ConflictResolved", warning=True),
+    _Told(PAUSED, "True", "Paused", "Resumed"),
+)
+
+
+def _flipped(old: Status, new: Status) -> Iterator[Event]:
+    for told in _TOLD:
+        before, after = _condition(old, told.condition), _condition(new, told.condition)
+        if after["status"] == before["status"]:
+            continue
+        if after["status"] == told.flag:
+            message = after["message"]
+            if told.condition == STATS:
+                message = f"{after['reason']}: {message}"
+            yield Event(told.onset, message, told.warning)
+        elif before["status"] == told.flag and told.end and after["status"] != "Unknown":
+            yield Event(told.end, after["message"])
+
+
+def _condition(status: Status, kind: str) -> dict[str, Any]:
+    found = (one for one in status.get("conditions") or () if one["type"] == kind)
+    return next(found, {"status": "Unknown", "reason": "", "message": ""})

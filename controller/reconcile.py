@@ -1,0 +1,345 @@
+"""One round of one resource: look, decide, drain, scale, tell. And the loop over all of them.
+
+What fails in a round is told, and tried again in the next one, a second later, from what is seen
+then: nothing is queued up. What is remembered between rounds is a resource's history, its marks,
+and what was written last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from . import kube
+from .api import Api, ApiError
+from .decide import History, decide
+from .events import body as event_body
+from .events import events
+from .kube import Kube, KubeError
+from .marks import Marks
+from .metrics import Metrics
+from .model import Decision, Observation, Reading
+from .observe import counted, observe
+from .resource import Autoscaler, Body, Identity, InvalidSpec, conflict, deleted, parse, paused
+from .scale import NotLeading, Scaler
+from .stats import Readers
+from .status import (
+    DRAINING_FAILED,
+    INVALID_SPEC,
+    SCALING_FAILED,
+    TARGET_NOT_FOUND,
+    Fault,
+    Status,
+    decided,
+    due,
+    undecided,
+)
+from .watched import Watched
+
+ROUND_SECONDS = 1.0
+LONGEST_ROUND_SECONDS = 10.0
+GAP_SECONDS = 15.0
+"""After so long without a decision, longer than a round may take, nothing is known of what was
+wanted meanwhile: the size that is found counts as wanted, and the window begins again."""
+VERIFY_SECONDS = 30.0
+VERIFY_AGAIN_SECONDS = 1.0
+
+log = structlog.get_logger("controller.reconcile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What every resource's round works with."""
+
+    kube: Kube
+    watched: Watched
+    readers: Readers
+    metrics: Metrics
+    may_write: Callable[[], bool]
+    """Whether this process still leads: asked before each write."""
+    instance: str
+    """The name by which events say who tells them."""
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Resource:
+    """One WorkerAutoscaler, as long as it is there; re-created, it is another one."""
+
+    def __init__(self, surroundings: Surroundings, body: Body) -> None:
+        self.identity = Identity.of(body)
+        self._around = surroundings
+        self._status: Status = dict(body.get("status") or {})
+        """As written last."""
+        self._told_at = -math.inf
+        self._scaled_at: float | None = None
+        self._decided_at = -math.inf
+        self._failures: dict[str, str] = {}
+        """What fails now, by kind: logged once."""
+        self._begin_anew(None)
+
+    def _begin_anew(self, target: str | None) -> None:
+        """Forget all that is known of a Deployment, for another one (its uid)."""
+        self._target = target
+        self._history = History()
+        self._marks = Marks(self._around.monotonic)
+        self._scaler = Scaler(self._around.kube, self._around.may_write)
+
+    async def tick(self, body: Body, fleet: Sequence[Autoscaler]) -> None:
+        """One round, within `LONGEST_ROUND_SECONDS`. Raises nothing.
+
+        Args:
+            body: the resource, as the watch shows it.
+            fleet: all resources that can be acted for.
+        """
+        begun = self._around.monotonic()
+        try:
+            async with asyncio.timeout(LONGEST_ROUND_SECONDS):
+                await self._tick(body, fleet)
+            self._succeeded("round")
+        except NotLeading:
+            return
+        except Exception as error:
+            # One resource's trouble is not the others'.
+            if isinstance(error, TimeoutError):
+                error = TimeoutError(f"it took longer than {LONGEST_ROUND_SECONDS:g} s")
+            self._failed("round", error, traceback=not isinstance(error, TimeoutError))
+        finally:
+            self._around.metrics.loop_seconds.observe(self._around.monotonic() - begun)
+
+    async def _tick(self, body: Body, fleet: Sequence[Autoscaler]) -> None:
+        watched, namespace = self._around.watched, self.identity.namespace
+        try:
+            autoscaler = parse(body)
+        except InvalidSpec as error:
+            await self._cannot_act(body, Fault(INVALID_SPEC, str(error)))
+            return
+        deployment = watched.deployment(namespace, autoscaler.target)
+        if deployment is None or deleted(deployment):
+            message = f"there is no Deployment {autoscaler.target} in the namespace {namespace}"
+            await self._cannot_act(body, Fault(TARGET_NOT_FOUND, message))
+            return
+        if deployment["metadata"]["uid"] != self._target:
+            self._begin_anew(deployment["metadata"]["uid"])
+        reader = self._around.readers.of(autoscaler)
+        if reader.latest is None:
+            return
+        reading = reader.latest
+        if isinstance(reading, Reading):
+            self._around.metrics.of(self.identity).reading_at = reading.at
+            reading = self._marks.acknowledged(reading, reader.asked_at)
+        pods = counted(deployment, watched.pods(namespace))
+        observation = observe(
+            deployment,
+            pods,
+            reading,
+            known=self._scaler.size,
+            paused=paused(body),
+            conflict=conflict(autoscaler, fleet, watched.hpas(namespace)),
+        )
+        decision = self._decide(observation, autoscaler)
+        scaled, fault = False, None
+        if decision.act:
+            scaled, fault = await self._act(reader.api, deployment, pods, observation, decision)
+        now = self._around.clock()
+        if scaled:
+            self._scaled_at = now
+        status = decided(
+            self._status,
+            observation,
+            decision,
+            autoscaler.spec,
+            now=now,
+            generation=body["metadata"]["generation"],
+            replicas=decision.written if scaled else observation.replicas,
+            scaled_at=self._scaled_at,
+            fault=fault,
+        )
+        self._measure(decision, status)
+        await self._tell(status, now)
+
+    def _decide(self, observation: Observation, autoscaler: Autoscaler) -> Decision:
+        if self._around.monotonic() - self._decided_at > GAP_SECONDS:
+            self._history = replace(self._history, target=None)
+        decision, self._history = decide(
+            observation, self._history, autoscaler.spec, self._around.clock()
+        )
+        self._decided_at = self._around.monotonic()
+        return decision
+
+    async def _act(
+        self,
+        api: Api,
+        deployment: Body,
+        pods: Sequence[Body],
+        observation: Observation,
+        decision: Decision,
+    ) -> tuple[bool, Fault | None]:
+        """Carry out a decision. Returns whether a size was written, and what failed."""
+        fault = None
+        for call, workers in (
+            (self._marks.lift, decision.undrain),
+            (self._marks.keep, decision.drain),
+        ):
+            if workers and not self._around.may_write():
+                raise NotLeading
+            try:
+                await call(api, workers)
+            except ApiError as error:
+                fault = Fault(DRAINING_FAILED, str(error))
+        if fault is None:
+            self._succeeded("drain")
+        else:
+            self._failed("drain", fault.message)
+            if decision.written < observation.replicas:
+                return False, fault
+        try:
+            scaled = await self._scaler.resize(deployment, pods, observation.replicas, decision)
+        except KubeError as error:
+            self._failed("scale", error)
+            return False, Fault(SCALING_FAILED, str(error))
+        self._succeeded("scale")
+        if scaled:
+            log.info(
+                "scaled",
+                **self._names,
+                before=observation.replicas,
+                after=decision.written,
+                reason=str(decision.reason),
+                message=decision.message,
+            )
+        return scaled, fault
+
+    async def _cannot_act(self, body: Body, fault: Fault) -> None:
+        """Tell that nothing can be decided; afterwards everything is looked at anew."""
+        self._begin_anew(None)
+        now = self._around.clock()
+        status = undecided(
+            self._status,
+            fault,
+            now=now,
+            generation=body["metadata"]["generation"],
+            paused=paused(body),
+        )
+        figures = self._around.metrics.of(self.identity)
+        figures.decision = figures.replicas = figures.draining = None
+        await self._tell(status, now)
+
+    async def _tell(self, status: Status, now: float) -> None:
+        """Write the status if it is worth it, and the events that the change is worth."""
+        monotonic = self._around.monotonic()
+        if not due(self._status, status, monotonic - self._told_at):
+            return
+        if not self._around.may_write():
+            raise NotLeading
+        namespace, name = self.identity.namespace, self.identity.name
+        # By its uid: a resource of the same name made since is not told this.
+        patch = {"metadata": {"uid": self.identity.uid}, "status": status}
+        try:
+            await self._around.kube.merge(kube.autoscaler_status(namespace, name), patch)
+            self._succeeded("status")
+        except KubeError as error:
+            if error.status not in (404, 409):
+                self._failed("status", error)
+            return
+        before, self._status, self._told_at = self._status, status, monotonic
+        for event in events(before, status):
+            written = event_body(event, self.identity, instance=self._around.instance, now=now)
+            try:
+                await self._around.kube.create(kube.events(namespace), written)
+                self._succeeded("event")
+            except KubeError as error:
+                self._failed("event", error)
+
+    def _measure(self, decision: Decision, status: Status) -> None:
+        figures = self._around.metrics.of(self.identity)
+        figures.decision = decision
+        figures.decisions[str(decision.reason)] += 1
+        figures.replicas = status["replicas"]
+        figures.draining = status.get("drainingReplicas")
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {"namespace": self.identity.namespace, "name": self.identity.name}
+
+    def _failed(self, kind: str, error: object, *, traceback: bool = False) -> None:
+        """Count a failure, and log it unless it is the same as the last time."""
+        self._around.metrics.of(self.identity).errors[kind] += 1
+        if self._failures.get(kind) != str(error):
+            log.warning(f"{kind}.failed", **self._names, error=str(error), exc_info=traceback)
+        self._failures[kind] = str(error)
+
+    def _succeeded(self, kind: str) -> None:
+        if self._failures.pop(kind, None) is not None:
+            log.info(f"{kind}.works_again", **self._names)
+
+
+class Loop:
+    """A round of every resource each second. Runs only while this process leads."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.ticked_at: float | None = None
+        """When a round began last, by the monotonic clock."""
+        self._around = surroundings
+        self._resources: dict[str, Resource] = {}
+        self._rounds: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._verify())
+                while True:
+                    begun = self._around.monotonic()
+                    await self.round()
+                    passed = self._around.monotonic() - begun
+                    await asyncio.sleep(max(ROUND_SECONDS - passed, 0.0))
+        finally:
+            await self._end(self._rounds)
+            await self._around.readers.keep(())
+
+    async def round(self) -> None:
+        """Begin a round of each resource whose last one has ended. Waits for none of them."""
+        self.ticked_at = self._around.monotonic()
+        if not self._around.watched.synced:
+            return
+        bodies = [body for body in self._around.watched.autoscalers() if not deleted(body)]
+        present = {body["metadata"]["uid"]: body for body in bodies}
+        await self._end(self._resources.keys() - present)
+        fleet = [one for one in map(_parsed, bodies) if one is not None]
+        await self._around.readers.keep(fleet)
+        for uid, body in present.items():
+            if uid not in self._resources:
+                self._resources[uid] = Resource(self._around, body)
+            if uid not in self._rounds or self._rounds[uid].done():
+                tick = self._resources[uid].tick(body, fleet)
+                self._rounds[uid] = asyncio.create_task(tick)
+
+    async def _verify(self) -> None:
+        while True:
+            await self._around.watched.verify(self._around.kube)
+            synced = self._around.watched.synced
+            await asyncio.sleep(VERIFY_SECONDS if synced else VERIFY_AGAIN_SECONDS)
+
+    async def _end(self, uids: Iterable[str]) -> None:
+        """Stop the rounds of resources that are gone: marks lapse, and the Deployment stays."""
+        for uid in list(uids):
+            round_ = self._rounds.pop(uid, None)
+            if round_ is not None:
+                round_.cancel()
+                await asyncio.wait([round_])
+            resource = self._resources.pop(uid, None)
+            if resource is not None:
+                self._around.metrics.forget(resource.identity)
+
+
+def _parsed(body: Body) -> Autoscaler | None:
+    try:
+        return parse(body)
+    except InvalidSpec:
+        return None

@@ -1,0 +1,252 @@
+"""What a round works with, held in memory: an API server's objects, a watch, drain marks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from controller import kube
+from controller.api import Api, ApiError
+from controller.kube import Json, Kube, KubeError
+from controller.model import Reading, Unread
+from controller.resource import Autoscaler, Body
+from controller.stats import Reader, Readers
+from controller.watched import Watched
+
+NAMESPACE = "shop"
+CREATED = "2027-01-15T08:00:00Z"
+HASH = "6d4f9"
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def autoscaler(
+    name: str = "workers", spec: Mapping[str, Any] | None = None, **metadata: Any
+) -> Json:
+    """A WorkerAutoscaler of the Deployment "workers"."""
+    fields = {"targetRef": {"name": "workers"}, "api": {"url": "http://api:8000"}, **(spec or {})}
+    known = {
+        "namespace": NAMESPACE,
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": "1",
+        "generation": 1,
+        "creationTimestamp": CREATED,
+    }
+    return {"metadata": {**known, **metadata}, "spec": fields}
+
+
+def deployment(size: int, version: int = 1, /, **status: Any) -> Json:
+    """The Deployment "workers", plainly scaled and looked at by its controller."""
+    known = {
+        "observedGeneration": 1,
+        "replicas": size,
+        "updatedReplicas": size,
+        "readyReplicas": size,
+        "availableReplicas": size,
+    }
+    return {
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": "workers",
+            "uid": "uid-deployment",
+            "resourceVersion": str(version),
+            "generation": 1,
+        },
+        "spec": {"replicas": size, "selector": {"matchLabels": {"app": "workers"}}},
+        "status": {**known, **status},
+    }
+
+
+def pod(name: str, **metadata: Any) -> Json:
+    """A worker pod of the Deployment's, at work."""
+    owner = {"kind": "ReplicaSet", "name": f"workers-{HASH}", "controller": True}
+    known = {
+        "namespace": NAMESPACE,
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": "1",
+        "labels": {"app": "workers", "pod-template-hash": HASH},
+        "ownerReferences": [owner],
+    }
+    return {
+        "metadata": {**known, **metadata},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "worker", "ready": True, "state": {"running": {}}}],
+        },
+    }
+
+
+class FakeKube(Kube):
+    """One Deployment with its pods, and everything that was written, in order.
+
+    The Deployment's controller is not part of it: a test moves pods and status itself.
+    """
+
+    def __init__(self, found: Json, pods: list[Json]) -> None:
+        self.deployment = found
+        self.pods = {one["metadata"]["name"]: one for one in pods}
+        self.writes: list[tuple[str, Json]] = []
+        self.refuse: Callable[[str], KubeError | None] = lambda path: None
+        """Which writes and reads fail, by path."""
+        self._versions = itertools.count(100)
+
+    async def get(self, path: str, **query: str) -> Json:
+        self._try(path)
+        assert path == kube.deployment(NAMESPACE, "workers")
+        return deepcopy(self.deployment)
+
+    async def create(self, path: str, body: Json) -> Json:
+        self._try(path)
+        self.writes.append((path, body))
+        return body
+
+    async def merge(self, path: str, body: Json) -> Json:
+        self._try(path)
+        self.writes.append((path, body))
+        name = path.rpartition("/")[2]
+        if path != kube.pod(NAMESPACE, name):
+            return body
+        if name not in self.pods:
+            raise KubeError(404, "NotFound", f"no pod {name}")
+        changed = deepcopy(self.pods[name])
+        changed["metadata"] |= {"resourceVersion": self._next(), **body["metadata"]}
+        self.pods[name] = changed
+        return deepcopy(changed)
+
+    async def apply(
+        self, path: str, body: Json, *, manager: str = kube.MANAGER, force: bool = True
+    ) -> Json:
+        self._try(path)
+        assert path == kube.scale(NAMESPACE, "workers")
+        if body["metadata"]["resourceVersion"] != self.deployment["metadata"]["resourceVersion"]:
+            raise KubeError(409, "Conflict", "the object has been modified")
+        self.writes.append((path, body))
+        changed = deepcopy(self.deployment)
+        changed["metadata"]["resourceVersion"] = self._next()
+        changed["spec"]["replicas"] = body["spec"]["replicas"]
+        self.deployment = changed
+        return deepcopy(changed)
+
+    def told(self, path: str) -> list[Json]:
+        """What was written to a path."""
+        return [body for one, body in self.writes if one == path]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes that were written."""
+        return [body["spec"]["replicas"] for body in self.told(kube.scale(NAMESPACE, "workers"))]
+
+    @property
+    def costs(self) -> dict[str, str]:
+        """The last deletion cost written to each pod."""
+        found = {}
+        for path, body in self.writes:
+            if path.startswith(kube.pods(NAMESPACE)):
+                [found[path.rpartition("/")[2]]] = body["metadata"]["annotations"].values()
+        return found
+
+    @property
+    def events(self) -> list[tuple[str, str]]:
+        """Reason and note of each event."""
+        return [(body["reason"], body["note"]) for body in self.told(kube.events(NAMESPACE))]
+
+    def status(self, name: str = "workers") -> Json:
+        """A resource's status as written last."""
+        status: Json = self.told(kube.autoscaler_status(NAMESPACE, name))[-1]["status"]
+        return status
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """A condition's status and reason, as written last."""
+        [one] = [one for one in self.status()["conditions"] if one["type"] == kind]
+        return one["status"], one["reason"]
+
+    def _next(self) -> str:
+        return str(next(self._versions))
+
+    def _try(self, path: str) -> None:
+        error = self.refuse(path)
+        if error is not None:
+            raise error
+
+
+class FakeApi(Api):
+    """Takes marks, as long as it does not fail."""
+
+    def __init__(self) -> None:
+        self.url = "http://api:8000"
+        self.calls: list[tuple[str, str]] = []
+        self.gone: set[str] = set()
+        self.error: ApiError | None = None
+
+    async def drain(self, worker: str) -> bool:
+        return self._take("drain", worker)
+
+    async def undrain(self, worker: str) -> bool:
+        return self._take("undrain", worker)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    def _take(self, move: str, worker: str) -> bool:
+        if self.error is not None:
+            raise self.error
+        self.calls.append((move, worker))
+        return worker not in self.gone
+
+    def taken(self) -> list[tuple[str, str]]:
+        """The calls since this was asked last."""
+        calls, self.calls = self.calls, []
+        return calls
+
+
+class FakeReader(Reader):
+    """Has read what the test says."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self.api = api
+        self.latest: Reading | Unread | None = None
+        self.asked_at = 0.0
+
+
+class FakeReaders(Readers):
+    """One reader for all."""
+
+    def __init__(self, reader: FakeReader) -> None:
+        super().__init__(lambda address: reader.api)
+        self._reader = reader
+
+    def of(self, autoscaler: Autoscaler) -> Reader:
+        return self._reader
+
+
+def watching(
+    autoscalers: list[Json], deployments: list[Json], pods: list[Json], hpas: list[Json]
+) -> Watched:
+    """The watch, complete, over these objects."""
+    watched = Watched([NAMESPACE])
+    by_name: dict[Any, list[Body]] = {
+        (NAMESPACE, one["metadata"]["name"]): [one] for one in deployments
+    }
+    watched.attach(
+        {
+            "autoscalers": {NAMESPACE: autoscalers},
+            "deployments": by_name,
+            "pods": {NAMESPACE: pods},
+            "hpas": {NAMESPACE: hpas},
+        }
+    )
+    watched.synced = True
+    return watched

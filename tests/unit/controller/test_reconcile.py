@@ -1,0 +1,553 @@
+"""Rounds of one resource, and the loop over several: what is done, told, and left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from controller import kube
+from controller.api import ApiError
+from controller.kube import Json, KubeError
+from controller.metrics import Metrics
+from controller.model import Queue, Reading, Worker
+from controller.reconcile import Loop, Resource, Surroundings
+from controller.resource import Autoscaler, parse
+from controller.watched import Watched
+
+from .fakes import (
+    NAMESPACE,
+    Clock,
+    FakeApi,
+    FakeKube,
+    FakeReader,
+    FakeReaders,
+    autoscaler,
+    deployment,
+    pod,
+    watching,
+)
+from .scenes import AWAY, START, worker
+
+SCALE = kube.scale(NAMESPACE, "workers")
+STATUS = kube.autoscaler_status(NAMESPACE, "workers")
+AT_ONCE = {"stabilizationSeconds": 0, "cooldownSeconds": 0}
+
+
+class World:
+    """A Deployment with its workers, and an operator that looks at it once a second."""
+
+    def __init__(self, replicas: int, spec: dict[str, Any] | None = None, busy: int = 0) -> None:
+        self.clock = Clock(START)
+        self.body = autoscaler(spec={**AT_ONCE, **(spec or {})})
+        self.autoscalers = [self.body]
+        self.deployments = [deployment(replicas)]
+        self.pods = [pod(f"p{number}") for number in range(replicas)]
+        self.hpas: list[Json] = []
+        self.busy = dict.fromkeys(range(replicas), busy)
+        self.marked: set[int] = set()
+        self.queue = Queue()
+        self.kube = FakeKube(self.deployments[0], self.pods)
+        self.api = FakeApi()
+        self.reader = FakeReader(self.api)
+        self.leads = True
+        self.start()
+
+    def start(self) -> None:
+        """Start the operator, again if need be."""
+        self.metrics = Metrics(self.clock)
+        self.watched = watching(self.autoscalers, self.deployments, self.pods, self.hpas)
+        self.around = Surroundings(
+            kube=self.kube,
+            watched=self.watched,
+            readers=FakeReaders(self.reader),
+            metrics=self.metrics,
+            may_write=lambda: self.leads,
+            instance="operator-1",
+            clock=self.clock,
+            monotonic=self.clock,
+        )
+        self.resource = Resource(self.around, self.body)
+
+    @property
+    def fleet(self) -> list[Autoscaler]:
+        return [parse(body) for body in self.autoscalers]
+
+    def workers(self) -> tuple[Worker, ...]:
+        return tuple(
+            worker(
+                number,
+                busy,
+                draining=number in self.marked,
+                drained=number in self.marked and not busy,
+            )
+            for number, busy in self.busy.items()
+        )
+
+    def read(self) -> None:
+        """A poll ends, that began at this moment."""
+        for move, one in self.api.taken():
+            (self.marked.add if move == "drain" else self.marked.discard)(int(one[1:]))
+        self.reader.latest = Reading(
+            at=self.clock.now, epoch="e1", queues={"tasks": self.queue}, workers=self.workers()
+        )
+        self.reader.asked_at = self.clock.now
+
+    def watch(self) -> None:
+        """The watches show what is there."""
+        if self.deployments:
+            self.deployments[0] = self.kube.deployment
+        self.kube.deployment["status"] |= {
+            "replicas": self.size,
+            "updatedReplicas": self.size,
+        }
+        self.pods[:] = self.kube.pods.values()
+        self.watched.attach(
+            watching(self.autoscalers, self.deployments, self.pods, self.hpas)._indices
+        )
+
+    async def tick(self) -> None:
+        """A second passes; the operator looks."""
+        self.clock.now += 1
+        await self.resource.tick(self.body, self.fleet)
+
+    async def second(self, times: int = 1) -> None:
+        """As `tick`, with a poll just before and watches that keep up."""
+        for _ in range(times):
+            self.clock.now += 1
+            self.read()
+            self.watch()
+            await self.resource.tick(self.body, self.fleet)
+
+    @property
+    def size(self) -> int:
+        size: int = self.kube.deployment["spec"]["replicas"]
+        return size
+
+    def metric(self, name: str) -> list[str]:
+        """A family's series, as Prometheus reads them."""
+        text = generate_latest(self.metrics.registry).decode()
+        begins = f"headrace_operator_{name}"
+        return [line.removeprefix(begins) for line in text.split("\n") if line.startswith(begins)]
+
+
+async def test_nothing_is_done_before_a_poll_has_ended() -> None:
+    world = World(3)
+    await world.tick()
+    assert world.kube.writes == []
+
+
+async def test_work_gets_its_workers_in_the_round_that_sees_it() -> None:
+    world = World(0)
+    await world.second()
+    world.queue = Queue(queue_length=50)
+    await world.second()
+    assert world.kube.sizes == [10]
+    status = world.kube.status()
+    assert (status["replicas"], status["desiredReplicas"], status["demand"]) == (10, 10, 50)
+    assert status["lastScaleTime"] == "2027-01-15T08:00:02.000Z"
+    [event] = world.kube.events
+    assert event[0] == "ScaledUp"
+    assert event[1].startswith("0 -> 10 workers: 10 workers: 50 tasks queued")
+
+
+async def test_workers_are_marked_then_acknowledge_and_only_then_go() -> None:
+    world = World(3)
+    await world.second()
+    assert (world.size, world.kube.status()["drainingReplicas"]) == (3, 3)
+    assert world.kube.costs == {}
+    await world.second()
+    assert world.size == 0
+    assert set(world.kube.costs.values()) == {"-1000"}
+    assert [one for one, _ in world.kube.events] == ["ScaledDown"]
+
+
+async def test_a_busy_worker_stays_until_it_has_finished() -> None:
+    world = World(3, {"minReplicas": 1})
+    world.busy[1] = 1
+    world.busy[2] = 1
+    world.queue = Queue(running=2)
+    await world.second(5)
+    assert world.size == 2
+    assert world.kube.costs["p0"] == "-1000"
+
+
+async def test_an_api_that_refuses_marks_shrinks_nothing_and_still_grows() -> None:
+    world = World(3)
+    world.api.error = ApiError(403, "its key must have the role operator")
+    await world.second(3)
+    assert world.size == 3
+    assert world.kube.condition("Ready") == ("False", "DrainingFailed")
+    assert [one for one, _ in world.kube.events] == ["DrainingFailed"]
+    assert world.metric("errors_total")[0].endswith(
+        '{kind="drain",name="workers",namespace="shop"} 3.0'
+    )
+    world.queue = Queue(queue_length=50)
+    await world.second()
+    assert world.size == 10
+
+
+async def test_marks_that_can_not_be_renewed_any_more_shrink_nothing() -> None:
+    world = World(3, {"minReplicas": 2})
+    world.busy = dict.fromkeys(world.busy, 1)
+    world.queue = Queue(running=3)
+    await world.second(2)
+    [drained] = world.marked
+    world.api.error = ApiError(503, "HTTP 503")
+    await world.second(25)
+    world.busy[drained] = 0
+    await world.second(20)
+    world.api.error = None
+    await world.second()
+    assert world.kube.sizes == []
+    await world.second()
+    assert world.size == 2
+
+
+async def test_a_new_operator_marks_everything_anew_and_relies_on_nobodys_marks() -> None:
+    world = World(3)
+    world.marked = {0, 1, 2}
+    await world.second()
+    assert world.size == 3
+    assert sorted(world.api.calls) == [("drain", "w0"), ("drain", "w1"), ("drain", "w2")]
+    await world.second()
+    assert world.size == 0
+
+
+async def test_demand_that_returns_undrains_before_it_grows() -> None:
+    world = World(2)
+    world.busy = dict.fromkeys(world.busy, 1)
+    world.queue = Queue(running=2)
+    await world.second(2)
+    assert len(world.marked) == 1
+    world.queue = Queue(queue_length=8, running=2)
+    await world.second()
+    assert [move for move, _ in world.api.calls] == ["undrain"]
+    assert world.kube.sizes == []
+
+
+async def test_a_write_that_fails_is_told_once_and_tried_again() -> None:
+    world = World(0)
+    world.queue = Queue(queue_length=50)
+    world.kube.refuse = lambda path: KubeError(403, "x", "forbidden") if path == SCALE else None
+    await world.second(3)
+    assert world.kube.condition("Ready") == ("False", "ScalingFailed")
+    assert [one for one, _ in world.kube.events] == ["ScalingFailed"]
+    assert [message for _, message in world.kube.events] == ["forbidden"]
+    world.kube.refuse = lambda path: None
+    await world.second()
+    assert world.size == 10
+    assert world.kube.condition("Ready") == ("True", "Ready")
+
+
+async def test_a_conflict_is_left_for_the_next_round_without_a_word() -> None:
+    world = World(0)
+    world.queue = Queue(queue_length=50)
+    world.kube.refuse = lambda path: KubeError(409, "x", "x") if path == SCALE else None
+    await world.second()
+    assert world.kube.condition("Ready") == ("True", "Ready")
+    world.kube.refuse = lambda path: None
+    await world.second()
+    assert world.size == 10
+
+
+async def test_history_outlives_everything_that_fails() -> None:
+    world = World(3, {"stabilizationSeconds": 60, "minReplicas": 1})
+    await world.second(30)
+    world.kube.refuse = lambda path: KubeError(0, "Timeout", "no answer")
+    await world.second(29)
+    world.kube.refuse = lambda path: None
+    await world.second(3)
+    assert world.size == 1
+
+
+async def test_an_own_write_that_the_watch_shows_late_is_no_manual_scale() -> None:
+    world = World(0)
+    world.queue = Queue(queue_length=50)
+    await world.second()
+    for _ in range(3):
+        world.read()
+        await world.tick()
+    assert world.kube.sizes == [10]
+    assert world.kube.status()["replicas"] == 10
+
+
+async def test_a_size_that_somebody_sets_is_decided_from_for_a_window() -> None:
+    world = World(1, {"stabilizationSeconds": 30, "minReplicas": 1})
+    await world.second(40)
+    world.kube.deployment = deployment(5, 50)
+    await world.second(29)
+    assert (world.size, world.kube.status()["replicas"]) == (5, 5)
+    assert world.kube.events == []
+
+
+async def test_after_a_gap_without_rounds_the_window_begins_again() -> None:
+    world = World(3, {"stabilizationSeconds": 30, "minReplicas": 1})
+    await world.second(25)
+    world.clock.now += 60
+    await world.second(29)
+    assert (world.size, world.marked) == (3, set())
+    await world.second(5)
+    assert world.size == 1
+
+
+@pytest.mark.parametrize("how", ["pause", "dry run", "HPA", "older resource"])
+async def test_what_may_not_act_tells_and_writes_nothing_else(how: str) -> None:
+    world = World(3, {"dryRun": how == "dry run"})
+    if how == "pause":
+        world.body["metadata"]["annotations"] = {"headrace.dev/paused": "true"}
+    if how == "HPA":
+        target = {"kind": "Deployment", "name": "workers", "apiVersion": "apps/v1"}
+        world.hpas.append(
+            {"metadata": {"name": "x", "uid": "x"}, "spec": {"scaleTargetRef": target}}
+        )
+    if how == "older resource":
+        world.autoscalers.append(autoscaler("old", creationTimestamp="2020-01-01T00:00:00Z"))
+    await world.second(3)
+    assert world.api.calls == []
+    assert {path for path, _ in world.kube.writes} <= {STATUS, kube.events(NAMESPACE)}
+    assert world.kube.status()["desiredReplicas"] == 0
+
+
+async def test_without_the_deployment_it_says_so_and_begins_anew_when_it_comes() -> None:
+    world = World(3, {"stabilizationSeconds": 30, "minReplicas": 1})
+    await world.second(25)
+    world.deployments.clear()
+    await world.second(2)
+    assert world.kube.condition("Ready") == ("False", "TargetNotFound")
+    assert world.kube.status()["replicas"] is None
+    assert world.metric("replicas") == []
+    world.deployments.append(world.kube.deployment)
+    await world.second(20)
+    assert (world.size, world.marked) == (3, set())
+    assert world.kube.condition("Ready") == ("True", "Ready")
+
+
+async def test_another_deployment_of_the_name_is_another_target() -> None:
+    world = World(3, {"stabilizationSeconds": 30, "minReplicas": 1})
+    await world.second(25)
+    world.kube.deployment["metadata"]["uid"] = "uid-of-another"
+    await world.second(20)
+    assert (world.size, world.marked) == (3, set())
+
+
+async def test_a_spec_that_cannot_be_used_is_told_and_nothing_is_scaled() -> None:
+    world = World(3)
+    world.body["spec"]["drainSeconds"] = 0
+    await world.resource.tick(world.body, [])
+    assert world.kube.condition("Ready") == ("False", "InvalidSpec")
+    assert [one for one, _ in world.kube.events] == ["InvalidSpec"]
+    assert world.kube.sizes == []
+
+
+async def test_an_outage_is_told_and_holds_the_size() -> None:
+    world = World(3)
+    world.busy = dict.fromkeys(world.busy, 5)
+    world.queue = Queue(running=15)
+    await world.second()
+    world.reader.latest = AWAY
+    for _ in range(8):
+        await world.tick()
+    assert world.kube.condition("StatsAvailable") == ("False", "StatsUnavailable")
+    assert world.kube.events == [("StatsLost", "StatsUnavailable: HTTP 503")]
+    assert (world.kube.status()["demand"], world.size) == (None, 3)
+    await world.second()
+    assert [one for one, _ in world.kube.events] == ["StatsLost", "StatsBack"]
+
+
+async def test_a_quiet_resource_is_written_once_a_minute() -> None:
+    world = World(1, {"minReplicas": 1})
+    await world.second(121)
+    assert len(world.kube.told(STATUS)) == 3
+    assert world.kube.told(STATUS)[0]["metadata"] == {"uid": "uid-workers"}
+
+
+async def test_a_status_that_could_not_be_written_loses_no_event() -> None:
+    world = World(0)
+    await world.second()
+    world.kube.refuse = lambda path: KubeError(500, "x", "x") if path == STATUS else None
+    world.queue = Queue(queue_length=5)
+    await world.second(2)
+    assert world.kube.events == []
+    world.kube.refuse = lambda path: None
+    await world.second()
+    assert [one for one, _ in world.kube.events] == ["ScaledUp"]
+    assert world.kube.status()["lastScaleTime"] == "2027-01-15T08:00:02.000Z"
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_a_resource_that_was_deleted_just_now_is_no_error(status: int) -> None:
+    world = World(0)
+    world.kube.refuse = lambda path: KubeError(status, "x", "x") if path == STATUS else None
+    await world.second(2)
+    assert world.metric("errors_total") == []
+
+
+async def test_who_does_not_lead_does_nothing() -> None:
+    world = World(3)
+    world.leads = False
+    await world.second(3)
+    assert world.kube.writes == []
+    assert world.api.calls == []
+
+
+async def test_a_round_that_meets_a_defect_is_counted_and_the_next_one_goes_on() -> None:
+    world = World(0)
+    world.queue = Queue(queue_length=50)
+    sound, world.pods = world.pods, [{"metadata": {}}]
+    world.start()
+    world.read()
+    await world.tick()
+    assert any('kind="round"' in line for line in world.metric("errors_total"))
+    world.pods = sound
+    world.watched.attach(watching(world.autoscalers, world.deployments, sound, [])._indices)
+    await world.tick()
+    assert world.size == 10
+
+
+async def test_figures_of_a_round() -> None:
+    world = World(3)
+    world.queue = Queue(queue_length=50)
+    await world.second()
+    labels = '{name="workers",namespace="shop"}'
+    assert world.metric("desired_replicas") == [f"{labels} 10.0"]
+    assert world.metric("replicas") == [f"{labels} 10.0"]
+    assert world.metric("demand") == [f"{labels} 50.0"]
+    assert world.metric("stats_available") == [f"{labels} 1.0"]
+    assert world.metric("stats_age_seconds") == [f"{labels} 0.0"]
+    assert world.metric("decisions_total")[0].endswith(" 1.0")
+    assert world.metric("service_seconds") == []
+    assert world.metric("arrivals_per_second")[0].startswith(
+        '{name="workers",namespace="shop",queue="tasks"}'
+    )
+    world.reader.latest = AWAY
+    for _ in range(8):
+        await world.tick()
+    assert world.metric("demand") == []
+    assert world.metric("stats_available") == [f"{labels} 0.0"]
+
+
+# The loop
+
+
+class Late(Watched):
+    """Is complete at the third look."""
+
+    looks = 0
+
+    async def verify(self, source: object) -> None:
+        self.looks += 1
+        self.synced = self.looks >= 3
+
+
+async def test_the_loop_verifies_until_the_watches_are_complete_and_then_looks_each_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controller.reconcile.ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("controller.reconcile.VERIFY_AGAIN_SECONDS", 0.01)
+    world = World(3)
+    world.read()
+    late = Late([NAMESPACE])
+    late.attach(world.watched._indices)
+    loop = Loop(replace(world.around, watched=late, monotonic=time.monotonic))
+    running = asyncio.create_task(loop.run())
+    for _ in range(500):
+        if world.kube.told(STATUS):
+            break
+        await asyncio.sleep(0.01)
+    before = loop.ticked_at
+    await asyncio.sleep(0.1)
+    assert late.looks == 3
+    assert before is not None
+    assert loop.ticked_at is not None
+    assert loop.ticked_at > before
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def rounds(loop: Loop) -> None:
+    """One round, and what it began."""
+    await loop.round()
+    await asyncio.gather(*loop._rounds.values())
+
+
+async def test_nothing_is_looked_at_before_the_watches_are_complete() -> None:
+    world = World(3)
+    world.read()
+    loop = Loop(world.around)
+    world.watched.synced = False
+    await rounds(loop)
+    assert world.kube.writes == []
+    world.watched.synced = True
+    await rounds(loop)
+    assert world.kube.told(STATUS)
+
+
+async def test_a_deleted_resource_is_left_as_it_is_and_its_series_end() -> None:
+    world = World(3)
+    loop = Loop(world.around)
+    world.read()
+    await rounds(loop)
+    assert len(world.api.taken()) == 3
+    assert world.metric("replicas")
+    world.autoscalers.clear()
+    world.clock.now += 1
+    await rounds(loop)
+    assert world.metric("replicas") == []
+    assert world.api.calls == []
+    assert world.kube.sizes == []
+
+
+async def test_one_that_waits_for_finalizers_is_not_acted_for() -> None:
+    world = World(3)
+    world.body["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z"
+    world.read()
+    await rounds(Loop(world.around))
+    assert world.kube.writes == []
+
+
+async def test_a_resource_re_created_under_its_name_begins_anew() -> None:
+    world = World(3)
+    loop = Loop(world.around)
+    world.read()
+    await rounds(loop)
+    world.autoscalers[0] = autoscaler(spec=AT_ONCE, uid="another")
+    world.clock.now += 1
+    world.read()
+    await rounds(loop)
+    # It relies on no mark of its predecessor's.
+    assert world.kube.sizes == []
+    assert len(world.api.taken()) == 3
+    assert world.kube.told(STATUS)[-1]["metadata"] == {"uid": "another"}
+
+
+class Stuck(FakeKube):
+    """Never answers for one resource's status."""
+
+    async def merge(self, path: str, body: Json) -> Json:
+        if path == STATUS:
+            await asyncio.Event().wait()
+        return await super().merge(path, body)
+
+
+async def test_one_resource_that_hangs_holds_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.reconcile.LONGEST_ROUND_SECONDS", 0.2)
+    world = World(3)
+    world.autoscalers.append(autoscaler("other", spec={"targetRef": {"name": "none"}}))
+    world.kube = Stuck(world.deployments[0], world.pods)
+    world.start()
+    world.read()
+    loop = Loop(world.around)
+    await loop.round()
+    await asyncio.sleep(0.01)
+    assert world.kube.status("other")
+    stuck = loop._rounds["uid-workers"]
+    await loop.round()
+    assert loop._rounds["uid-workers"] is stuck
+    await stuck
+    assert any('kind="round"' in line for line in world.metric("errors_total"))

@@ -1,0 +1,180 @@
+"""What is known by watching: ghosts are hidden, gaps are found, and little is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from controller import kube, watched
+from controller.kube import Json, KubeError
+from controller.watched import Watched
+
+Objects = dict[str, dict[Any, list[Json]]]
+
+
+def thing(name: str, uid: str, version: int = 1, **fields: Any) -> Json:
+    metadata = {"namespace": "shop", "name": name, "uid": uid, "resourceVersion": str(version)}
+    return {"metadata": metadata, **fields}
+
+
+def indices(**known: Iterable[Json]) -> Objects:
+    """Indices as kopf keeps them: pods and the like by namespace, Deployments by name too."""
+    found: Objects = {name: {} for name in watched.COLLECTIONS}
+    for kind, bodies in known.items():
+        for body in bodies:
+            metadata = body["metadata"]
+            namespace, name = metadata["namespace"], metadata["name"]
+            key = (namespace, name) if kind == "deployments" else namespace
+            found[kind].setdefault(key, []).append(body)
+    return found
+
+
+class Lists:
+    """Lists of these objects, by path."""
+
+    def __init__(self, objects: Mapping[str, list[Json]], during: Any = None) -> None:
+        self.objects = objects
+        self.asked: list[str] = []
+        self._during = during
+
+    async def metadata(self, path: str) -> list[Json]:
+        self.asked.append(path)
+        if self._during is not None:
+            self._during()
+        return [body["metadata"] for body in self.objects.get(path, [])]
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "CATCH_UP_SECONDS", 0.2)
+    monkeypatch.setattr(watched, "CATCH_UP_POLL_SECONDS", 0.01)
+
+
+PODS, DEPLOYMENTS = kube.pods("shop"), kube.deployments("shop")
+
+
+async def test_what_a_watch_has_missed_the_end_of_is_hidden_for_good() -> None:
+    target = Watched(["shop"])
+    known = indices(pods=[thing("a", "1"), thing("b", "2")])
+    target.attach(known)
+    await target.verify(Lists({PODS: [thing("b", "2")]}))
+    assert [pod["metadata"]["name"] for pod in target.pods("shop")] == ["b"]
+    assert target.synced
+    # A late echo of it does not bring it back, and neither does a list that fails.
+    known["pods"]["shop"][0] = thing("a", "1", 7)
+    await target.verify(Lists({}, during=_refuse))
+    assert [pod["metadata"]["name"] for pod in target.pods("shop")] == ["b"]
+
+
+async def test_one_made_anew_under_the_name_is_no_ghost() -> None:
+    target = Watched(["shop"])
+    target.attach(indices(deployments=[thing("w", "old", 3), thing("w", "new", 9)]))
+    await target.verify(Lists({DEPLOYMENTS: [thing("w", "new", 9)]}))
+    found = target.deployment("shop", "w")
+    assert found is not None
+    assert found["metadata"]["uid"] == "new"
+
+
+def test_of_two_under_one_name_the_younger_is_taken_before_it_is_known_which_lives() -> None:
+    target = Watched(["shop"])
+    target.attach(indices(deployments=[thing("w", "new", 10), thing("w", "old", 9)]))
+    found = target.deployment("shop", "w")
+    assert found is not None
+    assert found["metadata"]["uid"] == "new"
+    assert target.deployment("shop", "x") is None
+    assert target.pods("nowhere") == []
+
+
+async def test_what_came_while_it_was_listed_is_no_ghost() -> None:
+    target = Watched(["shop"])
+    known = indices()
+    target.attach(known)
+
+    def arrive() -> None:
+        known["pods"]["shop"] = [thing("a", "1")]
+
+    await target.verify(Lists({}, during=arrive))
+    assert len(target.pods("shop")) == 1
+
+
+async def test_it_is_not_synced_before_it_was_verified_or_while_something_is_unknown() -> None:
+    target = Watched(["shop"])
+    known = indices(pods=[thing("a", "1")])
+    target.attach(known)
+    assert not target.synced
+    lists = Lists({PODS: [thing("a", "1"), thing("b", "2")]})
+    await target.verify(lists)
+    assert not target.synced
+    known["pods"]["shop"].append(thing("b", "2"))
+    await target.verify(lists)
+    assert target.synced
+
+
+async def test_an_older_version_than_the_list_has_means_that_a_watch_stands_still() -> None:
+    target = Watched(["shop"])
+    for known, listed, synced in ((99, 99, True), (99, 100, False), (101, 100, True)):
+        target.attach(indices(deployments=[thing("w", "1", known)]))
+        await target.verify(Lists({DEPLOYMENTS: [thing("w", "1", listed)]}))
+        assert target.synced is synced
+
+
+async def test_a_watch_may_be_a_moment_behind_the_list() -> None:
+    target = Watched(["shop"])
+    known = indices()
+    target.attach(known)
+    verifying = asyncio.create_task(target.verify(Lists({PODS: [thing("a", "1")]})))
+    await asyncio.sleep(0.05)
+    assert not verifying.done()
+    known["pods"]["shop"] = [thing("a", "1")]
+    await verifying
+    assert target.synced
+
+
+async def test_a_list_that_fails_changes_nothing() -> None:
+    target = Watched(["shop"])
+    target.attach(indices(pods=[thing("a", "1")]))
+    await target.verify(Lists({PODS: [thing("a", "1")]}))
+    await target.verify(Lists({}, during=_refuse))
+    assert target.synced
+    assert len(target.pods("shop")) == 1
+
+
+async def test_each_kind_is_listed_in_each_namespace_or_once_in_all() -> None:
+    lists = Lists({})
+    await Watched(["shop", "mail"]).verify(lists)
+    assert len(lists.asked) == 2 * len(watched.COLLECTIONS)
+    assert kube.hpas("mail") in lists.asked
+    lists = Lists({})
+    await Watched(None).verify(lists)
+    assert sorted(lists.asked) == sorted(path(None) for path in watched.COLLECTIONS.values())
+
+
+def test_of_an_object_only_what_is_needed_is_kept() -> None:
+    body = thing(
+        "w",
+        "1",
+        spec={"replicas": 2, "selector": {}, "template": {"spec": {}}, "paused": True},
+        status={"replicas": 2, "phase": "Running", "podIP": "10.0.0.1"},
+    )
+    body["metadata"] |= {
+        "managedFields": [{}],
+        "labels": {"a": "b"},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "c": "d"},
+    }
+    deployment = watched.deployment(body)
+    assert deployment["spec"] == {"replicas": 2, "selector": {}, "paused": True}
+    assert deployment["status"] == body["status"]
+    assert "managedFields" not in deployment["metadata"]
+    assert deployment["metadata"]["labels"] == {"a": "b"}
+    assert deployment["metadata"]["annotations"] == {"c": "d"}
+    assert watched.pod(body)["status"] == {"phase": "Running"}
+    assert watched.autoscaler(body)["spec"] == body["spec"]
+    assert watched.autoscaler(thing("w", "1", spec={}))["status"] == {}
+    assert "kubectl.kubernetes.io/last-applied-configuration" in body["metadata"]["annotations"]
+
+
+def _refuse() -> None:
+    raise KubeError(503, "ServiceUnavailable", "no")
