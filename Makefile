@@ -22,8 +22,8 @@ PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quie
 # What an image holds is pinned as in requirements.txt.
 PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
 
-.PHONY: help venv dev test check format bench simulate chaos test-cluster-smoke test-cluster images kind \
-	chart-docs audit requirements clean
+.PHONY: help venv dev test check format bench simulate chaos test-cluster-smoke test-cluster \
+	measure-operator images kind chart-docs audit requirements clean
 
 help: ## Explain every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -69,16 +69,19 @@ chaos: $(READY) ## Kill, pause and cut for minutes, and look whether anything wa
 test-cluster-smoke: $(READY) ## Install the chart on a real cluster and execute a workflow there
 	@PYTHON=$(BIN)/python tests/cluster/run.sh smoke $(ARGS)
 
+measure-operator: $(READY) ## 50 scale-downs under load and 20 starts from zero on a real cluster
+	@PYTHON=$(BIN)/python tests/cluster/run.sh measure $(ARGS)
+
 test-cluster: $(READY) ## Every test that needs a cluster: upgrades, kills, ingress, policies
 	@PYTHON=$(BIN)/python tests/cluster/run.sh all $(ARGS)
 
 images: ## Build the images and push them (REGISTRY=registry.example.com/team)
 	@test -n "$(REGISTRY)" || { echo "Say where to push:" \
 		"make images REGISTRY=registry.example.com/team" >&2; exit 1; }
-	@set -e; for service in api worker; do \
-		image=$(REGISTRY)/headrace-$$service:$(VERSION); \
+	@set -e; for folder in services/api services/worker controller; do \
+		image=$(REGISTRY)/headrace-$${folder##*/}:$(VERSION); \
 		$(DOCKER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
-			--tag $$image --file services/$$service/Dockerfile .; \
+			--tag $$image --file $$folder/Dockerfile .; \
 		$(DOCKER) push $$image; \
 	done
 
@@ -90,16 +93,19 @@ chart-docs: $(READY) ## Write the chart's README and its schema's descriptions a
 
 audit: $(READY) ## Look the requirements up in the database of known weaknesses (needs the network)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/pip-audit --requirement requirements.txt --require-hashes
+	$(BIN)/pip-audit --requirement requirements.txt --requirement controller/requirements.txt \
+		--require-hashes
 
 requirements: $(READY) ## Pin the requirements anew after a change in pyproject.toml (UPGRADE=--upgrade)
 	$(PIN) --extra api --extra worker --extra cli pyproject.toml --output-file requirements.txt
 	$(PIN) --extra api --extra worker --extra cli --group dev pyproject.toml \
-		--constraint requirements.txt --output-file requirements-dev.txt
+		controller/requirements.in --constraint requirements.txt --output-file requirements-dev.txt
 	$(PIN_IMAGE) --extra api pyproject.toml services/requirements-init.in \
 		--output-file services/api/requirements.txt
 	$(PIN_IMAGE) --extra worker pyproject.toml services/requirements-init.in \
 		--output-file services/worker/requirements.txt
+	$(PIN_IMAGE) --constraint requirements-dev.txt controller/requirements.in \
+		services/requirements-init.in --output-file controller/requirements.txt
 	$(PIN) --no-annotate services/requirements-build.in --output-file services/requirements-build.txt
 
 clean: ## Remove the virtual environment, the data of `make dev`, and every cache

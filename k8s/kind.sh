@@ -18,14 +18,17 @@ done
 kind get clusters | grep -qx headrace || kind create cluster --config k8s/kind.yaml
 kubectl config use-context kind-headrace >/dev/null
 
-for service in api worker; do
-    docker build --tag "headrace-$service:$tag" --file "services/$service/Dockerfile" .
-    kind load docker-image --name headrace "headrace-$service:$tag"
+for folder in services/api services/worker controller; do
+    image=headrace-${folder##*/}:$tag
+    docker build --tag "$image" --file "$folder/Dockerfile" .
+    kind load docker-image --name headrace "$image"
 done
 
 kubectl apply --filename "$manifest"
 kubectl --namespace projectcontour rollout status --timeout 180s deployment/contour daemonset/envoy
 
+# Helm brings this resource to a new cluster, and never to one whose release is older.
+kubectl apply --server-side --force-conflicts --filename charts/headrace/crds
 helm upgrade --install headrace charts/headrace --namespace headrace --create-namespace \
     --values k8s/kind-values.yaml --set "image.tag=$tag" --wait --timeout 5m
 
@@ -36,6 +39,8 @@ Headrace answers at http://headrace.localhost:8080 (its documentation at /docs).
   KEY=$(kubectl -n headrace get secret headrace-api-keys -o jsonpath='{.data.admin}' | base64 -d)
   curl -X POST "http://headrace.localhost:8080/api/workflows/hello/execute?async_execute=true" \
     -H "X-API-Key: $KEY" -H "Content-Type: application/json" -d '{"variables": {"name": "kind"}}'
+
+See how the workers are sized, and why: kubectl -n headrace get wa
 
 End it all with: kind delete cluster --name headrace
 END

@@ -1,20 +1,19 @@
 """The inner loop inside a pod: runs a program from a copy that can be written, and anew when a file
 of it has changed.
 
-skaffold passes this text to `python -c`; the program's name is the argument.
+skaffold passes this text to `python -c`; the arguments are those that Python is started with.
 """
 
 # ruff: noqa: INP001 - no package: its text becomes the argument of `python -c`
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import headrace
 
 APP = Path("/tmp/app")
 LOOK_SECONDS = 0.5
@@ -25,7 +24,10 @@ def copy() -> None:
     without = shutil.ignore_patterns("__pycache__")
     if not APP.exists():
         shutil.copytree("/app", APP, ignore=without)
-        shutil.copytree(Path(headrace.__file__).parent, APP / "headrace", ignore=without)
+        # The library is installed beside it, but for the operator, which does without.
+        library = importlib.util.find_spec("headrace")
+        if library is not None and library.origin is not None:
+            shutil.copytree(Path(library.origin).parent, APP / "headrace", ignore=without)
 
 
 def stamp() -> list[tuple[str, int]]:
@@ -34,7 +36,7 @@ def stamp() -> list[tuple[str, int]]:
     return sorted((str(file), file.stat().st_mtime_ns) for file in files)
 
 
-def main(program: str) -> None:
+def main(arguments: list[str]) -> None:
     """Run the program, again after every change, until this process is told to end.
 
     A mistake in a file may end the program: then its correction is waited for.
@@ -43,7 +45,7 @@ def main(program: str) -> None:
     copy()
     while True:
         started = stamp()
-        process = subprocess.Popen([sys.executable, program], cwd=APP)
+        process = subprocess.Popen([sys.executable, *arguments], cwd=APP)
         try:
             while stamp() == started:
                 time.sleep(LOOK_SECONDS)
@@ -52,4 +54,4 @@ def main(program: str) -> None:
             process.wait()
 
 
-main(sys.argv[1])
+main(sys.argv[1:])

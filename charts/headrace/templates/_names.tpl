@@ -52,6 +52,28 @@
 {{ default (ternary (include "headrace.api.name" .) "default" $account.create) $account.name }}
 {{- end }}
 
+{{- define "headrace.controller.name" -}}
+{{ include "headrace.fullname" . }}-controller
+{{- end }}
+
+{{- define "headrace.controller.metrics.name" -}}
+{{ include "headrace.controller.name" . }}-metrics
+{{- end }}
+
+{{- define "headrace.controller.key.name" -}}
+{{ include "headrace.controller.name" . }}-key
+{{- end }}
+
+{{- define "headrace.controller.serviceAccount" -}}
+{{- $account := .Values.controller.serviceAccount -}}
+{{ default (ternary (include "headrace.controller.name" .) "default" $account.create) $account.name }}
+{{- end }}
+
+{{/* Of cluster-wide objects: releases of one name may be in several namespaces. */}}
+{{- define "headrace.controller.clusterName" -}}
+{{ .Release.Namespace }}-{{ include "headrace.controller.name" . }}
+{{- end }}
+
 {{/* The name of a pool's Deployment. Takes `root` and the pool's name `pool`. */}}
 {{- define "headrace.worker.name" -}}
 {{ include "headrace.fullname" .root }}-worker-{{ .pool }}

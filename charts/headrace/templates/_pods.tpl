@@ -7,9 +7,12 @@
 {{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
-{{/* The pod settings that do not depend on the component. Takes `root` and the component's `settings`. */}}
+{{/*
+The pod settings that do not depend on the component. Takes `root`, the component's `settings`, and
+`token`, where a pod asks Kubernetes.
+*/}}
 {{- define "headrace.podSettings" -}}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ default false .token }}
 # A Service called `redis` or `api` must not set this pod's environment variables.
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}

@@ -13,6 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from headrace.settings.keys import ApiKey, parse_api_keys
 from tests.servers import absent
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,11 +36,13 @@ def helm() -> str:
 
 
 @cache
-def _template(values: str, file: Path | None) -> subprocess.CompletedProcess[str]:
+def _template(
+    values: str, file: Path | None, flags: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
     """`helm template` with values as JSON, which is YAML, and a file of values below them."""
     files = ["--values", str(file)] if file else []
     return subprocess.run(
-        [helm(), "template", RELEASE, CHART, "-n", NAMESPACE, *files, "--values", "-"],
+        [helm(), "template", RELEASE, CHART, "-n", NAMESPACE, *flags, *files, "--values", "-"],
         input=values,
         capture_output=True,
         text=True,
@@ -78,23 +81,23 @@ class Rendered:
 
 
 @cache
-def _rendered(values: str, file: Path | None) -> Rendered:
-    done = _template(values, file)
+def _rendered(values: str, file: Path | None, flags: tuple[str, ...]) -> Rendered:
+    done = _template(values, file, flags)
     assert done.returncode == 0, done.stderr
     return Rendered([one for one in YAML(typ="safe").load_all(done.stdout) if one])
 
 
-def render(values: Values | None = None, file: Path | None = None) -> Rendered:
+def render(values: Values | None = None, file: Path | None = None, *flags: str) -> Rendered:
     """What `helm template` makes of the values, to be read only: tests share it.
 
     AssertionError when helm refuses them.
     """
-    return _rendered(json.dumps(values or {}), file)
+    return _rendered(json.dumps(values or {}), file, flags)
 
 
-def refusal(values: Values) -> str:
+def refusal(values: Values, *flags: str) -> str:
     """What helm says when it refuses the values. AssertionError when it takes them."""
-    done = _template(json.dumps(values), None)
+    done = _template(json.dumps(values), None, flags)
     assert done.returncode != 0, "helm took the values"
     return done.stderr
 
@@ -114,3 +117,9 @@ def container(rendered: Rendered, name: str, kind: str = "Deployment") -> Object
 def secret(rendered: Rendered, name: str, key: str) -> str:
     """What a Secret holds."""
     return base64.b64decode(rendered.get("Secret", name)["data"][key]).decode()
+
+
+def api_keys(rendered: Rendered) -> tuple[ApiKey, ...]:
+    """The keys that the API takes, from the generated Secret."""
+    lines = secret(rendered, f"{RELEASE}-headrace-api-keys", "keys").splitlines()
+    return tuple(parse_api_keys([(line, line) for line in lines]))

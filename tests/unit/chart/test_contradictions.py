@@ -59,6 +59,39 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"auth": {"allowAnonymous": True, "existingSecret": "keys"}},
         "auth.allowAnonymous is true and keys are given, which nobody would need",
     ),
+    "no key for the operator": (
+        {"auth": {"existingSecret": "keys"}},
+        "controller.existingSecret names none of them for the operator, which sizes the worker"
+        " pools (default): put a key of the role operator into a Secret",
+    ),
+    "no key for another release's operator": (
+        {"auth": {"existingSecret": "keys"}, "controller": {"enabled": False}},
+        "controller.existingSecret names none of them for the operator",
+    ),
+    "an operator's key that the API does not know": (
+        {"controller": {"existingSecret": "key"}, "auth": {"keys": [f"submit:{SHA}:operator"]}},
+        "controller.existingSecret gives the operator a key that the API does not know: add its",
+    ),
+    "an operator's key that nobody needs": (
+        {"auth": {"allowAnonymous": True}, "controller": {"existingSecret": "key"}},
+        "auth.allowAnonymous is true and controller.existingSecret gives the operator a key",
+    ),
+    "an operator for all that is off": (
+        {"controller": {"enabled": False, "clusterWide": True}},
+        "controller.clusterWide is true and controller.enabled is false, so there would be no",
+    ),
+    "the operator's rights for everybody": (
+        {"controller": {"serviceAccount": {"create": False}}},
+        "the account `default`, which other pods have too, would get the operator's rights",
+    ),
+    "fewest above most": (
+        {"workers": {"default": {"autoscaling": {"minReplicas": 11}}}},
+        "workers.default.autoscaling has minReplicas 11 and maxReplicas 10: lower the one or",
+    ),
+    "a fallback above the most": (
+        {"workerDefaults": {"autoscaling": {"maxReplicas": 2, "fallbackReplicas": 3}}},
+        "workers.default.autoscaling has fallbackReplicas 3 and maxReplicas 2: lower the one or",
+    ),
     "keys for a Secret that is not the chart's": (
         {"auth": {"existingSecret": "keys", "keys": [f"read:{SHA}"]}},
         "auth.keys would go into the generated Secret, and auth.existingSecret takes its place",
@@ -116,6 +149,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a variable of the API that the chart sets": (
         {"api": {"extraEnv": [{"name": "REDIS_URL", "value": URL}]}},
         "api.extraEnv sets REDIS_URL, which the chart sets itself",
+    ),
+    "a variable of the operator that the chart sets": (
+        {"controller": {"extraEnv": [{"name": "CLUSTER_WIDE", "value": "true"}]}},
+        "controller.extraEnv sets CLUSTER_WIDE, which the chart sets itself",
     ),
     "a variable of a pool that the chart sets": (
         {"workers": {"default": {"extraEnv": [{"name": "MAX_WORKERS", "value": "9"}]}}},
@@ -177,6 +214,11 @@ def test_all_problems_are_told_at_once() -> None:
         {"workers": {"default": {"queues": ["a"]}, "more": {"queues": ["b"]}}},
         {"workers": {"default": None, "more": {"queues": ["a"]}}},
         {"workers": {"default": None}},
+        {"workers": {"default": None}, "auth": {"existingSecret": "keys"}},
+        {"workerDefaults": {"autoscaling": {"enabled": False, "minReplicas": 11}}},
+        {"workerDefaults": {"autoscaling": {"minReplicas": 10, "fallbackReplicas": 10}}},
+        {"controller": {"existingSecret": "key"}, "auth": {"keys": [f"operator:{SHA}"]}},
+        {"controller": {"enabled": False, "serviceAccount": {"create": False}}},
     ],
 )
 def test_values_that_only_look_contradictory_are_taken(values: dict[str, Any]) -> None:
@@ -195,6 +237,10 @@ def test_values_that_only_look_contradictory_are_taken(values: dict[str, Any]) -
         ({"image": {"pullPolicy": "Sometimes"}}, "at '/image/pullPolicy'"),
         ({"workers": {"default": {"concurency": 3}}}, "additional properties 'concurency' not"),
         ({"workers": {"Not_A_Name": {}}}, "at '/workers'"),
+        ({"workerDefaults": {"autoscaling": {"min": 1}}}, "additional properties 'min' not allow"),
+        ({"workerDefaults": {"autoscaling": {"drainSeconds": 0}}}, "at '/workerDefaults/autoscali"),
+        ({"controller": {"replicas": 0}}, "at '/controller/replicas'"),
+        ({"controller": {"secretNames": [""]}}, "at '/controller/secretNames/0'"),
         ({"workflows": {"definitions": {"greet.txt": "do: []"}}}, "at '/workflows/definitions'"),
         ({"externalRedis": {"url": "http://redis"}}, "at '/externalRedis/url'"),
         ({"redis": {"appendfsync": False}}, "at '/appendfsync'"),

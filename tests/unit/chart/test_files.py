@@ -25,7 +25,12 @@ from tests.unit.chart.rendering import CHART, ROOT, container, environment, rend
 
 KINDCHECK = Path(__file__).with_name("kindcheck")
 CONFORMANCE = Path(os.environ.get("CONFORMANCE_DIR", ROOT.parent / "shared" / "conformance"))
-DOCKERFILES = ("Dockerfile", "services/api/Dockerfile", "services/worker/Dockerfile")
+IMAGES = {
+    "headrace-api": "services/api/Dockerfile",
+    "headrace-worker": "services/worker/Dockerfile",
+    "headrace-controller": "controller/Dockerfile",
+}
+DOCKERFILES = ("Dockerfile", *IMAGES.values())
 
 
 def read(path: str) -> Any:
@@ -60,10 +65,30 @@ def test_a_dockerfile_begins_with_its_base_and_asks_no_other_registry(file: str)
     assert re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", user)
 
 
-@pytest.mark.parametrize("service", ["api", "worker"])
-def test_an_image_says_its_version(service: str) -> None:
-    text = (ROOT / "services" / service / "Dockerfile").read_text()
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_says_its_name_and_version(image: str) -> None:
+    text = (ROOT / IMAGES[image]).read_text()
     assert f"ARG VERSION={__version__}\n" in text
+    assert f'org.opencontainers.image.title="{image}"' in text
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_image_of_the_chart_is_built_wherever_images_are_built(image: str) -> None:
+    folder = IMAGES[image].removesuffix("/Dockerfile")
+    built = "for folder in services/api services/worker controller; do"
+    assert folder in built
+    for file in ("Makefile", "k8s/kind.sh"):
+        assert built in (ROOT / file).read_text()
+    artifacts = {
+        one["image"]: one["docker"]["dockerfile"]
+        for one in read("skaffold.yaml")["build"]["artifacts"]
+    }
+    assert artifacts == IMAGES
+    variable = image.replace("-", "_")
+    templates = read("skaffold.yaml")["deploy"]["helm"]["releases"][0]["setValueTemplates"]
+    assert f"{{{{.IMAGE_REPO_{variable}}}}}" in templates.values()
+    assert f"{{{{.IMAGE_TAG_{variable}}}}}" in templates.values()
+    assert f"`{image}`" in (ROOT / "docs" / "images.md").read_text()
 
 
 @pytest.mark.parametrize("service", ["api", "worker"])
@@ -76,11 +101,21 @@ def test_an_image_has_the_pins_of_the_project_and_only_what_its_process_needs(se
     assert ("fastapi" in image) == (service == "api")
 
 
+def test_the_operators_image_has_the_pins_it_is_tested_with_and_not_the_librarys() -> None:
+    tested = _pins("requirements-dev.txt")
+    image = _pins("controller/requirements.txt")
+    assert image.pop("dumb-init") == _pins("services/worker/requirements.txt")["dumb-init"]
+    assert image == {name: tested[name] for name in image}
+    assert "kopf" in image
+    assert not {"redis", "fastapi", "celpy"} & image.keys()
+
+
 @pytest.mark.parametrize(
     "file",
     [
         "services/requirements-build.txt",
         *(f"services/{s}/requirements.txt" for s in ("api", "worker")),
+        "controller/requirements.txt",
     ],
 )
 def test_every_pin_of_an_image_has_hashes(file: str) -> None:
@@ -145,13 +180,24 @@ def test_the_values_for_a_place_are_values_of_the_chart(name: str) -> None:
 
 
 def test_the_inner_loop_runs_what_skaffold_passes_to_it() -> None:
+    files = read("skaffold.yaml")["deploy"]["helm"]["releases"][0]["setFiles"]
+    assert set(files.values()) == {"k8s/reload.py"}
     text = (ROOT / "k8s" / "reload.py").read_text()
-    rendered = render({"api": {"args": [text, "run.py"]}}, ROOT / "k8s" / "dev-values.yaml")
-    one = container(rendered, "demo-headrace-api")
-    assert one["command"] == ["python", "-c"]
-    compile(one["args"][0], "reload.py", "exec")
-    assert one["args"][1] == "run.py"
-    assert environment(one)["ALLOW_ANONYMOUS"] == "true"
+    compile(text, "reload.py", "exec")
+    rendered = render(file=ROOT / "k8s" / "dev-values.yaml")
+    started = {
+        "api": ["run.py"],
+        "worker-default": ["run_worker.py"],
+        "controller": ["-m", "controller"],
+    }
+    assert {key.partition(".")[0] for key in files} == {"api", "workerDefaults", "controller"}
+    for name, arguments in started.items():
+        one = container(rendered, f"demo-headrace-{name}")
+        assert one["command"] == ["python", "-c"]
+        # skaffold sets the first one.
+        assert one["args"] == ["", *arguments]
+        assert (ROOT / arguments[-1]).exists()
+    assert environment(container(rendered, "demo-headrace-api"))["ALLOW_ANONYMOUS"] == "true"
 
 
 def test_the_sample_secrets_are_what_the_production_values_name() -> None:
@@ -161,8 +207,11 @@ def test_the_sample_secrets_are_what_the_production_values_name() -> None:
     }
     values = read("k8s/production-values.yaml")
     sample = secrets[values["auth"]["existingSecret"]]
-    [key] = parse_api_keys([("keys", sample["keys"].strip())])
-    assert key.digest == hashlib.sha256(sample["admin"].encode()).digest()
+    lines = sample["keys"].splitlines()
+    admin, operator = parse_api_keys([("keys", line) for line in lines])
+    assert admin.digest == hashlib.sha256(sample["admin"].encode()).digest()
+    own = secrets[values["controller"]["existingSecret"]]["key"]
+    assert (operator.role, operator.digest) == ("operator", hashlib.sha256(own.encode()).digest())
     assert "password" in secrets[values["redis"]["auth"]["existingSecret"]]
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from controller.settings import Settings as OperatorSettings
 from headrace.settings import ApiSettings, WorkerSettings, names
-from headrace.settings.keys import parse_api_keys
 from tests.unit.chart.rendering import (
     CHART,
     CI_VALUES,
     NAMESPACE,
     Rendered,
+    api_keys,
     container,
     environment,
     render,
@@ -39,10 +40,10 @@ def test_pods_keep_to_the_restricted_standard(file: Path) -> None:
 
 
 @EVERY_FILE
-def test_no_pod_holds_a_token_or_learns_of_other_services(file: Path) -> None:
+def test_only_the_operator_holds_a_token_and_no_pod_learns_of_other_services(file: Path) -> None:
     rendered = render(file=file)
     for name, pod in rendered.pods().items():
-        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["automountServiceAccountToken"] is name.endswith("-controller"), name
         assert pod["enableServiceLinks"] is False, name
     for account in rendered.of("ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
@@ -51,7 +52,8 @@ def test_no_pod_holds_a_token_or_learns_of_other_services(file: Path) -> None:
 @EVERY_FILE
 def test_every_object_names_the_namespace_and_carries_the_labels(file: Path) -> None:
     for one in render(file=file).objects:
-        assert one["metadata"]["namespace"] == NAMESPACE
+        of_the_cluster = one["kind"].startswith("Cluster")
+        assert one["metadata"].get("namespace") == (None if of_the_cluster else NAMESPACE)
         labels = one["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "demo"
         assert labels["app.kubernetes.io/part-of"] == "headrace"
@@ -93,10 +95,14 @@ def test_pods_do_not_start_anew_for_a_new_version_of_the_chart(file: Path) -> No
 def test_every_variable_is_a_setting_of_the_process(file: Path) -> None:
     rendered = render(file=file)
     besides = {"REDIS_PASSWORD", "TZ", "MODEL"}
+    settings = {
+        "api": set(names(ApiSettings).values()),
+        "worker": set(names(WorkerSettings).values()),
+        "controller": {name.upper() for name in OperatorSettings.model_fields},
+    }
     for deployment in rendered.of("Deployment"):
         component = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
-        settings = ApiSettings if component == "api" else WorkerSettings
-        known = set(names(settings).values()) | besides
+        known = settings[component] | besides
         found = environment(container(rendered, deployment["metadata"]["name"]))
         assert found.keys() <= known
         listed = [one["name"] for one in container(rendered, deployment["metadata"]["name"])["env"]]
@@ -109,8 +115,8 @@ def test_extra_env_is_checked_against_all_variables_that_the_chart_sets() -> Non
     rendered = [render(), render({"auth": {"allowAnonymous": True}})]
     rendered.append(render(file=CHART / "ci" / "external-redis.yaml"))
     for one in rendered:
-        for name in ("demo-headrace-api", "demo-headrace-worker-default"):
-            assert environment(container(one, name)).keys() <= listed
+        for name in ("api", "worker-default", "controller"):
+            assert environment(container(one, f"demo-headrace-{name}")).keys() <= listed
 
 
 def test_the_charts_defaults_are_the_processes_defaults() -> None:
@@ -154,6 +160,7 @@ def test_images_come_from_the_one_registry() -> None:
     assert images == {
         "registry.example.com/team/headrace-api:7",
         "registry.example.com/team/headrace-worker:7",
+        "registry.example.com/team/headrace-controller:7",
     }
 
 
@@ -161,9 +168,12 @@ def test_the_api_pods_see_the_hash_of_the_generated_key_and_never_the_key() -> N
     rendered = render({"auth": {"keys": [f"read:{'1' * 64}:dashboard"]}})
     key = secret(rendered, "demo-headrace-api-keys", "admin")
     assert len(key) >= 43
-    lines = secret(rendered, "demo-headrace-api-keys", "keys").splitlines()
-    keys = parse_api_keys([(line, line) for line in lines])
-    assert [(one.role, one.name) for one in keys] == [("admin", "chart"), ("read", "dashboard")]
+    keys = api_keys(rendered)
+    assert [(one.role, one.name) for one in keys] == [
+        ("admin", "chart"),
+        ("operator", "controller"),
+        ("read", "dashboard"),
+    ]
     assert keys[0].digest == hashlib.sha256(key.encode()).digest()
     pod = rendered.pods()["Deployment/demo-headrace-api"]
     [volume] = [one for one in pod["volumes"] if one["name"] == "api-keys"]
@@ -221,8 +231,8 @@ def test_a_rollout_of_the_api_never_has_fewer_pods() -> None:
 
 def test_extra_settings_reach_their_pods() -> None:
     pods = render(file=CHART / "ci" / "everything.yaml").pods()
-    for name in ("Deployment/flow-api", "Deployment/flow-worker-default"):
-        pod = pods[name]
+    for name in ("api", "worker-default", "controller"):
+        pod = pods[f"Deployment/flow-{name}"]
         assert pod["priorityClassName"] == "system-cluster-critical"
         assert pod["imagePullSecrets"] == [{"name": "login"}]
         [constraint] = pod["topologySpreadConstraints"]
@@ -232,7 +242,13 @@ def test_extra_settings_reach_their_pods() -> None:
         assert "runAsUser" not in pod["securityContext"]
     assert pods["Deployment/flow-worker-default"]["initContainers"][0]["name"] == "fetch"
     assert pods["Deployment/flow-worker-default"]["serviceAccountName"] == "shared"
-    assert pods["Deployment/flow-api"]["tolerations"] == [{"key": "busy", "operator": "Exists"}]
+    for name in ("api", "controller"):
+        pod = pods[f"Deployment/flow-{name}"]
+        assert pod["tolerations"] == [{"key": "busy", "operator": "Exists"}]
+        assert {"name": "cache", "emptyDir": {}} in pod["volumes"]
+        assert {"name": "cache", "mountPath": "/cache"} in pod["containers"][0]["volumeMounts"]
+    assert pods["Deployment/flow-controller"]["serviceAccountName"] == "flow-operator"
+    assert pods["Deployment/flow-controller"]["initContainers"][0]["name"] == "wait"
 
 
 def test_without_a_queue_there_is_only_the_api() -> None:

@@ -33,9 +33,9 @@ def test_pools_do_not_select_each_others_pods() -> None:
     selectors = [
         one["spec"]["selector"]["matchLabels"]["headrace.dev/pool"]
         for one in render(file=POOLS).of("Deployment")
-        if one["metadata"]["name"] != "demo-headrace-api"
+        if one["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
     ]
-    assert selectors == ["default", "images"]
+    assert selectors == ["default", "images", "steady"]
 
 
 def test_a_new_pool_has_the_size_of_its_value() -> None:
