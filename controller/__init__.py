@@ -1,5 +1,8 @@
-"""The operator: sizes a pool of workers by its queues, and takes none away while it works.
+"""The operator: sizes pools of workers by their queues, and takes none away while it works.
 
-Imports nothing of `headrace` and `services`: it speaks HTTP with the API. What it decides is pure:
-`decide.py`, on the types of `model.py` and the rates of `rates.py`.
+Imports nothing of `headrace` and `services`: it speaks HTTP with the API and with Kubernetes.
+
+Pure, a call in and a value out: `decide.py` on the types of `model.py` and the rates of `rates.py`;
+`resource.py`, `observe.py`, `status.py` and `events.py` from and to Kubernetes' objects. What asks
+and writes stands around it, thin: `reconcile.py` puts them together, once a second.
 """

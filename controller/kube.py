@@ -1,6 +1,6 @@
 """All that is asked of Kubernetes, by path and as plain JSON, on the official client's connection.
 
-Not by its typed models: to load those of the core group takes 130 MB.
+Not by its typed models: to load those of the core group takes 100 MB.
 """
 
 from __future__ import annotations
