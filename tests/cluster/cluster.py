@@ -272,8 +272,12 @@ _OFFICIAL_REDIS = {"registry": "docker.io", "repository": "library/redis", "tag"
 
 def _names(registry: str) -> dict[str, str]:
     """Headrace's images and their Dockerfiles."""
-    services = ("api", "worker")
-    return {f"{registry}/headrace-{one}": f"services/{one}/Dockerfile" for one in services}
+    dockerfiles = {
+        "api": "services/api/Dockerfile",
+        "worker": "services/worker/Dockerfile",
+        "controller": "controller/Dockerfile",
+    }
+    return {f"{registry}/headrace-{name}": file for name, file in dockerfiles.items()}
 
 
 def _tool_environment() -> dict[str, str]:

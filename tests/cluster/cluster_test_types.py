@@ -1,7 +1,8 @@
-"""A task type for the tests, an installed package by PYTHONPATH: it takes as long as it is told.
+"""Task types for the tests, an installed package by PYTHONPATH.
 
-Each run keeps, under its task, how often it was begun: so one that was ended unfinished, by a
-SIGKILL or a drain that was too short, is counted whoever began it again.
+A `nap` takes as long as it is told. Each run keeps, under its task, how often it was begun: so one
+that was ended unfinished, by a SIGKILL or a drain that was too short, is counted whoever began it
+again. A `stumble` fails once, and is tried again after some time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 
 from pydantic import BaseModel
 
-from headrace import Context, handler
+from headrace import Backoff, Context, handler
 
 
 class Nap(BaseModel):
@@ -26,3 +27,15 @@ async def nap(ctx: Context, payload: Nap) -> dict[str, int]:
     await ctx.checkpoint(str(begun).encode())
     await asyncio.sleep(payload.seconds)
     return {"begun": begun}
+
+
+class Stumble(BaseModel):
+    """Nothing to say."""
+
+
+@handler("stumble", backoff=Backoff(base_seconds=75, cap_seconds=75))
+async def stumble(ctx: Context, payload: Stumble) -> dict[str, int]:
+    """Fail at the first attempt. The next one is due after 0 to 75 s."""
+    if ctx.attempt == 1:
+        raise RuntimeError("stumbled")
+    return {"attempt": ctx.attempt}

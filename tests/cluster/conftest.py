@@ -14,10 +14,12 @@ import pytest
 
 from tests.cluster.cluster import Absent, Cluster, Images
 from tests.cluster.driving import types_configmap, types_values
-from tests.cluster.release import Release, merged, small
+from tests.cluster.operating import define
+from tests.cluster.release import Release, fixed, merged, small
 from tests.servers import absent
 
 HERE = Path(__file__).parent
+FIRST = "test_upgrade_from_first_release.py"
 MONITORING = {"headrace-tests": "monitoring"}
 """The label of the namespaces that may read the shared release's metrics."""
 
@@ -29,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(900))
+    # Before anything else installs the resource's definition.
+    items.sort(key=lambda item: item.path.name != FIRST)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -92,25 +96,33 @@ def other_tag(cluster: Cluster, images: Images) -> str:
 
 
 @pytest.fixture(scope="session")
+def defined(cluster: Cluster) -> None:
+    """The API server knows the WorkerAutoscaler, also where Helm has not installed it."""
+    define(cluster)
+
+
+@pytest.fixture(scope="session")
 def shared(cluster: Cluster, images: Images) -> Iterator[Release]:
-    """A release as it comes, installed from nothing. Tests look at it and leave it as it is."""
+    """A release as it comes, installed from nothing, but for its size: the operator keeps it at
+    one worker. Tests look at it and leave it as it is.
+    """
     with cluster.namespace("shared") as namespace:
         release = Release(cluster, namespace)
         readers = {"metrics": {"from": [{"namespaceSelector": {"matchLabels": MONITORING}}]}}
-        release.install(merged(small(images), readers))
+        release.install(merged(small(images), fixed(1), readers))
         yield release
 
 
 @pytest.fixture(scope="session")
 def busy(cluster: Cluster, images: Images) -> Iterator[Release]:
-    """A release whose workers know the task type `nap`, two of each kind. Its pods may be killed:
-    a test leaves it working.
+    """A release whose workers know the task type `nap`, two of each kind, which the operator keeps
+    at that. Its pods may be killed: a test leaves it working.
     """
     with cluster.namespace("busy") as namespace:
         cluster.apply(namespace, types_configmap())
         release = Release(cluster, namespace)
-        size = {"api": {"replicas": 2}, "workerDefaults": {"replicas": 2, "concurrency": 20}}
-        release.install(merged(small(images), types_values(), size))
+        size = {"api": {"replicas": 2}, "workerDefaults": {"concurrency": 20}}
+        release.install(merged(small(images), types_values(), fixed(2), size))
         yield release
 
 

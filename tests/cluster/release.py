@@ -23,8 +23,10 @@ FINAL = ("completed", "failed", "cancelled")
 SMALL = {"requests": {"cpu": "20m", "memory": "64Mi"}}
 
 
-def small(images: Images) -> Object:
-    """Values for a test cluster: these images, small requests, quick ends."""
+def small_first(images: Images) -> Object:
+    """Values for a test cluster, as the first release takes them: these images, small requests,
+    quick ends.
+    """
     return merged(
         images.values(),
         {
@@ -33,6 +35,17 @@ def small(images: Images) -> Object:
             "redis": {"persistence": {"size": "1Gi"}, "resources": SMALL},
         },
     )
+
+
+def small(images: Images) -> Object:
+    """The same for this chart, which has an operator."""
+    return merged(small_first(images), {"controller": {"resources": SMALL}})
+
+
+def fixed(replicas: int) -> Object:
+    """Values by which the operator keeps each pool at one size."""
+    bounds = {"minReplicas": replicas, "maxReplicas": replicas}
+    return {"workerDefaults": {"replicas": replicas, "autoscaling": bounds}}
 
 
 def merged(*layers: Object) -> Object:
@@ -66,6 +79,13 @@ class Api:
         reply = self.client.post(f"/api/tasks/{task_type}", json={"payload": payload})
         assert reply.status_code == 202, reply.text
         return str(reply.json()["task_id"])
+
+    def submit_all(self, task_type: str, payloads: list[Object]) -> list[str]:
+        """The ids of tasks that were acknowledged all at once."""
+        body = {"tasks": [{"payload": payload} for payload in payloads]}
+        reply = self.client.post(f"/api/tasks/{task_type}/batch", json=body)
+        assert reply.status_code == 202, reply.text
+        return [str(one["task_id"]) for one in reply.json()["tasks"]]
 
     def get(self, path: str) -> Object:
         """A reply of 200."""
@@ -141,8 +161,13 @@ class Release:
         """The key that the chart has drawn."""
         return self.secret(f"{NAME}-api-keys", "admin")
 
+    @property
+    def operator_key(self) -> str:
+        """The operator's key, which the chart has drawn too."""
+        return self.secret(f"{NAME}-controller-key", "key")
+
     def pods(self, component: str = "") -> list[Object]:
-        """The pods of the release, or of a component: `api`, `worker` or `redis`."""
+        """The pods of the release, or of a component: `api`, `worker`, `redis`, `controller`."""
         selector = f"app.kubernetes.io/instance={NAME}"
         if component:
             selector += f",app.kubernetes.io/component={component}"

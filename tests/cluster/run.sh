@@ -3,14 +3,16 @@
 # that CLUSTER_TOOL names, which needs root; else kind with Docker. What it starts, it ends.
 #   tests/cluster/run.sh smoke    the chart installed, a workflow executed and its result read
 #   tests/cluster/run.sh all      all of them, and the unit tests of the templates
-# More arguments go to pytest. PYTHON: which Python runs the tests.
+#   tests/cluster/run.sh measure  no test: the operator is measured
+# More arguments go to pytest, or to measure_operator.py. PYTHON: which Python runs it.
 set -eu
 cd "$(dirname "$0")/../.."
 
 case ${1:-} in
     smoke) tests=tests/cluster/test_smoke.py ;;
     all) tests="tests/unit/chart tests/cluster" ;;
-    *) sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    measure) tests= ;;
+    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 shift
 
@@ -63,5 +65,9 @@ END
 fi
 
 # Not `exec`: the cluster is ended afterwards.
-# shellcheck disable=SC2086 # two paths
-"${PYTHON:-python3}" -m pytest -m "not chaos" -o faulthandler_timeout=0 "$@" $tests
+if [ -z "$tests" ]; then
+    "${PYTHON:-python3}" -m tests.cluster.measure_operator "$@"
+else
+    # shellcheck disable=SC2086 # two paths
+    "${PYTHON:-python3}" -m pytest -m "not chaos" -o faulthandler_timeout=0 "$@" $tests
+fi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.cluster.cluster import Images, eventually
+from tests.cluster.cluster import Images, Object, eventually
 from tests.cluster.driving import PodLoad, all_ended, interrupted
 from tests.cluster.release import Api, Release, ready, restarts, uids
 
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 10.0
 def test_a_killed_redis_loses_nothing_and_everybody_recovers(
     busy: Release, images: Images, counted: list[str]
 ) -> None:
-    others = busy.pods("api") + busy.pods("worker")
+    others = _others(busy)
     options = ("--rate", "40", "--mix", "nap=4,hello=2,read=3,stats=1", "--nap-seconds", "0.1", "3")
     load = PodLoad(busy.cluster, busy.namespace, images.api, *options)
     with busy.api() as api:
@@ -40,9 +40,13 @@ def test_a_killed_redis_loses_nothing_and_everybody_recovers(
     assert len(records) == len(report.acknowledged)
     # An outage of Redis is no crash: each task ran once, without a break.
     assert interrupted(records) == []
-    after = busy.pods("api") + busy.pods("worker")
+    after = _others(busy)
     assert uids(after) == uids(others)
     assert set(restarts(after).values()) == {0}
+
+
+def _others(busy: Release) -> list[Object]:
+    return busy.pods("api") + busy.pods("worker") + busy.pods("controller")
 
 
 def _kill_redis(busy: Release, api: Api) -> None:

@@ -125,12 +125,21 @@ def test_only_those_who_are_named_reach_the_metrics(
     prometheus.reaches(host, 9090)
     for one in (stranger, outsider):
         one.is_kept_from(host, 9090)
-    program = (
-        "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode())"
-    )
-    url = f"http://{host}:9090/metrics"
-    metrics = shared.cluster.python(prometheus.namespace, prometheus.name, program, url)
+    metrics = _read(prometheus, f"http://{host}:9090/metrics")
     assert 'headrace_queue_length{queue="workflow_execute"} 0' in metrics
+
+
+def test_only_those_who_are_named_reach_the_operators_metrics(
+    shared: Release, stranger: Pod, outsider: Pod, prometheus: Pod
+) -> None:
+    host = f"{NAME}-controller-metrics.{shared.namespace}"
+    prometheus.reaches(host, 9090)
+    [operator] = shared.pods("controller")
+    for one in (stranger, outsider):
+        one.is_kept_from(host, 9090)
+        one.is_kept_from(operator["status"]["podIP"], 8080)
+    metrics = _read(prometheus, f"http://{host}:9090/metrics")
+    assert "headrace_operator_leader 1.0" in metrics
 
 
 def test_nobody_reaches_a_worker_or_what_else_redis_has_a_policy_for(
@@ -141,6 +150,13 @@ def test_nobody_reaches_a_worker_or_what_else_redis_has_a_policy_for(
         one.is_kept_from(worker["status"]["podIP"], 8080)
     [redis] = shared.pods("redis")
     prometheus.is_kept_from(redis["status"]["podIP"], 6379)
+
+
+def _read(one: Pod, url: str) -> str:
+    program = (
+        "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode())"
+    )
+    return one.cluster.python(one.namespace, one.name, program, url)
 
 
 def _started(

@@ -30,6 +30,7 @@ def values(*layers: Object) -> Object:
         {
             "api": NOWHERE,
             "workerDefaults": NOWHERE,
+            "controller": NOWHERE,
             "redis": {"enabled": False},
             "externalRedis": {"url": "redis://redis.invalid:6379/0"},
         },

@@ -12,7 +12,8 @@ from tests.cluster.release import NAME, Release, merged, small
 
 KINDS = (
     "deployments,statefulsets,pods,services,configmaps,secrets,serviceaccounts,"
-    "networkpolicies,poddisruptionbudgets,persistentvolumeclaims"
+    "networkpolicies,poddisruptionbudgets,persistentvolumeclaims,"
+    "roles,rolebindings,workerautoscalers"
 )
 
 
@@ -36,6 +37,7 @@ def test_tasks_outlive_an_uninstall_and_secrets_do_not(release: Release, images:
     with release.api() as api:
         task = api.ended(api.execute("hello", {"name": "again"})["task_id"])
     key, password = release.key, release.secret(f"{NAME}-redis", "password")
+    operators = release.operator_key
 
     release.uninstall()
     claim = f"PersistentVolumeClaim/data-{NAME}-redis-0"
@@ -44,6 +46,7 @@ def test_tasks_outlive_an_uninstall_and_secrets_do_not(release: Release, images:
     release.install(small(images))
     assert release.key != key
     assert release.secret(f"{NAME}-redis", "password") != password
+    assert release.operator_key != operators
     with release.api() as api:
         assert api.task(task["task_id"]) == task
         assert api.answer("hello", {}) == {"greeting": "Hello, world!"}

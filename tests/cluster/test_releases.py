@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster, Images
-from tests.cluster.release import NAME, Release, ready, small
+from tests.cluster.operating import Operator, autoscaling
+from tests.cluster.release import NAME, Release, merged, ready, small, small_first
 
 RELEASES = sorted(Path(__file__).with_name("releases").glob("headrace-*.tgz"))
 
@@ -26,16 +27,18 @@ def test_there_are_released_charts() -> None:
 
 @pytest.mark.parametrize("released", RELEASES, ids=lambda file: file.stem)
 def test_an_upgrade_from_a_released_chart_keeps_tasks_keys_and_sizes(
-    release: Release, images: Images, released: Path
+    release: Release, defined: None, images: Images, released: Path
 ) -> None:
-    release.install(small(images), chart=released)
+    release.install(small_first(images), chart=released)
     key, password = release.key, release.secret(f"{NAME}-redis", "password")
     with release.api() as api:
         before = api.ended(api.execute("hello", {"name": "before"})["task_id"])
     release.kubectl("scale", "deployment", f"{NAME}-worker-default", "--replicas", "2")
 
-    release.upgrade(small(images))
+    # The operator holds the size that it finds for as long as the test takes.
+    release.upgrade(merged(small(images), autoscaling(stabilizationSeconds=600)))
 
+    assert Operator(release).await_leader()
     assert release.key == key
     assert release.secret(f"{NAME}-redis", "password") == password
     assert release.get("deployment", f"{NAME}-worker-default")["spec"]["replicas"] == 2

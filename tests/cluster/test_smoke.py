@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
+from tests.cluster.operating import Pool
 from tests.cluster.release import Release, ready
 
 
 def test_an_install_from_nothing_is_ready(shared: Release) -> None:
     pods = shared.pods()
     components = [one["metadata"]["labels"]["app.kubernetes.io/component"] for one in pods]
-    assert sorted(components) == ["api", "redis", "worker"]
+    assert sorted(components) == ["api", "controller", "redis", "worker"]
     assert all(ready(one) for one in pods)
+
+
+def test_the_operator_reads_the_queue_and_keeps_the_pool(shared: Release) -> None:
+    pool = Pool(shared)
+    pool.await_condition("Ready")
+    assert pool.holds("StatsAvailable")
+    assert pool.holds("ScalingLimited")
+    assert pool.size() == pool.desired() == 1
 
 
 def test_a_workflow_is_executed_and_its_result_read(shared: Release) -> None:

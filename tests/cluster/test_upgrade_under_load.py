@@ -25,7 +25,8 @@ from tests.cluster.driving import (
     types_configmap,
     types_values,
 )
-from tests.cluster.release import NAME, Release, client, merged, restarts, small, uids
+from tests.cluster.operating import Operator, Pool
+from tests.cluster.release import NAME, Release, client, fixed, merged, restarts, small, uids
 
 HOST = "upgrade.test"
 RATE = 70
@@ -47,6 +48,8 @@ class Story:
     upgraded: Object = field(default_factory=dict)
     returned: Object = field(default_factory=dict)
     pods: list[Object] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Of the worker pool, all along."""
 
 
 def workflow(name: str, answer: str, *, wait_seconds: int = 0) -> str:
@@ -69,10 +72,10 @@ def values(images: Images, ingress: Ingress, tag: str, answer: str, level: str) 
         "logs": {"level": level},
         "workflows": {"definitions": definitions},
         "api": {"replicas": 2, "shutdownDelaySeconds": 10},
-        "workerDefaults": {"replicas": 2, "concurrency": 50, "gracePeriodSeconds": 90},
+        "workerDefaults": {"concurrency": 50, "gracePeriodSeconds": 90},
         "ingress": {"enabled": True, "className": ingress.class_name, "hosts": [HOST]},
     }
-    return merged(small(images), types_values(), own)
+    return merged(small(images), types_values(), fixed(2), own)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,10 @@ def story(
         told.before = _state(release)
         late = _late(release)
         folder = tmp_path_factory.mktemp("load")
-        with _load(release, images, ingress, folder) as told.reports:
+        with (
+            Pool(release).sizes() as sizes,
+            _load(release, images, ingress, folder) as told.reports,
+        ):
             time.sleep(QUIET_SECONDS)
             old = uids(release.pods("api") + release.pods("worker"))
             release.upgrade(second)
@@ -107,6 +113,7 @@ def story(
             told.returned = _state(release)
             time.sleep(QUIET_SECONDS)
         told.pods = release.pods()
+        told.sizes = [one.replicas for one in sizes.all()]
         counted += [
             f"upgrade and rollback, by {name}: {told.reports[name]}" for name in told.reports
         ]
@@ -162,14 +169,21 @@ def test_the_rollback_leads_back(story: Story) -> None:
 
 
 def test_secrets_and_redis_are_not_touched(story: Story) -> None:
-    for name in ("key", "password", "redis"):
+    for name in ("key", "operator_key", "password", "redis"):
         assert story.before[name] == story.upgraded[name] == story.returned[name]
     assert set(restarts(story.pods).values()) == {0}
 
 
+def test_an_operator_leads_and_leaves_the_pools_size_alone(story: Story) -> None:
+    assert story.sizes == [2]
+    assert Operator(story.release).await_leader()
+    assert Pool(story.release).await_condition("Ready")
+
+
 def _state(release: Release) -> Object:
     """What a user sees of a revision."""
-    deployments = [release.get("deployment", f"{NAME}-{one}") for one in ("api", "worker-default")]
+    names = ("api", "worker-default", "controller")
+    deployments = [release.get("deployment", f"{NAME}-{one}") for one in names]
     containers = [one["spec"]["template"]["spec"]["containers"][0] for one in deployments]
     levels = {
         variable["value"]
@@ -184,6 +198,7 @@ def _state(release: Release) -> Object:
         "levels": levels,
         "answer": answer,
         "key": release.key,
+        "operator_key": release.operator_key,
         "password": release.secret(f"{NAME}-redis", "password"),
         "redis": uids(release.pods("redis")),
     }

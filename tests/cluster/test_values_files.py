@@ -32,7 +32,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def served(cluster: Cluster) -> set[str]:
+def served(cluster: Cluster, defined: None) -> set[str]:
     """The kinds that the API server knows, as `group/version/kind`."""
     return {
         f"{line.split()[-3]}/{line.split()[-1]}"
