@@ -70,7 +70,7 @@ def missing(schema: Json) -> list[str]:
     """Which of the fields known here an OpenAPI document of the group lacks."""
     kinds = schema.get("components", {}).get("schemas", {}).values()
     kind = f"{GROUP}/{VERSION}/WorkerAutoscaler"
-    (served,) = [one for one in kinds if kind in _kinds(one)] or [{}]
+    served: Json = next((one for one in kinds if kind in _kinds(one)), {})
     found = []
     for part, known in (("spec", SPEC_FIELDS), ("status", STATUS_FIELDS)):
         properties = served.get("properties", {}).get(part, {}).get("properties", {})

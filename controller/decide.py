@@ -21,12 +21,15 @@ has lost its data (another epoch), and when somebody else has set the size.
 
 Workers too many are drained: those that have acknowledged stay marked, idle ones come next, then
 those soonest free. What is written never falls below the workers that have not acknowledged.
+
+Three rules lie elsewhere: which acknowledgement counts (`marks.corrected`), when a pod has started
+and is ready (`observe`), and that a smaller size waits for the Deployment's controller (`scale`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .model import (
@@ -37,11 +40,15 @@ from .model import (
     QueueRates,
     Reading,
     Reason,
+    Sizing,
     Spec,
     Unread,
     Worker,
 )
 from .rates import QueueHistory, observe, rates
+
+Queues = Mapping[str, Queue]
+Window = tuple[tuple[float, int], ...]
 
 TOLERANCE = 0.1
 """A worker goes only if so much more load would not need it: HPA's default tolerance."""
@@ -52,8 +59,11 @@ STANDSTILL_SECONDS = 5.0
 and the window goes on, or a poll lost each minute would stop all shrinking."""
 SOON_FREE_SECONDS = 5.0
 """A draining worker expected to be free so soon is as good as an idle one."""
+REGISTERS_SECONDS = 30.0
+"""A container that has run for longer and is not in the stats is not waited for any more."""
 ACKNOWLEDGED_COST = -1000
 """Deletion cost of a pod that may go. Below 0, which a pod has that was never told one."""
+STAYING_COST = 1
 
 
 @dataclass(frozen=True)
@@ -61,19 +71,21 @@ class History:
     """What is remembered between decisions.
 
     In memory only: a new operator begins with an empty one, and holds what it finds for a window.
+    Times are by the monotonic clock, but for Redis's.
     """
 
-    target: int | None = None
+    target: int = 0
     replicas: int | None = None
+    """As found at the last decision; None: there was none."""
     written: int | None = None
     epoch: str | None = None
     reading_at: float | None = None
     """Redis's time in the last reading."""
-    advanced_at: float | None = None
-    """When a reading's time last went on, by the operator's clock."""
+    advanced_at: float = -math.inf
+    """When a reading's time last went on."""
     active_at: float = 0.0
     """When there was last any work, or anything else that starts the cooldown again."""
-    window: tuple[tuple[float, int], ...] = ()
+    window: Window = ()
     """What was wanted, and when: only entries that none later exceeds."""
     queues: Mapping[str, QueueHistory] = field(default_factory=dict)
 
@@ -81,16 +93,9 @@ class History:
 def decide(
     observation: Observation, history: History, spec: Spec, now: float
 ) -> tuple[Decision, History]:
-    """The decision, and what to remember for the next one.
-
-    Args:
-        observation: what is known now.
-        history: what the last call returned; `History()` at first.
-        spec: the resource's spec.
-        now: the operator's clock.
-    """
+    """The decision, and what to remember for the next. `now` is the operator's monotonic clock."""
     history = _adopted(observation, history, spec, now)
-    reading = _usable(observation.reading, history, now)
+    reading = _usable(observation, history, now)
     if isinstance(reading, Unread):
         decision, history = _without_reading(observation, reading, history, spec, now)
     else:
@@ -102,33 +107,30 @@ def decide(
     )
 
 
-def load(queues: Mapping[str, Queue], known: Mapping[str, QueueRates], spec: Spec, c: int) -> Load:
+def load(queues: Queues, known: Mapping[str, QueueRates], spec: Spec, c: int) -> Load:
     """The model: how many workers the queues ask for, before bounds, window and cooldown."""
     again = sum(queue.retries_per_minute + queue.crashes_per_minute for queue in queues.values())
     storm = again > sum(queue.completions_per_minute for queue in queues.values())
     demand = work = 0
     steady = backlog = slots = kept = 0.0
     for name, queue in queues.items():
-        queue_rates = known[name]
+        rate = known[name]
         everything = queue.queue_length + queue.running + queue.due_soon
         demand += everything
         # In a storm what is due soon is mostly retries: it keeps one worker, like those that wait.
         waiting = queue.queue_length - queue.queue_length_retries if storm else queue.queue_length
         at_hand = waiting + queue.running if storm else everything
         work += at_hand
-        seconds = queue_rates.service_seconds
+        seconds = rate.service_seconds
         if seconds is None or spec.tasks_per_replica is not None:
             slots += at_hand
             kept += at_hand
             continue
-        arrivals = (
-            queue_rates.first_attempts_per_second if storm else queue_rates.attempts_per_second
-        )
-        steady += arrivals * seconds
-        backlog += waiting * seconds / spec.drain_seconds
-        needed = arrivals * seconds + waiting * seconds / spec.drain_seconds
-        slots += min(needed, at_hand)
-        kept += min(needed * (1 + TOLERANCE), at_hand)
+        arrivals = rate.first_attempts_per_second if storm else rate.attempts_per_second
+        keep_up, work_off = arrivals * seconds, waiting * seconds / spec.drain_seconds
+        steady, backlog = steady + keep_up, backlog + work_off
+        slots += min(keep_up + work_off, at_hand)
+        kept += min((keep_up + work_off) * (1 + TOLERANCE), at_hand)
     per_worker = max(spec.tasks_per_replica or c, c)
     needs_one = 1 if demand else 0
     wanted = max(_ceil(slots / per_worker), needs_one)
@@ -151,79 +153,88 @@ def load(queues: Mapping[str, Queue], known: Mapping[str, QueueRates], spec: Spe
         )
     if storm and work:
         message += "; retries outnumber completions: only first attempts count"
-    kept_workers = max(_ceil(kept / per_worker), needs_one)
-    return Load(demand, wanted, kept_workers, reason, message, known)
+    unknown = [name for name in spec.queues if name not in queues]
+    if unknown:
+        # Mistyped, or no worker has ever served it: that cannot be told apart.
+        message += f"; the API knows no queue {' or '.join(unknown)}"
+    return Load(demand, wanted, max(_ceil(kept / per_worker), needs_one), reason, message, known)
 
 
 def _from_reading(
     observation: Observation, reading: Reading, history: History, spec: Spec, now: float
 ) -> tuple[Decision, History]:
-    queues = {
-        name: queue
-        for name, queue in reading.queues.items()
-        if not spec.queues or name in spec.queues
-    }
+    chosen = spec.queues or reading.queues
+    queues = {name: queue for name, queue in reading.queues.items() if name in chosen}
     history = _remember(history, reading, queues, now)
     pods = {pod.name for pod in observation.pods}
     workers = [worker for worker in reading.workers if worker.pod in pods]
     known = {name: rates(history.queues[name], queue) for name, queue in queues.items()}
     asked = load(queues, known, spec, _concurrency(workers, spec))
-    wanted, kept = _bounded(asked.wanted, spec), _bounded(asked.kept, spec)
-    window = _window(history.window, now, kept, spec.stabilization_seconds)
-    active_at = now if asked.demand else history.active_at
-    current = history.target or 0
+    window = _window(history.window, now, _bounded(asked.kept, spec), spec.stabilization_seconds)
+    history = replace(history, window=window, active_at=now if asked.demand else history.active_at)
+    target, reason, message = _calmed(asked, history, spec, now)
+    sizing = _sized(observation, workers, target)
+    if sizing.kept:
+        reason, message = sizing.kept[0], f"{sizing.kept[1]}; then {message}"
+    decision = Decision(
+        target=target,
+        written=sizing.written,
+        wanted=_bounded(asked.wanted, spec),
+        act=True,
+        drain=sizing.drain,
+        undrain=sizing.undrain,
+        deletion_costs=sizing.deletion_costs,
+        reason=reason,
+        message=message,
+        limited=_limited(asked.wanted, sizing.written, spec),
+        stats_available=True,
+        demand=asked.demand,
+        rates=known,
+    )
+    return decision, history
+
+
+def _calmed(asked: Load, history: History, spec: Spec, now: float) -> tuple[int, Reason, str]:
+    """The target within bounds, window and cooldown, and why."""
+    wanted = _bounded(asked.wanted, spec)
     target, reason, message = wanted, asked.reason, f"{_workers(wanted)}: {asked.message}"
-    if wanted < current:
-        target = min(current, max(wanted, window[0][1]))
+    if wanted < history.target:
+        target = min(history.target, max(wanted, history.window[0][1]))
         if target > wanted:
             reason = Reason.STABILIZING
             message = (
                 f"{_workers(target)} kept: so many were wanted, or found, in the last"
                 f" {spec.stabilization_seconds:g} s; now {wanted}: {asked.message}"
             )
-        idle = now - active_at
+        idle = now - history.active_at
         if target == 0 and idle < spec.cooldown_seconds:
             target, reason = 1, Reason.COOLING_DOWN
             message = f"1 worker kept: no work for {idle:.0f} of {spec.cooldown_seconds:g} s"
-    limited = None
-    if asked.wanted > wanted:
-        limited = f"{asked.wanted} wanted, max is {spec.max_replicas}"
-    elif asked.wanted < wanted:
-        limited = f"{asked.wanted} wanted, min is {spec.min_replicas}"
-    held = _shrink_held(observation, workers)
-    if held and target < observation.replicas:
-        reason, message = held[0], f"{observation.replicas} kept {held[1]}; then {message}"
-    decision = _sized(observation, workers, target, held is None)
-    if decision.written > spec.max_replicas:
-        limited = f"{decision.written} stay until they have drained, max is {spec.max_replicas}"
-    decision = replace(
-        decision,
-        wanted=wanted,
-        reason=reason,
-        message=message,
-        limited=limited,
-        demand=asked.demand,
-        rates=known,
-    )
-    return decision, replace(history, window=window, active_at=active_at)
+    return target, reason, message
+
+
+def _limited(asked: int, written: int, spec: Spec) -> str | None:
+    if written > spec.max_replicas:
+        return f"{written} stay until they have drained, max is {spec.max_replicas}"
+    if asked > spec.max_replicas:
+        return f"{asked} wanted, max is {spec.max_replicas}"
+    if asked < spec.min_replicas:
+        return f"{asked} wanted, min is {spec.min_replicas}"
+    return None
 
 
 def _without_reading(
     observation: Observation, unread: Unread, history: History, spec: Spec, now: float
 ) -> tuple[Decision, History]:
-    """Holds the size. A fallback, or a raised minimum, can only raise it."""
-    current = history.target or 0
-    held = max(current, _bounded(spec.fallback_replicas or 0, spec))
-    target = _bounded(held, spec)
+    """Holds the size. A raised minimum, or a fallback in an outage, can only raise it."""
+    available = now - history.advanced_at < STANDSTILL_SECONDS
+    fallback = 0 if available else spec.fallback_replicas or 0
+    target = _bounded(max(history.target, fallback), spec)
     written = max(target, observation.replicas)
-    message = f"{_workers(written)} held: {unread.message}"
-    if target > current:
-        message = f"{_workers(written)}, raised from {current}: {unread.message}"
+    how = f", raised from {history.target}" if target > history.target else " held"
     limited = None
     if written > spec.max_replicas:
         limited = f"{written} stay while the stats are away, max is {spec.max_replicas}"
-    seen = history.advanced_at
-    available = seen is not None and now - seen < STANDSTILL_SECONDS
     if not available:
         window = _window(history.window, now, target, spec.stabilization_seconds)
         history = replace(history, window=window, active_at=now)
@@ -233,9 +244,10 @@ def _without_reading(
         wanted=target,
         act=True,
         reason=unread.reason,
-        message=message,
+        message=f"{_workers(written)}{how}: {unread.message}",
         limited=limited,
         stats_available=available,
+        unread=unread,
     )
     return decision, history
 
@@ -252,55 +264,60 @@ def _held_back(decision: Decision, observation: Observation, spec: Spec) -> Deci
     return replace(decision, act=False, reason=reason, message=message)
 
 
-def _shrink_held(observation: Observation, workers: Sequence[Worker]) -> tuple[Reason, str] | None:
-    """Why a smaller size cannot be written now, whatever has acknowledged."""
-    if observation.rolling_out:
-        return Reason.ROLLING_OUT, "during a rollout"
-    at_work = {worker.pod for worker in workers if not worker.drained}
-    if any(pod.started and not pod.ready and pod.name in at_work for pod in observation.pods):
-        return Reason.BUSY_NOT_READY, "while a worker at work is not ready"
-    return None
-
-
-def _sized(
-    observation: Observation, workers: Sequence[Worker], target: int, may_shrink: bool
-) -> Decision:
+def _sized(observation: Observation, workers: Sequence[Worker], target: int) -> Sizing:
     """Who is to drain, and what may be written, for a target."""
     by_pod: dict[str, list[Worker]] = {}
     for worker in workers:
         by_pod.setdefault(worker.pod or "", []).append(worker)
-    started = sum(pod.started for pod in observation.pods)
-    # Nobody stops working for a rollout that may never end.
-    surplus = 0 if observation.rolling_out else max(started - target, 0)
+    pods, replicas = observation.pods, observation.replicas
+    # What the stats say of a worker goes before what the kubelet says of its pod: that may lag.
+    empty = {pod.name for pod in pods if not pod.started and pod.name not in by_pod}
+    silent = [pod for pod in pods if pod.started and pod.name not in by_pod]
+    # Whom a smaller size has taken is about to end: marked still, though demand is back. And
+    # nobody stops working for a rollout that may never end.
+    going = len(pods) - len(empty) - replicas
+    surplus = 0 if observation.rolling_out else max(len(by_pod) - target, going, 0)
     leaving = sorted(by_pod, key=lambda pod: _leaves_before(pod, by_pod[pod]))[:surplus]
-    acknowledged = {pod for pod in leaving if all(worker.drained for worker in by_pod[pod])}
-    acknowledged |= {pod.name for pod in observation.pods if not pod.started}
+    may_go = empty | {pod for pod in leaving if all(worker.drained for worker in by_pod[pod])}
     # Just after a smaller size was written the pods that go are still there, and just after a
     # larger one some are not there yet: whichever is more may have work. Yet that makes no size
     # larger: a rollout's pods come on top of the size, and would come again on top of those.
-    present = max(observation.replicas, len(observation.pods))
-    written = max(target, min(present - len(acknowledged), observation.replicas))
-    if not may_shrink:
-        written = max(written, observation.replicas)
+    stay = max(replicas, len(pods)) - len(may_go)
+    written = max(target, min(stay, replicas))
+    kept = _held(observation, by_pod.keys(), may_go) if target < replicas else None
+    unheard = written - max(target, min(stay - len(silent), replicas))
+    if kept:
+        written = max(written, replicas)
+    elif unheard:
+        kept = Reason.NOT_REGISTERED, f"{unheard} kept that are not in the stats"
+    costs = {pod.name: ACKNOWLEDGED_COST if pod.name in may_go else STAYING_COST for pod in pods}
     drain = tuple(worker.id for pod in leaving for worker in by_pod[pod])
-    costs = {
-        pod.name: ACKNOWLEDGED_COST
-        if pod.name in acknowledged
-        else 1 + sum(worker.busy_slots for worker in by_pod.get(pod.name, ()))
-        for pod in observation.pods
-    }
-    return Decision(
-        target=target,
+    return Sizing(
         written=written,
-        wanted=target,
-        act=True,
         drain=drain,
         undrain=tuple(w.id for w in workers if w.draining and w.id not in drain),
-        deletion_costs=costs if written < observation.replicas else {},
-        reason=Reason.DRAIN_TIME,
-        message="",
-        stats_available=True,
+        deletion_costs=costs if written < replicas else {},
+        kept=kept,
     )
+
+
+def _held(
+    observation: Observation, registered: Collection[str], may_go: Collection[str]
+) -> tuple[Reason, str] | None:
+    """Why no smaller size can be written, whoever may go: another might be taken in its place."""
+    kept = f"{observation.replicas} kept"
+    if observation.rolling_out:
+        return Reason.ROLLING_OUT, f"{kept} during a rollout"
+    for pod in observation.pods:
+        if pod.ready or pod.name in may_go:
+            continue
+        if pod.name in registered:
+            return Reason.BUSY_NOT_READY, f"{kept} while a worker at work is not ready"
+        # It may have registered since. By two clocks: either may be ahead.
+        since = observation.at - (pod.started_at or -math.inf)
+        if abs(since) < REGISTERS_SECONDS:
+            return Reason.NOT_REGISTERED, f"{kept} while a worker that starts is not in the stats"
+    return None
 
 
 def _leaves_before(pod: str, workers: Sequence[Worker]) -> tuple[int, bool, float, int, str]:
@@ -311,7 +328,8 @@ def _leaves_before(pod: str, workers: Sequence[Worker]) -> tuple[int, bool, floa
     """
     busy = sum(worker.busy_slots for worker in workers)
     draining = all(worker.draining for worker in workers)
-    free = max(_free_in(worker) for worker in workers)
+    soonest = [0.0 if w.busy_slots == 0 else w.expected_free_seconds for w in workers]
+    free = max(math.inf if one is None else one for one in soonest)
     place = 2
     if all(worker.drained for worker in workers):
         place = 0
@@ -320,60 +338,45 @@ def _leaves_before(pod: str, workers: Sequence[Worker]) -> tuple[int, bool, floa
     return (place, not draining, free, busy, pod)
 
 
-def _free_in(worker: Worker) -> float:
-    if worker.busy_slots == 0:
-        return 0.0
-    return math.inf if worker.expected_free_seconds is None else worker.expected_free_seconds
-
-
 def _adopted(observation: Observation, history: History, spec: Spec, now: float) -> History:
     """The history, a size found at first or set by somebody else counting as the last target."""
-    expected = (history.replicas, history.written)
-    if history.target is not None and observation.replicas in expected:
+    if observation.replicas in (history.replicas, history.written):
         return replace(history, target=_bounded(history.target, spec))
     size = _bounded(observation.replicas, spec)
     return replace(history, target=size, window=((now, size),), active_at=now)
 
 
-def _usable(reading: Reading | Unread, history: History, now: float) -> Reading | Unread:
+def _usable(observation: Observation, history: History, now: float) -> Reading | Unread:
     """The reading, unless its time tells that it is old."""
+    reading = observation.reading
     if isinstance(reading, Unread):
         return reading
-    age = now - reading.at
+    age = observation.at - reading.at
     if age > STALE_SECONDS:
         return Unread(
             Reason.STATS_STALE,
             f"the stats are {age:.0f} s old, or the clocks of Redis and the operator differ",
         )
-    if history.reading_at is None or history.advanced_at is None:
-        return reading
     still = now - history.advanced_at
     if reading.at == history.reading_at and still >= STANDSTILL_SECONDS:
         return Unread(Reason.STATS_STALE, f"the time in the stats stands still for {still:.0f} s")
     return reading
 
 
-def _remember(
-    history: History, reading: Reading, queues: Mapping[str, Queue], now: float
-) -> History:
+def _remember(history: History, reading: Reading, queues: Queues, now: float) -> History:
     """The history with this reading. What a Redis that has forgotten says shrinks nothing yet."""
     if reading.epoch != history.epoch:
-        size = history.target or 0
-        history = replace(
-            history, epoch=reading.epoch, queues={}, window=((now, size),), active_at=now
-        )
+        window = ((now, history.target),)
+        history = replace(history, epoch=reading.epoch, queues={}, window=window, active_at=now)
     remembered = {
         name: observe(history.queues.get(name, QueueHistory()), queue, reading.at)
         for name, queue in queues.items()
     }
-    if reading.at == history.reading_at:
-        return replace(history, queues=remembered)
-    return replace(history, queues=remembered, reading_at=reading.at, advanced_at=now)
+    advanced_at = history.advanced_at if reading.at == history.reading_at else now
+    return replace(history, queues=remembered, reading_at=reading.at, advanced_at=advanced_at)
 
 
-def _window(
-    window: Sequence[tuple[float, int]], now: float, size: int, seconds: float
-) -> tuple[tuple[float, int], ...]:
+def _window(window: Window, now: float, size: int, seconds: float) -> Window:
     """The window with one more size: its first entry is the largest (a monotonic queue)."""
     larger = [entry for entry in window if entry[1] > size and now - entry[0] < seconds]
     return (*larger, (now, size))

@@ -6,8 +6,10 @@ a poll tells anything twice.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .kube import GROUP, VERSION, Json
@@ -19,6 +21,7 @@ from .status import (
     LIMITED,
     PAUSED,
     READY,
+    SCALING_DELAYED,
     SCALING_FAILED,
     STATS,
     TARGET_NOT_FOUND,
@@ -30,6 +33,8 @@ from .status import (
 CONTROLLER = "headrace.dev/operator"
 LONGEST_NOTE = 1024
 """Characters; Kubernetes takes no more."""
+AGAIN_SECONDS = 300.0
+"""How soon what comes and goes is told again."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,25 @@ class Event:
     reason: str
     message: str
     warning: bool = False
+    recurs: bool = False
+    """Whether it may come and go each second."""
+
+
+@dataclass
+class Lately:
+    """What was told lately: what comes and goes is told once in five minutes."""
+
+    _told_at: dict[str, float] = field(default_factory=dict)
+
+    def worth_telling(self, events: Iterable[Event], now: float) -> list[Event]:
+        """Those that are to be told now, and count as told from here on."""
+        due = [
+            event
+            for event in events
+            if not event.recurs or now - self._told_at.get(event.reason, -math.inf) >= AGAIN_SECONDS
+        ]
+        self._told_at |= {event.reason: now for event in due}
+        return due
 
 
 def events(old: Status, new: Status) -> list[Event]:
@@ -76,27 +100,40 @@ def body(event: Event, identity: Identity, *, instance: str, now: float) -> Json
     }
 
 
+_SIZE = re.compile(r"^\d+ workers?: ")
+"""How a decision's sentence begins, whose target is told otherwise."""
+
+
 def _scaled(old: Status, new: Status) -> Iterable[Event]:
     before, after = old.get("replicas"), new.get("replicas")
     written = old.get("lastScaleTime") != new.get("lastScaleTime")
     if before is None or after is None or before == after or not written:
         return
     reason = "ScaledUp" if after > before else "ScaledDown"
-    yield Event(reason, f"{before} -> {after} workers: {new['lastDecision']['message']}")
+    target = new["desiredReplicas"]
+    towards = "" if target == after else f" (target {target})"
+    why = _SIZE.sub("", new["lastDecision"]["message"])
+    yield Event(reason, f"{before} -> {after} workers{towards}: {why}")
 
 
 def _failed(old: Status, new: Status) -> Iterable[Event]:
     before, after = _condition(old, READY), _condition(new, READY)
-    faults = (TARGET_NOT_FOUND, INVALID_SPEC, SCALING_FAILED, DRAINING_FAILED)
+    faults = (
+        TARGET_NOT_FOUND,
+        INVALID_SPEC,
+        SCALING_FAILED,
+        SCALING_DELAYED,
+        DRAINING_FAILED,
+    )
     if after["reason"] in faults and after["reason"] != before["reason"]:
-        yield Event(after["reason"], after["message"], warning=True)
+        yield Event(after["reason"], after["message"], warning=True, recurs=True)
 
 
 def _limited(old: Status, new: Status) -> Iterable[Event]:
     """The upper limit alone: an idle pool that keeps its minimum is as it should be."""
     before, after = _condition(old, LIMITED), _condition(new, LIMITED)
     if after["reason"] == TOO_MANY != before["reason"]:
-        yield Event("ScalingLimited", after["message"])
+        yield Event("ScalingLimited", after["message"], recurs=True)
 
 
 @dataclass(frozen=True)

@@ -21,26 +21,26 @@ MANAGER = "headrace-operator"
 """Field manager of what is applied, and the name in the API server's audit log."""
 CALL_SECONDS = 3.0
 """Each call ends within this time: a failed one is tried again in the next round."""
+PAGE = 500
+"""Objects that are listed by one call, so that a large collection takes neither long nor memory."""
 GROUP, VERSION, PLURAL = "headrace.dev", "v1alpha1", "workerautoscalers"
 
 Json = dict[str, Any]
 
 
 class KubeError(Exception):
-    """A call to Kubernetes failed.
+    """A call to Kubernetes failed: `status` is the HTTP status, 0 without an answer."""
 
-    `status` is the HTTP status, 0 without an answer; `reason` is Kubernetes' own word for it
-    ("NotFound", "Conflict"), or "Timeout" or "Unreachable".
-    """
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.reason = reason
 
 
 class Kube:
-    """A connection to the API server. Every method raises KubeError, and within CALL_SECONDS."""
+    """A connection to the API server.
+
+    Each call ends within CALL_SECONDS, and every failure is a KubeError.
+    """
 
     def __init__(self, api_client: ApiClient) -> None:
         self.api_client = api_client
@@ -66,15 +66,33 @@ class Kube:
         async with ApiClient(configuration) as api_client:
             yield cls(api_client)
 
-    async def get(self, path: str, **query: str) -> Json:
-        """Read an object, or a list of them."""
-        return await self._call("GET", path, query)
+    async def get(self, path: str) -> Json:
+        """Read an object."""
+        return await self._call("GET", path, {})
 
-    async def metadata(self, path: str) -> list[Json]:
-        """The metadata alone of the objects in a collection, as it is now (not from a cache)."""
+    async def pages(self, path: str, labels: str = "") -> AsyncIterator[list[Json]]:
+        """The metadata alone of the objects in a collection, as it is now (not from a cache).
+
+        Args:
+            path: the collection.
+            labels: a label selector as Kubernetes writes it ("app=workers,tier in (a, b)").
+        """
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-        listed = await self._call("GET", path, {}, accept=accept)
-        return [item["metadata"] for item in listed["items"] or []]
+        query = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
+        while True:
+            listed = await self._call("GET", path, query, accept=accept)
+            yield [item["metadata"] for item in listed.get("items") or []]
+            query["continue"] = (listed.get("metadata") or {}).get("continue") or ""
+            if not query["continue"]:
+                return
+
+    async def metadata(self, path: str, labels: str = "") -> list[Json]:
+        """All pages in one list, without `managedFields`, which are most of a metadata's size."""
+        return [
+            {key: value for key, value in one.items() if key != "managedFields"}
+            async for page in self.pages(path, labels)
+            for one in page
+        ]
 
     async def create(self, path: str, body: Json) -> Json:
         """Create an object in a collection."""
@@ -89,11 +107,9 @@ class Kube:
         query = {"fieldManager": MANAGER}
         return await self._call("PATCH", path, query, body, kind="application/merge-patch+json")
 
-    async def apply(
-        self, path: str, body: Json, *, manager: str = MANAGER, force: bool = True
-    ) -> Json:
-        """Change an object by server-side apply."""
-        query = {"fieldManager": manager, "force": str(force).lower()}
+    async def apply(self, path: str, body: Json) -> Json:
+        """Change an object by server-side apply, whoever owned the fields."""
+        query = {"fieldManager": MANAGER, "force": "true"}
         return await self._call("PATCH", path, query, body, kind="application/apply-patch+yaml")
 
     async def _call(
@@ -121,12 +137,10 @@ class Kube:
                 content: bytes = await response.read()
         except TimeoutError as error:
             raise KubeError(
-                0, "Timeout", f"{what}: the API server did not answer within {CALL_SECONDS:g} s"
+                0, f"{what}: the API server did not answer within {CALL_SECONDS:g} s"
             ) from error
         except (aiohttp.ClientError, OSError, config.ConfigException) as error:
-            raise KubeError(
-                0, "Unreachable", f"{what}: the API server cannot be reached ({error})"
-            ) from error
+            raise KubeError(0, f"{what}: the API server cannot be reached ({error})") from error
         return parsed(what, response.status, content)
 
 
@@ -137,11 +151,11 @@ def parsed(what: str, status: int, content: bytes) -> Json:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise KubeError(status, "NotJson", f"{what}: status {status}, and no JSON object in it")
+        raise KubeError(status, f"{what}: status {status}, and no JSON object in it")
     if status >= 400:
         reason = answer.get("reason") or "Unknown"
         message = answer.get("message") or "without a message"
-        raise KubeError(status, reason, f"{what}: status {status} {reason}: {message}")
+        raise KubeError(status, f"{what}: status {status} {reason}: {message}")
     return answer
 
 
@@ -183,11 +197,6 @@ def hpas(namespace: str | None = None) -> str:
 def autoscalers(namespace: str | None = None) -> str:
     """The collection of WorkerAutoscalers."""
     return _path(f"apis/{GROUP}/{VERSION}", namespace, PLURAL)
-
-
-def autoscaler(namespace: str, name: str) -> str:
-    """A WorkerAutoscaler."""
-    return _path(f"apis/{GROUP}/{VERSION}", namespace, PLURAL, name)
 
 
 def autoscaler_status(namespace: str, name: str) -> str:

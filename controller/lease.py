@@ -2,7 +2,8 @@
 
 The election is that of the official client, with a lock of our own. The client's own LeaseLock
 lets everything but an ApiException escape, waits five minutes for an answer, and writes local time
-as UTC.
+as UTC. And the election goes by the wall clock, which may be set: here a Lease has ended when it
+has not changed for LEASE_SECONDS of the monotonic clock, no sooner and no later.
 
 Once lost, the lead is never taken again by the same process: what it remembers of the workers is
 out of date, and a new process begins anew.
@@ -86,6 +87,17 @@ class Leadership:
 
     async def run(self) -> None:
         """Wait for the lead, and renew it. Returns when it is lost."""
+        log.info("lease.waiting", lease=self._lock.name, identity=self._lock.identity)
+        try:
+            await self._election().run()
+        except Superseded as error:
+            log.warning("lease.superseded", reason=str(error))
+
+    async def release(self) -> None:
+        """Give the lead away, so that another operator has it at once."""
+        await self._lock.release()
+
+    def _election(self) -> LeaderElection:
         config = Config(
             self._lock,
             lease_duration=LEASE_SECONDS,
@@ -94,15 +106,7 @@ class Leadership:
             onstarted_leading=self._take,
             onstopped_leading=self._stop,
         )
-        log.info("lease.waiting", lease=self._lock.name, identity=self._lock.identity)
-        try:
-            await LeaderElection(config).run()
-        except Superseded as error:
-            log.warning("lease.superseded", reason=str(error))
-
-    async def release(self) -> None:
-        """Give the lead away, so that another operator has it at once."""
-        await self._lock.release()
+        return LeaderElection(config)
 
     async def _take(self) -> None:
         log.info("lease.taken", lease=self._lock.name, identity=self._lock.identity)
@@ -131,6 +135,8 @@ class Lock(BaseLock):
         self._clock = clock
         self._path = lease(namespace, name)
         self._lease: Json | None = None
+        self._changed_at = clock()
+        """When a read has shown the Lease changed last, by the clock."""
 
     async def get(
         self, name: str, namespace: str
@@ -138,23 +144,31 @@ class Lock(BaseLock):
         """Read the Lease. Raises Superseded when it was held and somebody else has it."""
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                self._lease = await self._source.get(self._path)
+                found = await self._source.get(self._path)
         except (KubeError, TimeoutError) as error:
             status = error.status if isinstance(error, KubeError) else 0
             self.answered = self.answered or status == 404
             reason = str(error) or "no answer in time"
             return False, ApiException(status, reason, body=json.dumps({"code": status}))
         self.answered = True
-        record = recorded(self._lease)
+        if self._lease is None or found.get("spec") != self._lease.get("spec"):
+            self._changed_at = self._clock()
+        self._lease = found
+        record = recorded(found)
         if self.renewed_at is not None and record.holder_identity != self.identity:
             self.renewed_at = None
             raise Superseded(f"{record.holder_identity or 'nobody'} holds the Lease now")
+        if record.holder_identity != self.identity and not self._held_by_another():
+            # The election takes at once what names no holder, and asks no clock.
+            record.holder_identity = None
         return True, record
 
     async def create(
         self, name: str, namespace: str, election_record: LeaderElectionRecord
     ) -> bool:
-        """Make the Lease, held by this process."""
+        """Make the Lease, held by this process; not while another counts on one now deleted."""
+        if self._held_by_another():
+            return False
         spec = renewed({}, self.identity, _micro_time())
         body = {
             "apiVersion": "coordination.k8s.io/v1",
@@ -165,8 +179,10 @@ class Lock(BaseLock):
         return await self._write(self._source.create(lease(namespace), body))
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        """Renew the Lease that was read last, or take it over."""
+        """Renew the Lease that was read last, or take it over if it has ended."""
         assert self._lease is not None
+        if self._held_by_another():
+            return False
         spec = renewed(self._lease.get("spec") or {}, self.identity, _micro_time())
         return await self._write(self._source.replace(self._path, {**self._lease, "spec": spec}))
 
@@ -179,6 +195,13 @@ class Lock(BaseLock):
         held, record = await self.get(self.name, self.namespace)
         released = held and _holder(record) == self.identity and await self._let_go()
         log.info("lease.released", released=released)
+
+    def _held_by_another(self) -> bool:
+        """Whether the Lease that was read last is somebody else's and has not ended."""
+        holder = recorded(self._lease).holder_identity if self._lease else None
+        if holder in (None, self.identity):
+            return False
+        return self._clock() - self._changed_at < LEASE_SECONDS
 
     async def _let_go(self) -> bool:
         assert self._lease is not None

@@ -84,6 +84,7 @@ class Operator:
         self._watched = Watched(settings.served)
         self._leadership = Leadership(kube, *settings.lease, identity=settings.pod_name)
         metrics.leader.set_function(lambda: float(self._leadership.held()))
+        metrics.synced.set_function(lambda: float(self._watched.synced))
         surroundings = Surroundings(
             kube=kube,
             watched=self._watched,
@@ -115,6 +116,8 @@ class Operator:
         if not await _first(stopped, [waiting]):
             await _end([waiting])
             return EXIT_DONE
+        if waiting.exception() is not None:
+            return EXIT_BROKEN
         self._crd_served = True
         await crd.warn_if_older(self._kube)
         watching = await handlers.spawn(self._watched, self._served)

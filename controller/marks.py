@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from .api import Api, ApiError
+from .each import each
 from .model import Reading
 
 RENEW_SECONDS = 20.0
@@ -89,11 +90,11 @@ class Marks:
             for worker in workers
             if worker not in self._marks or now - self._marks[worker].renewed_at > RENEW_SECONDS
         ]
-        await _each(due, lambda worker: self._mark(api, worker))
+        await _all(due, lambda worker: self._mark(api, worker))
 
     async def lift(self, api: Api, workers: Collection[str]) -> None:
         """Take marks away. Raises ApiError; what could not be lifted ends by itself."""
-        await _each(workers, lambda worker: self._lift(api, worker))
+        await _all(workers, lambda worker: self._lift(api, worker))
 
     async def _mark(self, api: Api, worker: str) -> None:
         begun = self._clock()
@@ -110,24 +111,12 @@ class Marks:
         await api.undrain(worker)
 
 
-async def _each(workers: Collection[str], call: Callable[[str], Awaitable[None]]) -> None:
-    """Call for each worker, a few at a time. Raises the first ApiError, and calls no more then."""
-    waiting = list(workers)
-    errors: list[ApiError] = []
-
-    async def work() -> None:
-        while waiting and not errors:
-            try:
-                await call(waiting.pop(0))
-            except ApiError as error:
-                errors.append(error)
-
+async def _all(workers: Collection[str], call: Callable[[str], Awaitable[None]]) -> None:
+    """Call for each worker. Raises the first ApiError."""
     try:
         async with asyncio.timeout(KEEPING_SECONDS):
-            await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(waiting)))))
+            await each(workers, call, at_once=AT_ONCE)
     except TimeoutError:
         raise ApiError(
             0, f"the API took longer than {KEEPING_SECONDS:g} s to mark {len(workers)} workers"
         ) from None
-    if errors:
-        raise errors[0]

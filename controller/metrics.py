@@ -44,6 +44,11 @@ class Metrics:
         self.leader = Gauge(
             "headrace_operator_leader", "Whether this process leads.", registry=self.registry
         )
+        self.synced = Gauge(
+            "headrace_operator_synced",
+            "Whether the watches lack nothing, as far as this process leads and has compared.",
+            registry=self.registry,
+        )
         self.loop_seconds = Histogram(
             "headrace_operator_loop_seconds",
             "Time to look at one resource, decide and write.",

@@ -1,6 +1,7 @@
 """What the decision is made from and what it says: plain values, no logic.
 
-Times are in seconds since 1970. `now` is the operator's clock, `Reading.at` is Redis's.
+Times are in seconds since 1970: `Observation.at` by the operator's wall clock, `Reading.at` by
+Redis's, `Pod.started_at` by its node's.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class Reason(StrEnum):
     STATS_STALE = "StatsStale"
     ROLLING_OUT = "RollingOut"
     """A smaller size waits for the rollout's end."""
+    NOT_REGISTERED = "NotRegistered"
+    """A smaller size waits: pods run whose workers are not in the stats."""
     BUSY_NOT_READY = "BusyNotReady"
     """A smaller size waits: a busy worker that is not ready would be taken first."""
     PAUSED = "Paused"
@@ -133,6 +136,8 @@ class Pod:
     """Its worker's container runs. One without can hold no task, and goes before any that has."""
     ready: bool = True
     """Before deletion costs are looked at, a ReplicaSet takes pods that are not ready."""
+    started_at: float | None = None
+    """Since when its container runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +145,7 @@ class Observation:
     """All that is known at one moment."""
 
     reading: Reading | Unread
+    at: float
     replicas: int
     """The Deployment's `spec.replicas`."""
     pods: tuple[Pod, ...]
@@ -176,6 +182,18 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sizing:
+    """Who is to drain for a target, and what may be written. The fields are a Decision's."""
+
+    written: int
+    drain: tuple[str, ...]
+    undrain: tuple[str, ...]
+    deletion_costs: Mapping[str, int]
+    kept: tuple[Reason, str] | None
+    """Why more are kept than the target, if it is not that workers still drain."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What is to be done, and why."""
 
@@ -199,6 +217,8 @@ class Decision:
     """A sentence when a bound holds the target, or draining workers keep the size above it."""
     stats_available: bool
     """False when there was no usable reading for some seconds."""
+    unread: Unread | None = None
+    """Why there was no usable reading; None: there was."""
     demand: int | None = None
     """Queued + running + due soon; None without a reading."""
     rates: Mapping[str, QueueRates] = field(default_factory=dict)

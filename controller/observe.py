@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from .model import Observation, Pod, Reading, Unread
@@ -41,6 +42,7 @@ def observe(
     pods: Iterable[Body],
     reading: Reading | Unread,
     *,
+    at: float,
     known: Size | None = None,
     paused: bool = False,
     conflict: str | None = None,
@@ -51,14 +53,16 @@ def observe(
         deployment: as the watch shows it.
         pods: those that are counted.
         reading: the last one.
+        at: this moment, by the operator's wall clock.
         known: the size that was last heard of otherwise, by writing it or asking for it.
         paused: whether the resource is.
         conflict: who else scales the Deployment.
     """
     return Observation(
         reading=reading,
+        at=at,
         replicas=newest(Size.of(deployment), known).replicas,
-        pods=tuple(Pod(pod["metadata"]["name"], _started(pod), _ready(pod)) for pod in pods),
+        pods=tuple(_pod(pod) for pod in pods),
         rolling_out=rolling_out(deployment),
         paused=paused,
         conflict=conflict,
@@ -127,9 +131,17 @@ def _of_a_replica_set(pod: Body) -> bool:
     return any(owner["kind"] == "ReplicaSet" and owner.get("controller") for owner in owners)
 
 
-def _started(pod: Body) -> bool:
+def _pod(pod: Body) -> Pod:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return any("running" in (one.get("state") or {}) for one in statuses)
+    states = [one.get("state") or {} for one in statuses]
+    running = [state["running"] for state in states if "running" in state]
+    since = [one["startedAt"] for one in running if one.get("startedAt")]
+    return Pod(
+        pod["metadata"]["name"],
+        started=bool(running),
+        ready=_ready(pod),
+        started_at=datetime.fromisoformat(max(since)).timestamp() if since else None,
+    )
 
 
 def _ready(pod: Body) -> bool:

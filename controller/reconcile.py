@@ -18,19 +18,20 @@ import structlog
 from . import kube
 from .api import Api, ApiError
 from .decide import History, decide
+from .events import Lately, events
 from .events import body as event_body
-from .events import events
 from .kube import Kube, KubeError
 from .marks import Marks
 from .metrics import Metrics
 from .model import Decision, Observation, Reading
 from .observe import counted, observe
 from .resource import Autoscaler, Body, Identity, InvalidSpec, conflict, deleted, parse, paused
-from .scale import NotLeading, Scaler
+from .scale import NotLeading, Scaled, Scaler, Waits
 from .stats import Readers
 from .status import (
     DRAINING_FAILED,
     INVALID_SPEC,
+    SCALING_DELAYED,
     SCALING_FAILED,
     TARGET_NOT_FOUND,
     Fault,
@@ -46,6 +47,8 @@ LONGEST_ROUND_SECONDS = 10.0
 GAP_SECONDS = 15.0
 """After so long without a decision, longer than a round may take, nothing is known of what was
 wanted meanwhile: the size that is found counts as wanted, and the window begins again."""
+DELAYED_ROUNDS = 10
+"""A size that is not written for so long, though nothing fails, is told."""
 VERIFY_SECONDS = 30.0
 VERIFY_AGAIN_SECONDS = 1.0
 
@@ -77,6 +80,7 @@ class Resource:
         self._status: Status = dict(body.get("status") or {})
         """As written last."""
         self._told_at = -math.inf
+        self._lately = Lately()
         self._scaled_at: float | None = None
         self._decided_at = -math.inf
         self._failures: dict[str, str] = {}
@@ -89,18 +93,25 @@ class Resource:
         self._history = History()
         self._marks = Marks(self._around.monotonic)
         self._scaler = Scaler(self._around.kube, self._around.may_write)
+        self._rounds_waited = 0
 
-    async def tick(self, body: Body, fleet: Sequence[Autoscaler]) -> None:
+    async def tick(
+        self, body: Body, parsed: Autoscaler | InvalidSpec, fleet: Sequence[Autoscaler]
+    ) -> None:
         """One round, within `LONGEST_ROUND_SECONDS`. Raises nothing.
 
         Args:
             body: the resource, as the watch shows it.
+            parsed: what it asks for, or what is wrong with it.
             fleet: all resources that can be acted for.
         """
         begun = self._around.monotonic()
         try:
             async with asyncio.timeout(LONGEST_ROUND_SECONDS):
-                await self._tick(body, fleet)
+                if isinstance(parsed, InvalidSpec):
+                    await self._cannot_act(body, Fault(INVALID_SPEC, str(parsed)))
+                else:
+                    await self._tick(body, parsed, fleet)
             self._succeeded("round")
         except NotLeading:
             return
@@ -112,13 +123,8 @@ class Resource:
         finally:
             self._around.metrics.loop_seconds.observe(self._around.monotonic() - begun)
 
-    async def _tick(self, body: Body, fleet: Sequence[Autoscaler]) -> None:
+    async def _tick(self, body: Body, autoscaler: Autoscaler, fleet: Sequence[Autoscaler]) -> None:
         watched, namespace = self._around.watched, self.identity.namespace
-        try:
-            autoscaler = parse(body)
-        except InvalidSpec as error:
-            await self._cannot_act(body, Fault(INVALID_SPEC, str(error)))
-            return
         deployment = watched.deployment(namespace, autoscaler.target)
         if deployment is None or deleted(deployment):
             message = f"there is no Deployment {autoscaler.target} in the namespace {namespace}"
@@ -133,22 +139,21 @@ class Resource:
         if isinstance(reading, Reading):
             self._around.metrics.of(self.identity).reading_at = reading.at
             reading = self._marks.acknowledged(reading, reader.asked_at)
-        pods = counted(deployment, watched.pods(namespace))
+        pods = watched.pods(namespace)
         observation = observe(
             deployment,
-            pods,
+            counted(deployment, pods),
             reading,
+            at=self._around.clock(),
             known=self._scaler.size,
             paused=paused(body),
             conflict=conflict(autoscaler, fleet, watched.hpas(namespace)),
         )
         decision = self._decide(observation, autoscaler)
-        scaled, fault = False, None
+        scaled, fault = None, None
         if decision.act:
             scaled, fault = await self._act(reader.api, deployment, pods, observation, decision)
         now = self._around.clock()
-        if scaled:
-            self._scaled_at = now
         status = decided(
             self._status,
             observation,
@@ -156,7 +161,7 @@ class Resource:
             autoscaler.spec,
             now=now,
             generation=body["metadata"]["generation"],
-            replicas=decision.written if scaled else observation.replicas,
+            replicas=scaled.after if scaled else observation.replicas,
             scaled_at=self._scaled_at,
             fault=fault,
         )
@@ -165,9 +170,9 @@ class Resource:
 
     def _decide(self, observation: Observation, autoscaler: Autoscaler) -> Decision:
         if self._around.monotonic() - self._decided_at > GAP_SECONDS:
-            self._history = replace(self._history, target=None)
+            self._history = replace(self._history, replicas=None, written=None)
         decision, self._history = decide(
-            observation, self._history, autoscaler.spec, self._around.clock()
+            observation, self._history, autoscaler.spec, self._around.monotonic()
         )
         self._decided_at = self._around.monotonic()
         return decision
@@ -179,8 +184,8 @@ class Resource:
         pods: Sequence[Body],
         observation: Observation,
         decision: Decision,
-    ) -> tuple[bool, Fault | None]:
-        """Carry out a decision. Returns whether a size was written, and what failed."""
+    ) -> tuple[Scaled | None, Fault | None]:
+        """Carry out a decision. Returns which size was written, and what failed."""
         fault = None
         for call, workers in (
             (self._marks.lift, decision.undrain),
@@ -197,23 +202,54 @@ class Resource:
         else:
             self._failed("drain", fault.message)
             if decision.written < observation.replicas:
-                return False, fault
+                return None, fault
         try:
-            scaled = await self._scaler.resize(deployment, pods, observation.replicas, decision)
+            result = await self._scaler.resize(deployment, pods, observation.replicas, decision)
         except KubeError as error:
             self._failed("scale", error)
-            return False, Fault(SCALING_FAILED, str(error))
-        self._succeeded("scale")
-        if scaled:
+            return None, Fault(SCALING_FAILED, str(error))
+        if isinstance(result, Waits):
+            fault = fault or self._delayed(decision, result)
+        else:
+            self._rounds_waited = 0
+            self._succeeded("scale")
+        if isinstance(result, Scaled):
+            self._scaled_at = self._around.clock()
             log.info(
                 "scaled",
                 **self._names,
-                before=observation.replicas,
-                after=decision.written,
+                before=result.before,
+                after=result.after,
                 reason=str(decision.reason),
                 message=decision.message,
             )
-        return scaled, fault
+        await self._restore_costs(pods, observation, decision)
+        return (result if isinstance(result, Scaled) else None), fault
+
+    def _delayed(self, decision: Decision, waits: Waits) -> Fault | None:
+        """A fault if a size has waited for long to be written."""
+        self._rounds_waited += 1
+        if self._rounds_waited < DELAYED_ROUNDS:
+            self._succeeded("scale")
+            return None
+        message = f"a size of {decision.written} is decided on and cannot be written: {waits.why}"
+        self._failed("scale", message)
+        return Fault(SCALING_DELAYED, message)
+
+    async def _restore_costs(
+        self, pods: Sequence[Body], observation: Observation, decision: Decision
+    ) -> None:
+        """Let no pod that works stand out as the first to go."""
+        if decision.unread or not isinstance(observation.reading, Reading):
+            return
+        own = {pod.name for pod in observation.pods}
+        workers = observation.reading.workers
+        working = {one.pod for one in workers if one.pod in own and one.id not in decision.drain}
+        try:
+            await self._scaler.restore(self.identity.namespace, pods, working)
+            self._succeeded("cost")
+        except KubeError as error:
+            self._failed("cost", error)
 
     async def _cannot_act(self, body: Body, fault: Fault) -> None:
         """Tell that nothing can be decided; afterwards everything is looked at anew."""
@@ -227,7 +263,7 @@ class Resource:
             paused=paused(body),
         )
         figures = self._around.metrics.of(self.identity)
-        figures.decision = figures.replicas = figures.draining = None
+        figures.decision = figures.replicas = figures.draining = figures.reading_at = None
         await self._tell(status, now)
 
     async def _tell(self, status: Status, now: float) -> None:
@@ -248,7 +284,7 @@ class Resource:
                 self._failed("status", error)
             return
         before, self._status, self._told_at = self._status, status, monotonic
-        for event in events(before, status):
+        for event in self._lately.worth_telling(events(before, status), monotonic):
             written = event_body(event, self.identity, instance=self._around.instance, now=now)
             try:
                 await self._around.kube.create(kube.events(namespace), written)
@@ -306,25 +342,29 @@ class Loop:
     async def round(self) -> None:
         """Begin a round of each resource whose last one has ended. Waits for none of them."""
         self.ticked_at = self._around.monotonic()
-        if not self._around.watched.synced:
-            return
         bodies = [body for body in self._around.watched.autoscalers() if not deleted(body)]
         present = {body["metadata"]["uid"]: body for body in bodies}
         await self._end(self._resources.keys() - present)
-        fleet = [one for one in map(_parsed, bodies) if one is not None]
+        parsed = {uid: _parsed(body) for uid, body in present.items()}
+        fleet = [one for one in parsed.values() if isinstance(one, Autoscaler)]
         await self._around.readers.keep(fleet)
         for uid, body in present.items():
+            if not self._around.watched.reliable(body["metadata"]["namespace"]):
+                continue
             if uid not in self._resources:
                 self._resources[uid] = Resource(self._around, body)
             if uid not in self._rounds or self._rounds[uid].done():
-                tick = self._resources[uid].tick(body, fleet)
+                tick = self._resources[uid].tick(body, parsed[uid], fleet)
                 self._rounds[uid] = asyncio.create_task(tick)
 
     async def _verify(self) -> None:
+        again = VERIFY_AGAIN_SECONDS
         while True:
             await self._around.watched.verify(self._around.kube)
             synced = self._around.watched.synced
-            await asyncio.sleep(VERIFY_SECONDS if synced else VERIFY_AGAIN_SECONDS)
+            await asyncio.sleep(VERIFY_SECONDS if synced else again)
+            # A namespace that cannot be listed at all must not have the others listed all the time.
+            again = VERIFY_AGAIN_SECONDS if synced else min(again * 2, VERIFY_SECONDS)
 
     async def _end(self, uids: Iterable[str]) -> None:
         """Stop the rounds of resources that are gone: marks lapse, and the Deployment stays."""
@@ -338,8 +378,8 @@ class Loop:
                 self._around.metrics.forget(resource.identity)
 
 
-def _parsed(body: Body) -> Autoscaler | None:
+def _parsed(body: Body) -> Autoscaler | InvalidSpec:
     try:
         return parse(body)
-    except InvalidSpec:
-        return None
+    except InvalidSpec as error:
+        return error

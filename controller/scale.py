@@ -3,21 +3,24 @@
 Server-side apply with a field manager of our own: the size survives when Helm drops the field. A
 write holds only for the version of the Deployment that was looked at just before, so it never
 overrules what somebody else has set meanwhile, and never shrinks in a rollout that has just begun.
+Nor are pods trusted to a watch then: they are listed anew before a smaller size.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import kube
+from .decide import ACKNOWLEDGED_COST, STAYING_COST
+from .each import each
 from .kube import Json, Kube, KubeError
 from .model import Decision
-from .observe import Size, settled
+from .observe import Size, counted, settled
 from .resource import Body
 
 COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+LOWEST_COST, WORKING_COST = str(ACKNOWLEDGED_COST), str(STAYING_COST)
 AT_ONCE = 10
 """Pods whose costs are under way at a time."""
 
@@ -41,22 +44,49 @@ class Cost:
         return cls(annotations.get(COST_ANNOTATION), int(metadata["resourceVersion"]))
 
 
-def differing(
-    wanted: Mapping[str, int], watched: Mapping[str, Cost], written: Mapping[str, Cost]
-) -> dict[str, str]:
-    """The costs that have to be written, by pod.
+def newest_costs(watched: Mapping[str, Cost], written: Mapping[str, Cost]) -> dict[str, Cost]:
+    """What is known of costs, by pod.
 
     Args:
-        wanted: of all pods.
         watched: as the watch shows them; it may lag.
         written: what this process has written.
     """
-    never = Cost(None, -1)
-    found = {
-        pod: max(watched.get(pod, never), written.get(pod, never), key=lambda one: one.version)
-        for pod in wanted
+    return {
+        pod: max(cost, written.get(pod, cost), key=lambda one: one.version)
+        for pod, cost in watched.items()
     }
-    return {pod: str(cost) for pod, cost in wanted.items() if found[pod].cost != str(cost)}
+
+
+def differing(wanted: Mapping[str, int], known: Mapping[str, Cost]) -> dict[str, str]:
+    """The costs that have to be written, by pod: the wanted ones that are not known to stand."""
+    return {
+        pod: str(cost)
+        for pod, cost in wanted.items()
+        if pod not in known or known[pod].cost != str(cost)
+    }
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A size was written."""
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Waits:
+    """A size that was decided is not written yet, and why."""
+
+    why: str
+
+
+_UNSETTLED = Waits(
+    "the Deployment's controller has not looked at its newest version, or a rollout is under way:"
+    " see that kube-controller-manager runs"
+)
+_CHANGED = Waits("somebody else changes the Deployment at the same time: see who")
+_LAGS = Waits("the watch does not show the Deployment's pods as they are: see the operator's log")
 
 
 @dataclass
@@ -73,68 +103,133 @@ class Scaler:
     size: Size | None = None
     """The Deployment's size as last heard of here: a watch may show it later."""
     _costs: dict[str, Cost] = field(default_factory=dict)
+    _unanswered: Scaled | None = None
+    """A size whose write had no answer that tells: it may have been written."""
 
     async def resize(
         self, deployment: Body, pods: Iterable[Body], replicas: int, decision: Decision
-    ) -> bool:
+    ) -> Scaled | Waits | None:
         """Write the decision's size, if it is another one than was decided from.
 
         Args:
             deployment: as the watch shows it.
-            pods: its pods, likewise.
+            pods: those of its namespace, likewise.
             replicas: the size that was decided from.
             decision: what to write.
 
-        Returns whether it was written. A smaller size waits for the Deployment's controller and for
-        a rollout, and any for the next round when somebody changes the Deployment at the same
-        moment. Raises KubeError, and NotLeading.
+        Returns what was written, now or by an earlier call that failed to hear of it; None: there
+        is nothing to write. A smaller size waits for the Deployment's controller, for a rollout and
+        for a watch that lags, and any for the next round when somebody changes the Deployment at
+        the same moment. Raises KubeError, and NotLeading.
         """
-        smaller = decision.written < replicas
-        if decision.written == replicas or (smaller and not settled(deployment)):
-            return False
+        if landed := self._landed(replicas):
+            return landed
+        if decision.written == replicas:
+            self._unanswered = None
+            return None
+        smaller, pods = decision.written < replicas, list(pods)
+        if smaller and not settled(deployment):
+            return _UNSETTLED
         namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         if smaller:
-            await self._set_costs(namespace, pods, decision.deletion_costs)
+            known = self._known_costs(counted(deployment, pods))
+            self._costs = {pod: cost for pod, cost in self._costs.items() if pod in known}
+            await self._set_costs(namespace, differing(decision.deletion_costs, known))
         found = await self.kube.get(kube.deployment(namespace, name))
         self.size = Size.of(found)
-        if self.size.replicas != replicas or (smaller and not settled(found)):
-            return False
+        if self.size.replicas != replicas:
+            return self._landed(self.size.replicas) or _CHANGED
+        if smaller and not settled(found):
+            return _UNSETTLED
+        if smaller and not await self._knows_all_pods(found, pods):
+            return _LAGS
         self._require_lead()
         body = _scale(namespace, name, found["metadata"]["resourceVersion"], decision.written)
+        written = Scaled(replicas, decision.written)
         try:
             self.size = Size.of(await self.kube.apply(kube.scale(namespace, name), body))
         except KubeError as error:
             if error.status == 409:
-                return False
+                return _CHANGED
+            if error.status == 0 or error.status >= 500:
+                self._unanswered = written
             raise
-        return True
+        self._unanswered = None
+        return written
 
-    async def _set_costs(
-        self, namespace: str, pods: Iterable[Body], wanted: Mapping[str, int]
-    ) -> None:
-        """All of them, or KubeError: a pod without its cost might go in the place of another."""
+    async def restore(self, namespace: str, pods: Iterable[Body], working: Collection[str]) -> None:
+        """Take the lowest cost from pods that work again, lest anybody's smaller size takes them.
+
+        Args:
+            namespace: the Deployment's.
+            pods: those in it, as the watch shows them.
+            working: the names of the Deployment's that work, or shall.
+
+        Calls nobody when none has it. Raises KubeError, and NotLeading.
+        """
+        known = self._known_costs(pod for pod in pods if pod["metadata"]["name"] in working)
+        lowest = [pod for pod, cost in known.items() if cost.cost == LOWEST_COST]
+        await self._set_costs(namespace, dict.fromkeys(lowest, WORKING_COST))
+
+    def _landed(self, replicas: int) -> Scaled | None:
+        """The write that had no answer, if this is the size that it was for."""
+        landed = self._unanswered
+        if landed is None or landed.after != replicas:
+            return None
+        self._unanswered = None
+        return landed
+
+    async def _knows_all_pods(self, deployment: Body, watched: Iterable[Body]) -> bool:
+        """Whether the pods are still those that were decided from, by a list of this moment.
+
+        A pod that the watch does not know has no cost, and none of its work is known.
+        """
+        known = {pod["metadata"]["uid"] for pod in watched}
+        seen = {pod["metadata"]["uid"] for pod in counted(deployment, watched)}
+        listed = await self.kube.metadata(
+            kube.pods(deployment["metadata"]["namespace"]),
+            labels=label_selector(deployment["spec"]["selector"]),
+        )
+        there = {
+            pod["metadata"]["uid"]
+            for pod in counted(deployment, [{"metadata": one} for one in listed])
+        }
+        # Metadata does not tell who has ended; but whom the watch shows ended, or being deleted,
+        # stays so.
+        return there - (known - seen) == seen
+
+    def _known_costs(self, pods: Iterable[Body]) -> dict[str, Cost]:
         watched = {pod["metadata"]["name"]: Cost.of(pod) for pod in pods}
-        self._costs = {pod: cost for pod, cost in self._costs.items() if pod in watched}
-        places = asyncio.Semaphore(AT_ONCE)
+        return newest_costs(watched, self._costs)
 
-        async def set_cost(pod: str, cost: str) -> None:
-            async with places:
-                self._require_lead()
-                body = {"metadata": {"annotations": {COST_ANNOTATION: cost}}}
-                try:
-                    self._costs[pod] = Cost.of(
-                        await self.kube.merge(kube.pod(namespace, pod), body)
-                    )
-                except KubeError as error:
-                    if error.status != 404:
-                        raise
+    async def _set_costs(self, namespace: str, due: Mapping[str, str]) -> None:
+        """All of them, or KubeError: a pod without its cost might go in the place of another."""
 
-        due = differing(wanted, watched, self._costs)
-        await asyncio.gather(*(set_cost(pod, cost) for pod, cost in due.items()))
+        async def set_cost(pod: str) -> None:
+            self._require_lead()
+            cost = due[pod]
+            body = {"metadata": {"annotations": {COST_ANNOTATION: cost}}}
+            try:
+                self._costs[pod] = Cost.of(await self.kube.merge(kube.pod(namespace, pod), body))
+            except KubeError as error:
+                if error.status != 404:
+                    raise
+
+        await each(due, set_cost, at_once=AT_ONCE)
 
     def _require_lead(self) -> None:
         if not self.may_write():
             raise NotLeading
+
+
+def label_selector(selector: Body) -> str:
+    """A LabelSelector as a query has it: "app=workers,tier in (a,b),!canary"."""
+    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or ():
+        key, values = one["key"], ",".join(one.get("values") or ())
+        forms = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
+        parts.append(forms.get(one["operator"], f"!{key}"))
+    return ",".join(parts)
 
 
 def _scale(namespace: str, name: str, version: str, replicas: int) -> Json:

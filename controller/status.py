@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .model import Decision, Observation, Reading, Reason, Spec, Unread
+from .model import Decision, Observation, Reading, Spec, Unread, Worker
 
 Status = dict[str, Any]
 """As the resource's `status`; None stands for a field to be removed."""
@@ -22,6 +22,7 @@ PAUSED, CONFLICT = "Paused", "Conflict"
 
 TARGET_NOT_FOUND, INVALID_SPEC = "TargetNotFound", "InvalidSpec"
 SCALING_FAILED, DRAINING_FAILED = "ScalingFailed", "DrainingFailed"
+SCALING_DELAYED = "ScalingDelayed"
 
 TOO_MANY = "TooManyReplicas"
 """More are wanted, or still drain, than the limit allows: a HorizontalPodAutoscaler's word."""
@@ -61,7 +62,8 @@ def decided(
         fault: what failed in carrying it out.
     """
     reading = observation.reading
-    unread = _unread(observation, decision)
+    # A gap that is too short to tell of is none.
+    unread = None if decision.stats_available else decision.unread
     flags = {
         READY: _ready(observation, spec, fault, unread),
         ACTIVE: _active(decision.demand),
@@ -96,7 +98,7 @@ def decided(
         "conditions": _conditions(old, flags, now, generation),
     }
     if isinstance(reading, Reading) and decision.demand is not None:
-        status["lastReading"] = _summary(reading, spec)
+        status["lastReading"] = _summary(observation, reading, spec)
     if scaled:
         status["lastScaleTime"] = scaled
     return status
@@ -139,7 +141,8 @@ def due(written: Status, new: Status, seconds: float) -> bool:
     """Whether the status is worth writing, so many seconds after the last time.
 
     At once: sizes, flips of conditions, their reasons. After 3 s: the decision's reason alone,
-    which may alternate under load. After 10 s: numbers and sentences. After 60 s: times alone.
+    which may alternate under load. After 10 s: numbers, sentences, and the conditions that follow
+    the load as numbers do. After 60 s: times alone.
     """
     for view, least in _VIEWS:
         if view(written) != view(new):
@@ -152,6 +155,7 @@ def _sizes_and_flips(status: Status) -> Any:
     flips = [
         (one["type"], one["status"], one["reason"], one["lastTransitionTime"])
         for one in status.get("conditions") or ()
+        if one["type"] not in (ACTIVE, LIMITED)
     ]
     return [status.get(name) for name in (*sizes, "lastScaleTime")], flips
 
@@ -260,31 +264,23 @@ def _conflict(conflict: str | None) -> _Flagged:
     return "False", "NoConflict", "nobody else scales the Deployment"
 
 
-def _unread(observation: Observation, decision: Decision) -> Unread | None:
-    """Why there is no reading; None while there is, and in a gap that is too short to tell of."""
-    if decision.stats_available:
-        return None
-    if isinstance(observation.reading, Unread):
-        return observation.reading
-    return Unread(Reason.STATS_STALE, decision.message)
-
-
 def _draining(observation: Observation, decision: Decision) -> int | None:
     """Workers that drain; None: unknown without a reading."""
     if not isinstance(observation.reading, Reading):
         return None
-    pods = {pod.name for pod in observation.pods}
-    marked = {
-        worker.id
-        for worker in observation.reading.workers
-        if worker.draining and worker.pod in pods
-    }
+    marked = {worker.id for worker in _workers(observation, observation.reading) if worker.draining}
     if decision.act:
         marked = (marked | set(decision.drain)) - set(decision.undrain)
     return len(marked)
 
 
-def _summary(reading: Reading, spec: Spec) -> Status:
+def _workers(observation: Observation, reading: Reading) -> list[Worker]:
+    """The pool's own: others may work for the same API."""
+    pods = {pod.name for pod in observation.pods}
+    return [worker for worker in reading.workers if worker.pod in pods]
+
+
+def _summary(observation: Observation, reading: Reading, spec: Spec) -> Status:
     queues = [
         queue for name, queue in reading.queues.items() if not spec.queues or name in spec.queues
     ]
@@ -294,5 +290,5 @@ def _summary(reading: Reading, spec: Spec) -> Status:
         "retries": sum(queue.queue_length_retries for queue in queues),
         "running": sum(queue.running for queue in queues),
         "dueSoon": sum(queue.due_soon for queue in queues),
-        "workers": len(reading.workers),
+        "workers": len(_workers(observation, reading)),
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -18,6 +19,8 @@ from . import kube
 CATCH_UP_SECONDS = 2.0
 """A watch may be so far behind a list."""
 CATCH_UP_POLL_SECONDS = 0.1
+RELIABLE_SECONDS = 90.0
+"""What was found complete can be relied on for so long, without another look that succeeds."""
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +31,7 @@ Index = Mapping[Any, Iterable[Body]]
 class Source(Protocol):
     """What `verify` asks: `kube.Kube`."""
 
-    async def metadata(self, path: str) -> list[kube.Json]:
+    def pages(self, path: str) -> AsyncIterator[list[kube.Json]]:
         """The metadata of the objects in a collection."""
         ...
 
@@ -51,18 +54,30 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 class Watched:
     """The objects of the namespaces served, as far as they are known; none of them is a copy."""
 
-    def __init__(self, namespaces: Sequence[str] | None) -> None:
-        """Of these namespaces; None: of all."""
-        self.synced = False
-        """Whether everything that there was at the last `verify` is known, in that version or a
-        later one. Before, nothing may be concluded from what is missing."""
-        self._places: Sequence[str | None] = (None,) if namespaces is None else namespaces
+    def __init__(
+        self, namespaces: Sequence[str] | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Of these namespaces; None: of all, as one place."""
+        self._places = tuple(map(_Place, (None,) if namespaces is None else namespaces))
         self._indices: Mapping[str, Index] = {name: {} for name in COLLECTIONS}
         self._ghosts: frozenset[str] = frozenset()
+        self._clock = clock
 
     def attach(self, indices: Mapping[str, Index]) -> None:
         """Take the indices that kopf keeps, by the names in COLLECTIONS."""
         self._indices = {name: indices[name] for name in COLLECTIONS}
+
+    @property
+    def synced(self) -> bool:
+        """Whether all namespaces can be relied on."""
+        return all(map(self._reliable, self._places))
+
+    def reliable(self, namespace: str) -> bool:
+        """Whether all that there was at the last `verify` is known, in that version or a later one.
+
+        As long as it is not, nothing may be concluded from what is missing.
+        """
+        return any(self._reliable(one) for one in self._places if one.name in (None, namespace))
 
     def autoscalers(self) -> list[Body]:
         """All WorkerAutoscalers."""
@@ -83,39 +98,83 @@ class Watched:
         return self._living(self._indices["hpas"], namespace)
 
     async def verify(self, source: Source) -> None:
-        """Compare with lists made now, and set `synced`. A list that fails changes nothing.
+        """Compare with lists made now. Where one fails, nothing changes, until RELIABLE_SECONDS.
 
         What was known before a list was begun and is not in it is gone for good: a uid never comes
         back. It is hidden from then on.
         """
-        before = set(self._known())
-        listed: dict[str, int] = {}
-        try:
-            for path in (path(place) for path in COLLECTIONS.values() for place in self._places):
-                listed |= {one["uid"]: _number(one) for one in await source.metadata(path)}
-        except kube.KubeError as error:
-            log.warning("watch.unverified", error=str(error))
-            return
-        self._ghosts = frozenset((before - set(listed)) & set(self._known()))
-        behind = await self._behind(listed)
-        if self.synced == bool(behind):
-            level = logging.WARNING if behind else logging.INFO
-            log.log(level, "watch.synced", synced=not behind, objects=len(listed), behind=behind)
-        self.synced = not behind
-
-    async def _behind(self, listed: Mapping[str, int]) -> int:
-        """How many of the objects listed are unknown or older, when the watches had their time."""
-        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
-        while True:
-            known = self._known()
-            behind = sum(1 for uid, number in listed.items() if known.get(uid, -1) < number)
-            if not behind or asyncio.get_running_loop().time() >= deadline:
-                return behind
+        listed = [place for place in self._places if await self._list(place, source)]
+        self._ghosts = frozenset[str]().union(*(place.ghosts for place in self._places))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CATCH_UP_SECONDS
+        while self._settle(listed):
+            if loop.time() >= deadline:
+                break
             await asyncio.sleep(CATCH_UP_POLL_SECONDS)
+        for place in listed:
+            # What was deleted so soon that no watch has shown it is not waited for.
+            if not place.awaited or await self._list_again(place, source):
+                self._judge(place)
 
-    def _known(self) -> dict[str, int]:
+    async def _list(self, place: _Place, source: Source) -> bool:
+        before = set(self._known(place))
+        listed = await self._listed(place, source)
+        if listed is None:
+            return False
+        place.begun(listed, before, self._known(place))
+        return True
+
+    async def _list_again(self, place: _Place, source: Source) -> bool:
+        listed = await self._listed(place, source)
+        if listed is None:
+            return False
+        place.awaited = {uid: at for uid, at in place.awaited.items() if uid in listed}
+        return True
+
+    async def _listed(self, place: _Place, source: Source) -> dict[str, int] | None:
+        """The versions at a place by uid; None: a list failed."""
+        try:
+            listed = {
+                one["uid"]: _number(one)
+                for path in COLLECTIONS.values()
+                async for page in source.pages(path(place.name))
+                for one in page
+            }
+        except kube.KubeError as error:
+            if place.problem != str(error):
+                log.warning("watch.unverified", namespace=place.name or "all", error=str(error))
+            place.problem = str(error)
+            return None
+        place.problem = None
+        return listed
+
+    def _settle(self, places: Sequence[_Place]) -> bool:
+        """Whether a watch is still behind at one of these places."""
+        for place in places:
+            if place.awaited:
+                place.settle(self._known(place))
+        return any(place.awaited for place in places)
+
+    def _judge(self, place: _Place) -> None:
+        before, behind = self._reliable(place), len(place.awaited)
+        place.complete_at = None if behind else self._clock()
+        if before == bool(behind):
+            level = logging.WARNING if behind else logging.INFO
+            names = {"namespace": place.name or "all"}
+            log.log(level, "watch.synced", **names, synced=not behind, behind=behind)
+
+    def _reliable(self, place: _Place) -> bool:
+        at = place.complete_at
+        return at is not None and self._clock() - at < RELIABLE_SECONDS
+
+    def _known(self, place: _Place) -> dict[str, int]:
         """The versions in the indices by uid, ghosts included."""
-        return {body["metadata"]["uid"]: version(body) for body in self._all()}
+        metadata = (body["metadata"] for body in self._all())
+        return {
+            one["uid"]: _number(one)
+            for one in metadata
+            if place.name is None or one["namespace"] == place.name
+        }
 
     def _all(self) -> Iterator[Body]:
         for index in self._indices.values():
@@ -126,6 +185,36 @@ class Watched:
         # `in` first: kopf's index has no `get`.
         found = index[key] if key in index else ()  # noqa: SIM401
         return [body for body in found if body["metadata"]["uid"] not in self._ghosts]
+
+
+class _Place:
+    """A namespace (None: all), and what was found when it was listed."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.ghosts: frozenset[str] = frozenset()
+        self.awaited: dict[str, int] = {}
+        """What was listed and is not known in that version yet."""
+        self.complete_at: float | None = None
+        """When nothing was awaited last; None: something is, or it was never listed."""
+        self.problem: str | None = None
+        """Why it could not be listed: logged once."""
+        self._seen: set[str] = set()
+
+    def begun(self, listed: dict[str, int], before: set[str], known: Mapping[str, int]) -> None:
+        """Take a list: versions by uid. `before`: what was known when it was begun."""
+        self.ghosts = frozenset((before - listed.keys()) & known.keys())
+        self.awaited, self._seen = listed, before
+        self.settle(known)
+
+    def settle(self, known: Mapping[str, int]) -> None:
+        """Await no longer what is known, or was and has gone since: it was deleted."""
+        self.awaited = {
+            uid: number
+            for uid, number in self.awaited.items()
+            if (known[uid] < number if uid in known else uid not in self._seen)
+        }
+        self._seen |= known.keys()
 
 
 def version(body: Body) -> int:
@@ -144,7 +233,7 @@ def autoscaler(body: Body) -> Body:
 
 def deployment(body: Body) -> Body:
     """What is kept of a Deployment: its template is not."""
-    return _kept(body, spec=("replicas", "selector", "paused"), status=None)
+    return _kept(body, spec=("replicas", "selector"), status=None)
 
 
 def pod(body: Body) -> Body:

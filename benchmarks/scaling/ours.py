@@ -20,6 +20,7 @@ class Ours:
         pods = {pod.name: pod for pod in cluster.pods if not pod.terminating}
         observation = Observation(
             reading=reading(cluster, now),
+            at=now,
             replicas=cluster.replicas,
             pods=tuple(Pod(name, pod.started) for name, pod in pods.items()),
         )

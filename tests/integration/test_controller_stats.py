@@ -103,7 +103,7 @@ async def test_a_live_reply_is_a_reading_and_can_be_decided_from(
     queue, [worker] = found.queues["gate"], found.workers
     assert (queue.queue_length, queue.running, queue.arrivals_total) == (3, 2, 5)
     assert (worker.concurrency, worker.busy_slots, worker.drained) == (2, 2, False)
-    observation = Observation(reading=found, replicas=1, pods=())
+    observation = Observation(reading=found, at=found.at, replicas=1, pods=())
     decision, _ = decide(observation, History(), Spec(queues=("gate",), concurrency=2), found.at)
     assert (decision.demand, decision.target) == (5, 3)
     gate.open.set()

@@ -11,7 +11,9 @@ from controller import kube
 from controller.api import Api, ApiError
 from controller.kube import Json, Kube, KubeError
 from controller.model import Reading, Unread
+from controller.observe import counted
 from controller.resource import Autoscaler, Body
+from controller.scale import COST_ANNOTATION
 from controller.stats import Reader, Readers
 from controller.watched import Watched
 
@@ -84,7 +86,9 @@ def pod(name: str, **metadata: Any) -> Json:
         "status": {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True"}],
-            "containerStatuses": [{"name": "worker", "ready": True, "state": {"running": {}}}],
+            "containerStatuses": [
+                {"name": "worker", "ready": True, "state": {"running": {"startedAt": CREATED}}}
+            ],
         },
     }
 
@@ -92,21 +96,30 @@ def pod(name: str, **metadata: Any) -> Json:
 class FakeKube(Kube):
     """One Deployment with its pods, and everything that was written, in order.
 
-    The Deployment's controller is not part of it: a test moves pods and status itself.
+    The Deployment's controller is not part of it: a test moves pods and status itself, or lets a
+    ReplicaSet look at them.
     """
 
     def __init__(self, found: Json, pods: list[Json]) -> None:
         self.deployment = found
         self.pods = {one["metadata"]["name"]: one for one in pods}
         self.writes: list[tuple[str, Json]] = []
+        self.lists: list[tuple[str, str]] = []
+        """Each collection that was listed, and by which labels."""
         self.refuse: Callable[[str], KubeError | None] = lambda path: None
         """Which writes and reads fail, by path."""
         self._versions = itertools.count(100)
 
-    async def get(self, path: str, **query: str) -> Json:
+    async def get(self, path: str) -> Json:
         self._try(path)
         assert path == kube.deployment(NAMESPACE, "workers")
         return deepcopy(self.deployment)
+
+    async def metadata(self, path: str, labels: str = "") -> list[Json]:
+        self._try(path)
+        assert path == kube.pods(NAMESPACE)
+        self.lists.append((path, labels))
+        return [deepcopy(one["metadata"]) for one in self.pods.values()]
 
     async def create(self, path: str, body: Json) -> Json:
         self._try(path)
@@ -120,25 +133,33 @@ class FakeKube(Kube):
         if path != kube.pod(NAMESPACE, name):
             return body
         if name not in self.pods:
-            raise KubeError(404, "NotFound", f"no pod {name}")
+            raise KubeError(404, f"no pod {name}")
         changed = deepcopy(self.pods[name])
         changed["metadata"] |= {"resourceVersion": self._next(), **body["metadata"]}
         self.pods[name] = changed
         return deepcopy(changed)
 
-    async def apply(
-        self, path: str, body: Json, *, manager: str = kube.MANAGER, force: bool = True
-    ) -> Json:
+    async def apply(self, path: str, body: Json) -> Json:
         self._try(path)
         assert path == kube.scale(NAMESPACE, "workers")
         if body["metadata"]["resourceVersion"] != self.deployment["metadata"]["resourceVersion"]:
-            raise KubeError(409, "Conflict", "the object has been modified")
+            raise KubeError(409, "the object has been modified")
         self.writes.append((path, body))
         changed = deepcopy(self.deployment)
         changed["metadata"]["resourceVersion"] = self._next()
         changed["spec"]["replicas"] = body["spec"]["replicas"]
         self.deployment = changed
         return deepcopy(changed)
+
+    def shrink(self) -> list[str]:
+        """What a ReplicaSet does after a smaller size. Returns the pods that it takes."""
+        own = counted(self.deployment, self.pods.values())
+        by_cost = sorted(own, key=lambda pod: (_cost(pod), pod["metadata"]["name"]))
+        surplus = max(len(own) - self.deployment["spec"]["replicas"], 0)
+        taken = [pod["metadata"]["name"] for pod in by_cost[:surplus]]
+        for name in taken:
+            del self.pods[name]
+        return taken
 
     def told(self, path: str) -> list[Json]:
         """What was written to a path."""
@@ -182,12 +203,18 @@ class FakeKube(Kube):
             raise error
 
 
+def _cost(pod: Body) -> int:
+    return int((pod["metadata"].get("annotations") or {}).get(COST_ANNOTATION, "0"))
+
+
 class FakeApi(Api):
     """Takes marks, as long as it does not fail."""
 
     def __init__(self) -> None:
         self.url = "http://api:8000"
         self.calls: list[tuple[str, str]] = []
+        """All of them."""
+        self._taken = 0
         self.gone: set[str] = set()
         self.error: ApiError | None = None
 
@@ -208,7 +235,8 @@ class FakeApi(Api):
 
     def taken(self) -> list[tuple[str, str]]:
         """The calls since this was asked last."""
-        calls, self.calls = self.calls, []
+        calls = self.calls[self._taken :]
+        self._taken = len(self.calls)
         return calls
 
 
@@ -232,11 +260,24 @@ class FakeReaders(Readers):
         return self._reader
 
 
+class FakeWatched(Watched):
+    """Is complete when the test says so."""
+
+    complete = True
+
+    @property
+    def synced(self) -> bool:
+        return self.complete
+
+    def reliable(self, namespace: str) -> bool:
+        return self.complete
+
+
 def watching(
     autoscalers: list[Json], deployments: list[Json], pods: list[Json], hpas: list[Json]
-) -> Watched:
+) -> FakeWatched:
     """The watch, complete, over these objects."""
-    watched = Watched([NAMESPACE])
+    watched = FakeWatched([NAMESPACE])
     by_name: dict[Any, list[Body]] = {
         (NAMESPACE, one["metadata"]["name"]): [one] for one in deployments
     }
@@ -248,5 +289,4 @@ def watching(
             "hpas": {NAMESPACE: hpas},
         }
     )
-    watched.synced = True
     return watched

@@ -41,6 +41,7 @@ def seen(
     names = [one.pod for one in workers if one.pod]
     return Observation(
         reading=Reading(at=at, epoch=epoch, queues=queues or {}, workers=workers),
+        at=START,
         replicas=len(workers) if replicas is None else replicas,
         pods=tuple(Pod(name, started=True) for name in names) if pods is None else pods,
         **fields,
@@ -53,6 +54,8 @@ class Pool:
     def __init__(self, spec: Spec, replicas: int = 0) -> None:
         self.spec = spec
         self.now = START
+        self.wall_ahead = 0.0
+        """By how much the wall clock, the operator's and Redis's, has been set."""
         self.history = History()
         self.replicas = replicas
         self.busy: dict[int, int] = dict.fromkeys(range(replicas), 0)
@@ -89,12 +92,18 @@ class Pool:
         workers = self.workers()
         pods = tuple(Pod(f"p{number}", started=True) for number in self.busy)
         reading = self.away or Reading(
-            at=self.now,
+            at=self.now + self.wall_ahead,
             epoch=self.epoch,
             queues={"tasks": self.queue},
             workers=() if self.blind else workers,
         )
-        observation = Observation(reading=reading, replicas=self.replicas, pods=pods, **fields)
+        observation = Observation(
+            reading=reading,
+            at=self.now + self.wall_ahead,
+            replicas=self.replicas,
+            pods=pods,
+            **fields,
+        )
         decision, self.history = decide(observation, self.history, self.spec, self.now)
         self.decisions.append(decision)
         if not decision.act:

@@ -231,7 +231,7 @@ async def test_the_secret_is_read_again_each_minute_and_soon_after_a_refusal(
 async def test_a_secret_that_cannot_be_read_is_told_and_the_known_key_is_kept(
     served: Served,
 ) -> None:
-    clock, secrets = Clock(0), Secrets(KubeError(404, "NotFound", "x"))
+    clock, secrets = Clock(0), Secrets(KubeError(404, "x"))
     async with calling(served.url, secrets, clock) as api:
         assert "there is no Secret operator-key" in await refusal(api)
         assert await refusal(api)
@@ -239,7 +239,7 @@ async def test_a_secret_that_cannot_be_read_is_told_and_the_known_key_is_kept(
         secrets.found = secret(key="k1")
         clock.now = 5
         assert isinstance(await api.stats(), Reading)
-        secrets.found = KubeError(0, "Timeout", "no answer")
+        secrets.found = KubeError(0, "no answer")
         clock.now = 66
         assert isinstance(await api.stats(), Reading)
 

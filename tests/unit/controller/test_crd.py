@@ -44,6 +44,13 @@ def test_fields_that_an_older_schema_lacks_are_named() -> None:
     assert "spec.targetRef" in crd.missing({})
 
 
+def test_two_schemas_of_the_kind_are_no_error() -> None:
+    twice = served_schema()
+    schemas = twice["components"]["schemas"]
+    schemas["Again"] = schemas["WorkerAutoscaler"]
+    assert crd.missing(twice) == []
+
+
 class Source:
     """Gives these answers, one after the other."""
 
@@ -66,8 +73,8 @@ async def test_it_waits_for_the_crd_and_for_the_api_server_and_says_so(
     monkeypatch.setattr(crd, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(crd, "REMIND_SECONDS", 0.0)
     source = Source(
-        KubeError(0, "Unreachable", "the API server cannot be reached"),
-        KubeError(404, "NotFound", "not found"),
+        KubeError(0, "the API server cannot be reached"),
+        KubeError(404, "not found"),
         {"resources": []},
         SERVED,
         SERVED,
@@ -92,5 +99,5 @@ async def test_an_older_schema_is_told_in_one_line() -> None:
 
 async def test_a_schema_that_cannot_be_read_stops_nothing() -> None:
     with structlog.testing.capture_logs() as lines:
-        await crd.warn_if_older(Source(KubeError(403, "Forbidden", "no")))
+        await crd.warn_if_older(Source(KubeError(403, "no")))
     assert [line["event"] for line in lines] == ["crd.unknown_schema"]

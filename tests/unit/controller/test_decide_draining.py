@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controller.decide import ACKNOWLEDGED_COST, History, decide
-from controller.model import Decision, Observation, Pod, Queue, Spec
+from controller.model import Decision, Observation, Pod, Queue, Reason, Spec
 
 from .scenes import START, Pool, seen, worker
 
@@ -40,7 +42,7 @@ def test_nothing_is_written_before_it_has_acknowledged() -> None:
     marked = (worker(1, 2), worker(2, draining=True), worker(3, draining=True, drained=True))
     decision = decided(seen(*marked), 1)
     assert decision.written == 2
-    assert decision.deletion_costs == {"p1": 3, "p2": 1, "p3": ACKNOWLEDGED_COST}
+    assert decision.deletion_costs == {"p1": 1, "p2": 1, "p3": ACKNOWLEDGED_COST}
 
 
 def test_deletion_costs_come_only_with_a_smaller_size() -> None:
@@ -100,7 +102,63 @@ def test_pods_whose_worker_never_ran_go_first_and_need_no_acknowledgement() -> N
 def test_a_starting_pod_that_has_not_registered_is_not_taken() -> None:
     pods = (Pod("p1", started=True), Pod("p2", started=True))
     decision = decided(seen(worker(1, 1), replicas=2, pods=pods), 1)
-    assert (decision.drain, decision.written) == (("w1",), 2)
+    assert (decision.drain, decision.written) == ((), 2)
+
+
+def test_a_worker_in_the_stats_counts_though_its_pod_is_not_seen_to_run_yet() -> None:
+    # The kubelet tells that a container runs up to a second after it does.
+    pods = (Pod("p1", started=True), Pod("p2", started=False))
+    decision = decided(seen(worker(1, 1), worker(2, 3), pods=pods), 1)
+    assert (decision.written, decision.drain, decision.deletion_costs) == (2, ("w1",), {})
+    drained = worker(1, draining=True, drained=True)
+    pods = (Pod("p1", started=True), Pod("p2", started=False, ready=False))
+    decision = decided(seen(drained, worker(2, 3), pods=pods), 1)
+    assert (decision.written, decision.reason) == (2, Reason.BUSY_NOT_READY)
+
+
+@pytest.mark.parametrize(("age", "written"), [(1, 3), (29, 3), (31, 2), (-5, 3), (-3600, 2)])
+def test_a_pod_about_to_register_holds_the_size_for_it_would_be_taken_first(
+    age: float, written: int
+) -> None:
+    # Kubernetes takes what is not ready before it looks at costs. A node's clock may be ahead.
+    starting = Pod("p3", started=True, ready=False, started_at=START - age)
+    pods = (Pod("p1", started=True), Pod("p2", started=True), starting)
+    workers = (worker(1, 2), worker(2, draining=True, drained=True))
+    decision = decided(seen(*workers, replicas=3, pods=pods), 1)
+    assert (decision.written, decision.reason) == (written, Reason.NOT_REGISTERED)
+
+
+def test_a_drained_worker_that_is_not_ready_and_stays_holds_the_size() -> None:
+    # It is unmarked this very second, and would be taken before the one that may go.
+    pods = (Pod("p1", started=True), Pod("p2", started=True, ready=False))
+    workers = [worker(number, draining=True, drained=True) for number in (1, 2)]
+    decision = decided(seen(*workers, pods=pods), 1)
+    assert (decision.undrain, decision.written) == (("w2",), 2)
+
+
+def test_pods_that_never_register_are_kept_and_it_says_so() -> None:
+    pods = tuple(Pod(f"p{number}", started=True) for number in range(1, 5))
+    decision = decided(seen(worker(1, 1), replicas=4, pods=pods), 1)
+    assert (decision.target, decision.written, decision.reason) == (1, 4, Reason.NOT_REGISTERED)
+    assert decision.message.startswith("3 kept that are not in the stats; then 1 worker: ")
+    # No worker at work has to go for each of them.
+    assert decision.drain == ()
+
+
+def test_workers_that_are_about_to_end_stay_marked_though_demand_is_back() -> None:
+    # 5 was written for 8, and the 3 pods are seen still.
+    workers = [worker(number, 1) for number in range(5)]
+    workers += [worker(number, draining=True, drained=True) for number in (5, 6, 7)]
+    decision = decided(seen(*workers, replicas=5), 8)
+    assert (decision.written, decision.undrain) == (8, ())
+    assert decision.drain == ("w5", "w6", "w7")
+
+
+def test_a_pod_that_holds_nothing_ends_before_any_worker_does() -> None:
+    workers = [worker(number, draining=True, drained=True) for number in range(3)]
+    pods = (*(Pod(f"p{number}", started=True) for number in range(3)), Pod("p3", started=False))
+    decision = decided(seen(*workers, replicas=3, pods=pods), 3)
+    assert decision.undrain == ("w0", "w1", "w2")
 
 
 def test_while_deleted_pods_are_still_seen_no_more_are_taken() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.decide import History, decide, load
+from controller.decide import REGISTERS_SECONDS, History, decide, load
 from controller.model import (
     Decision,
     Observation,
@@ -26,6 +26,7 @@ from .scenes import START
 
 counts = st.integers(0, 400)
 few = st.integers(0, 20)
+mostly = st.sampled_from([True, True, True, False])
 minutes = st.floats(0, 500)
 seconds = st.floats(0.001, 5000)
 
@@ -68,14 +69,20 @@ def queues(draw: st.DrawFn) -> Queue:
 def observations(draw: st.DrawFn) -> Observation:
     numbers = range(draw(st.integers(0, 12)))
     pods = tuple(
-        Pod(f"p{number}", started=draw(st.booleans()), ready=draw(st.booleans()))
+        Pod(
+            f"p{number}",
+            started=draw(mostly),
+            ready=draw(mostly),
+            started_at=draw(st.none() | st.just(START - 10) | st.just(START - 1000)),
+        )
         for number in numbers
     )
     workers = []
     for pod in pods:
-        if not pod.started or not draw(st.booleans()):
+        # Also in pods that the kubelet has not told to run yet.
+        if not draw(mostly):
             continue
-        busy, draining = draw(st.integers(0, 5)), draw(st.booleans())
+        busy, draining = draw(st.sampled_from([0, 0, 1, 5])), draw(st.booleans())
         workers.append(
             Worker(
                 id=f"w-{pod.name}",
@@ -83,7 +90,7 @@ def observations(draw: st.DrawFn) -> Observation:
                 concurrency=5,
                 busy_slots=busy,
                 draining=draining,
-                drained=draining and busy == 0 and draw(st.booleans()),
+                drained=draining and busy == 0 and draw(mostly),
                 expected_free_seconds=draw(st.none() | seconds),
             )
         )
@@ -95,7 +102,8 @@ def observations(draw: st.DrawFn) -> Observation:
     )
     return Observation(
         reading=draw(st.just(reading) | st.just(Unread(Reason.STATS_UNAVAILABLE, "HTTP 503"))),
-        replicas=draw(st.integers(0, 12)),
+        at=START,
+        replicas=max(len(pods) + draw(st.sampled_from([0, 0, 0, -2, -1, 1, 5])), 0),
         pods=pods,
         rolling_out=draw(st.booleans()),
         paused=draw(st.integers(0, 9)) == 0,
@@ -103,6 +111,29 @@ def observations(draw: st.DrawFn) -> Observation:
 
 
 sequences = st.lists(st.tuples(observations(), st.sampled_from([1, 1, 5, 70, 200])), max_size=6)
+
+
+def aged(pods: tuple[Pod, ...], seconds: float) -> tuple[Pod, ...]:
+    """The pods as if the first look were so much later."""
+    return tuple(
+        replace(pod, started_at=pod.started_at and pod.started_at + seconds) for pod in pods
+    )
+
+
+def workers_of(observation: Observation) -> tuple[Worker, ...]:
+    reading = observation.reading
+    return reading.workers if isinstance(reading, Reading) else ()
+
+
+def may_be_taken(observation: Observation) -> set[str]:
+    """The pods whose workers have acknowledged, or that cannot have had one yet."""
+    drained = {one.pod for one in workers_of(observation) if one.drained}
+    known = {one.pod for one in workers_of(observation)}
+    return {
+        pod.name
+        for pod in observation.pods
+        if pod.name in drained or (not pod.started and pod.name not in known)
+    }
 
 
 def play(
@@ -115,6 +146,7 @@ def play(
     for observation, passed in steps:
         now += passed
         reading = observation.reading
+        observation = replace(observation, at=now, pods=aged(observation.pods, now - START))
         if isinstance(reading, Reading):
             observation = replace(
                 observation, reading=replace(reading, at=reading.at + now - START)
@@ -138,25 +170,47 @@ def test_the_target_is_always_within_the_bounds(
     play(spec, steps, check)
 
 
-@settings(max_examples=60)
-@given(specs(), sequences)
+@settings(max_examples=100)
+@given(sequences, st.integers(0, 4))
 def test_what_is_written_is_never_below_the_workers_that_have_not_acknowledged(
-    spec: Spec, steps: list[tuple[Observation, int]]
+    steps: list[tuple[Observation, int]], target: int
 ) -> None:
     def check(observation: Observation, _: History, decision: Decision) -> None:
-        reading = observation.reading
-        workers = reading.workers if isinstance(reading, Reading) else ()
-        drained = {one.pod for one in workers if one.drained}
-        may_go = sum(not pod.started or pod.name in drained for pod in observation.pods)
+        workers = workers_of(observation)
+        allowed = may_be_taken(observation)
+        may_go = len(allowed)
+        at_work = {one.pod for one in workers if not one.drained}
         assert decision.written >= observation.replicas - may_go
         assert decision.written >= len(observation.pods) - may_go or (
             decision.written >= observation.replicas
         )
         for pod, cost in decision.deletion_costs.items():
-            known = next(one for one in observation.pods if one.name == pod)
-            assert (cost < 0) <= (not known.started or pod in drained)
+            assert (cost < 0) <= (pod in allowed)
+            assert (cost < 0) <= (pod not in at_work)
 
-    play(spec, steps, check)
+    play(Spec(min_replicas=target, max_replicas=target), steps, check)
+
+
+@settings(max_examples=400)
+@given(observations(), st.integers(0, 4))
+def test_a_replica_set_takes_only_who_may_go(observation: Observation, target: int) -> None:
+    spec = Spec(min_replicas=target, max_replicas=target)
+    decision, _ = decide(observation, History(), spec, START)
+    if decision.written >= observation.replicas or not decision.act:
+        return
+    # As it ranks them: what is not ready, of that what never ran first; then what costs least.
+    ranked = sorted(
+        observation.pods,
+        key=lambda pod: (pod.ready, pod.ready or pod.started, decision.deletion_costs[pod.name]),
+    )
+    workers = workers_of(observation)
+    stays = {one.pod for one in workers if one.id not in decision.drain}
+    allowed = may_be_taken(observation) - stays
+    for pod in ranked[: max(len(ranked) - decision.written, 0)]:
+        # Only its age tells one that never registers from one that is about to.
+        old = pod.started_at is None or START - pod.started_at > REGISTERS_SECONDS
+        unheard = pod.name not in {one.pod for one in workers}
+        assert pod.name in allowed or (unheard and old and not pod.ready)
 
 
 @settings(max_examples=60)
@@ -169,7 +223,7 @@ def test_a_missing_reading_never_makes_it_smaller(
             return
         assert decision.written >= observation.replicas
         assert (decision.drain, decision.undrain) == ((), ())
-        if history.target is not None and observation.replicas == history.written:
+        if observation.replicas == history.written:
             assert decision.target >= min(history.target, spec.max_replicas)
 
     play(spec, steps, check)
@@ -184,8 +238,11 @@ def test_never_so_many_drain_that_fewer_than_the_target_claim(
         reading = observation.reading
         if not isinstance(reading, Reading):
             return
-        started = sum(pod.started for pod in observation.pods)
-        assert started - len(decision.drain) >= min(decision.target, started)
+        registered = len(reading.workers)
+        # Those that a smaller size has taken before end anyhow, whatever is wanted now.
+        going = max(len(observation.pods) - observation.replicas, 0)
+        least = min(decision.target, max(registered - going, 0))
+        assert registered - len(decision.drain) >= least
         assert not set(decision.drain) & set(decision.undrain)
         if observation.rolling_out:
             assert decision.drain == ()
@@ -257,6 +314,7 @@ def test_a_constant_load_never_flaps(per_second: int, service: float, c: int) ->
         )
         observation = Observation(
             reading=Reading(at=START + second, epoch="e1", queues={"tasks": queue}, workers=()),
+            at=START + second,
             replicas=replicas,
             pods=(),
         )

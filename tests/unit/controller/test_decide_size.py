@@ -64,6 +64,15 @@ def test_only_the_pools_queues_count() -> None:
     assert (decision.target, decision.demand) == (2, 10)
 
 
+def test_queues_that_the_api_does_not_know_are_told() -> None:
+    queues = {"tasks": Queue(queue_length=10)}
+    decision, _ = decide(seen(queues=queues), History(), Spec(queues=("taks", "x")), START)
+    assert (decision.target, decision.reason) == (0, Reason.NO_WORK)
+    assert decision.message.endswith("due soon; the API knows no queue taks or x")
+    decision, _ = decide(seen(queues=queues), History(), Spec(queues=("tasks",)), START)
+    assert "knows no" not in decision.message
+
+
 def test_zero_to_many_is_one_step() -> None:
     pool = Pool(Spec())
     pool.step()

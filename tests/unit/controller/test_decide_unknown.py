@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,18 @@ def test_an_outage_holds_the_size_and_is_told_within_ten_seconds() -> None:
     assert not decision.stats_available
     assert decision.message == f"{size} workers held: HTTP 503"
     assert pool.step(3600).written == size
+
+
+@pytest.mark.parametrize("step", [-3600.0, 120.0])
+def test_a_wall_clock_that_is_set_moves_neither_window_nor_cooldown(step: float) -> None:
+    pool = Pool(Spec(), replicas=5)
+    pool.step(30)
+    pool.wall_ahead = step
+    assert pool.step(30).written == 5
+    assert pool.step(5).written == 1
+    pool.wall_ahead = 0
+    assert pool.step(50).written == 1
+    assert pool.step(10).written == 0
 
 
 def test_one_lost_poll_is_no_outage() -> None:
@@ -94,7 +107,11 @@ def test_another_epoch_starts_window_and_cooldown_again() -> None:
 def test_workers_that_never_register_are_never_taken_away() -> None:
     pool = Pool(Spec(), replicas=3)
     pool.blind = True
-    assert pool.step(600).written == 3
+    decision = pool.step(600)
+    assert (decision.written, decision.reason) == (3, Reason.NOT_REGISTERED)
+    assert decision.message == (
+        "3 kept that are not in the stats; then 0 workers: no task waits, runs or is due soon"
+    )
 
 
 def test_an_old_reading_is_none() -> None:
@@ -107,7 +124,8 @@ def test_an_old_reading_is_none() -> None:
 def test_a_reading_whose_time_stands_still_is_none() -> None:
     observation = seen(worker(1, 1), queues={"tasks": Queue(running=1)})
     _, history = decide(observation, History(), Spec(), START)
-    decision, _ = decide(observation, history, Spec(), START + 9)
+    later = replace(observation, at=START + 9)
+    decision, _ = decide(later, history, Spec(), START + 9)
     assert decision.reason is Reason.STATS_STALE
     assert "stands still for 9 s" in decision.message
 
@@ -117,6 +135,7 @@ def test_a_clock_that_went_back_does_not_stop_the_decision() -> None:
     available = []
     for second in range(1, 30):
         observation = seen(worker(1), at=START + second)
+        observation = replace(observation, at=START + second)
         decision, history = decide(observation, history, Spec(), START + second)
         available.append(decision.stats_available)
     assert all(available)
@@ -127,9 +146,23 @@ def test_a_fallback_raises_and_never_lowers() -> None:
     pool.away = AWAY
     decision = pool.step()
     assert (decision.written, decision.message) == (3, "3 workers, raised from 1: HTTP 503")
+    assert not decision.stats_available
     pool = Pool(Spec(fallback_replicas=3), replicas=7)
     pool.away = AWAY
     assert pool.step().written == 7
+
+
+def test_before_the_first_reading_there_is_none_however_young_the_machine() -> None:
+    decision, _ = decide(replace(seen(), reading=AWAY), History(), Spec(), now=2.0)
+    assert not decision.stats_available
+
+
+def test_a_fallback_begins_with_an_outage_and_not_with_a_lost_poll() -> None:
+    pool = Pool(Spec(fallback_replicas=3))
+    pool.step(5)
+    pool.away = AWAY
+    assert pool.step(4).written == 0
+    assert pool.step().written == 3
 
 
 def test_a_lower_max_during_an_outage_takes_nobody_away() -> None:

@@ -81,9 +81,42 @@ async def test_each_kind_of_write_says_what_it_is_and_who_writes() -> None:
 
 async def test_a_quoted_name_arrives_quoted() -> None:
     async with server(echo) as connection:
-        found = await connection.get(kube.secret("shop", "a/b"), watch="1")
+        found = await connection.get(kube.secret("shop", "a/b"))
     assert found["path"] == "/api/v1/namespaces/shop/secrets/a%2Fb"
-    assert found["query"] == {"watch": "1"}
+    assert found["query"] == {}
+
+
+async def test_a_collection_is_listed_by_pages_to_the_last_and_only_its_metadata() -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(dict(request.query))
+        assert "as=PartialObjectMetadataList" in request.headers["Accept"]
+        number = int(request.query.get("continue", "0"))
+        metadata = {"name": f"p{number}", "uid": str(number), "managedFields": [{}]}
+        following = {"continue": str(number + 1)} if number < 2 else {}
+        return web.json_response({"metadata": following, "items": [{"metadata": metadata}]})
+
+    async with server(answer) as connection:
+        found = await connection.metadata(kube.pods("shop"), "app=workers,tier in (a, b)")
+        assert found == [{"name": f"p{number}", "uid": str(number)} for number in range(3)]
+        pages = [len(page) async for page in connection.pages(kube.pods())]
+    assert pages == [1, 1, 1]
+    of = {"limit": str(kube.PAGE), "labelSelector": "app=workers,tier in (a, b)"}
+    assert asked[:3] == [of, {**of, "continue": "1"}, {**of, "continue": "2"}]
+    assert asked[3] == {"limit": str(kube.PAGE)}
+
+
+async def test_a_page_that_fails_fails_the_list() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "continue" in request.query:
+            said = {"reason": "Expired", "message": "the continue token has expired"}
+            return web.json_response(said, status=410)
+        return web.json_response({"metadata": {"continue": "x"}, "items": []})
+
+    async with server(answer) as connection:
+        with pytest.raises(KubeError, match=r"410 Expired"):
+            await connection.metadata(kube.pods())
 
 
 async def test_an_empty_list_has_no_metadata() -> None:
@@ -104,7 +137,7 @@ async def test_an_error_status_tells_kubernetes_own_reason() -> None:
             KubeError, match=r"PATCH /a: status 409 Conflict: the object has"
         ) as error:
             await connection.apply("/a", {})
-    assert (error.value.status, error.value.reason) == (409, "Conflict")
+    assert error.value.status == 409
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>502</html>", b"[]", b"\xff"])
@@ -124,7 +157,7 @@ async def test_a_server_that_does_not_answer_is_left_soon(monkeypatch: pytest.Mo
     async with server(answer) as connection:
         with pytest.raises(KubeError, match=r"did not answer within 0.1 s") as error:
             await connection.get("/a")
-    assert (error.value.status, error.value.reason) == (0, "Timeout")
+    assert error.value.status == 0
 
 
 async def test_a_server_that_stops_in_the_middle_is_left_soon(
@@ -139,9 +172,8 @@ async def test_a_server_that_stops_in_the_middle_is_left_soon(
 
     monkeypatch.setattr(kube, "CALL_SECONDS", 0.2)
     async with server(answer) as connection:
-        with pytest.raises(KubeError) as error:
+        with pytest.raises(KubeError, match=r"did not answer within 0.2 s"):
             await connection.get("/a")
-    assert error.value.reason == "Timeout"
 
 
 async def test_nobody_there_is_an_error_without_a_status(unused_port: int) -> None:
@@ -149,4 +181,4 @@ async def test_nobody_there_is_an_error_without_a_status(unused_port: int) -> No
     async with ApiClient(configuration) as client:
         with pytest.raises(KubeError, match=r"GET /a: the API server cannot be reached") as error:
             await Kube(client).get("/a")
-    assert (error.value.status, error.value.reason) == (0, "Unreachable")
+    assert error.value.status == 0

@@ -134,6 +134,19 @@ async def test_a_worker_that_is_gone_counts_as_marked_and_acknowledges_nothing()
     assert not marks.acknowledged(ACKNOWLEDGED, asked_at=101).workers[0].drained
 
 
+async def test_a_worker_that_went_and_came_again_was_not_marked_all_the_time() -> None:
+    clock, api = Clock(100), FakeApi()
+    marks = Marks(clock)
+    await marks.keep(api, ["w1"])
+    clock.now, api.gone = 121, {"w1"}
+    await marks.keep(api, ["w1"])
+    assert not marks.acknowledged(ACKNOWLEDGED, asked_at=121).workers[0].drained
+    clock.now, api.gone = 122, set()
+    await marks.keep(api, ["w1"])
+    assert not marks.acknowledged(ACKNOWLEDGED, asked_at=121).workers[0].drained
+    assert marks.acknowledged(ACKNOWLEDGED, asked_at=122).workers[0].drained
+
+
 async def test_a_lifted_mark_counts_no_more_even_if_the_answer_was_lost() -> None:
     clock, api = Clock(100), FakeApi()
     marks = Marks(clock)

@@ -10,7 +10,7 @@ from controller.model import Pod
 from controller.observe import Size, counted, observe, rolling_out, selects, settled
 
 from .fakes import deployment, pod
-from .scenes import AWAY
+from .scenes import AWAY, START
 
 
 def names(*pods: Any) -> list[str]:
@@ -59,10 +59,12 @@ def test_a_pod_has_started_when_a_container_of_it_runs() -> None:
     pulling["status"] = {"phase": "Pending"}
     crashing["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "CrashLoop"}}
     runs["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
-    assert observe(deployment(3), [pulling, crashing, runs], AWAY).pods == (
+    since = {"startedAt": "2027-01-15T08:00:05Z"}
+    runs["status"]["containerStatuses"][0]["state"] = {"running": since}
+    assert observe(deployment(3), [pulling, crashing, runs], AWAY, at=START).pods == (
         Pod("pulling", started=False, ready=False),
         Pod("crashing", started=False, ready=True),
-        Pod("runs", started=True, ready=False),
+        Pod("runs", started=True, ready=False, started_at=START + 5),
     )
 
 
@@ -112,8 +114,8 @@ def test_a_new_spec_that_nobody_has_looked_at_may_be_a_rollout_and_is_not_settle
 
 def test_what_was_written_counts_until_the_watch_shows_something_later() -> None:
     watched = deployment(5, 10)
-    assert observe(watched, [], AWAY).replicas == 5
-    assert observe(watched, [], AWAY, known=Size(8, 11)).replicas == 8
-    assert observe(watched, [], AWAY, known=Size(8, 9)).replicas == 5
+    assert observe(watched, [], AWAY, at=START).replicas == 5
+    assert observe(watched, [], AWAY, at=START, known=Size(8, 11)).replicas == 8
+    assert observe(watched, [], AWAY, at=START, known=Size(8, 9)).replicas == 5
     # As numbers: "9" would be after "10".
-    assert observe(deployment(5, 9), [], AWAY, known=Size(8, 10)).replicas == 8
+    assert observe(deployment(5, 9), [], AWAY, at=START, known=Size(8, 10)).replicas == 8

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.decide import History, decide
-from controller.events import LONGEST_NOTE, Event, body, events
+from controller.events import LONGEST_NOTE, Event, Lately, body, events
 from controller.model import Decision, Observation, Queue, Reading, Reason, Spec, Unread
 from controller.resource import Identity, parse
 from controller.status import (
@@ -85,6 +85,13 @@ def test_only_the_pools_queues_are_summed_up() -> None:
     assert status["lastReading"]["queued"] == 7
 
 
+def test_only_the_pools_workers_are_counted() -> None:
+    theirs = worker(3, pod="of-another-pool")
+    observation = seen(worker(1), worker(2), theirs, queues=QUEUES)
+    own = replace(observation, pods=observation.pods[:2], replicas=2)
+    assert told(own)["lastReading"]["workers"] == 2
+
+
 def test_who_drains_is_counted_as_decided() -> None:
     observation = seen(worker(1, draining=True), worker(2, draining=True), worker(3), worker(4))
     decision = decide(observation, History(), Spec(), START)[0]
@@ -128,7 +135,9 @@ def test_an_old_reading_is_told_as_stale() -> None:
     status = told(seen(worker(1), at=START - 60))
     assert flags(status)["StatsAvailable"] == "False"
     assert reason(status, "StatsAvailable") == "StatsStale"
-    assert "60 s old" in status["conditions"][0]["message"]
+    messages = {one["type"]: one["message"] for one in status["conditions"]}
+    sentence = "the stats are 60 s old, or the clocks of Redis and the operator differ"
+    assert messages["StatsAvailable"] == messages["Ready"] == sentence
     assert "lastReading" not in status
 
 
@@ -221,7 +230,20 @@ def test_a_flip_is_written_at_once_and_a_sentence_with_other_numbers_is_not() ->
     more = told(seen(worker(1), queues={"tasks": Queue(queue_length=200)}), old=limited)
     assert limited["conditions"] != more["conditions"]
     assert not due(limited, more, 9.9)
-    assert due(limited, told(seen(worker(1), queues=QUEUES), old=limited), 0)
+    assert due(limited, told(seen(worker(1)), old=limited, fault=Fault("ScalingFailed", "x")), 0)
+
+
+def test_conditions_that_follow_the_load_are_written_like_its_numbers() -> None:
+    busy = told(seen(worker(1), queues={"tasks": Queue(queue_length=100)}))
+    for kind in ("Active", "ScalingLimited"):
+        conditions = [
+            {**one, "status": "False", "reason": "x", "lastTransitionTime": "later"}
+            if one["type"] == kind
+            else one
+            for one in busy["conditions"]
+        ]
+        assert not due(busy, {**busy, "conditions": conditions}, 9.9)
+        assert due(busy, {**busy, "conditions": conditions}, 10)
 
 
 def reasons(old: Status, new: Status) -> list[str]:
@@ -247,7 +269,7 @@ def test_each_event_is_told_at_the_onset_and_at_the_end_and_not_between() -> Non
 def test_a_limit_is_told_once_for_each_onset() -> None:
     free = told(seen(worker(1), queues=QUEUES))
     limited = told(seen(worker(1), queues={"tasks": Queue(queue_length=100)}), old=free)
-    assert events(free, limited) == [Event("ScalingLimited", "20 wanted, max is 10")]
+    assert events(free, limited) == [Event("ScalingLimited", "20 wanted, max is 10", recurs=True)]
     assert events(limited, free) == []
 
 
@@ -267,7 +289,8 @@ def test_a_fault_is_told_once_until_it_is_another() -> None:
     fine = told(seen(worker(1), queues=QUEUES))
     missing = Fault(TARGET_NOT_FOUND, "there is no Deployment x")
     lost = undecided(fine, missing, now=START, generation=1, paused=False)
-    assert events(fine, lost) == [Event("TargetNotFound", missing.message, warning=True)]
+    told_once = Event("TargetNotFound", missing.message, warning=True, recurs=True)
+    assert events(fine, lost) == [told_once]
     assert events(lost, lost) == []
     assert events(lost, fine) == []
     refused = told(seen(worker(1), queues=QUEUES), fault=Fault(DRAINING_FAILED, "HTTP 403"))
@@ -278,10 +301,33 @@ def test_a_size_that_was_written_is_told_and_one_of_somebody_else_is_not() -> No
     before = told(seen(worker(1), worker(2), queues=QUEUES))
     grown = told(seen(worker(1), worker(2), queues=QUEUES), old=before, replicas=3, scaled_at=START)
     assert events(before, grown) == [
-        Event("ScaledUp", f"2 -> 3 workers: {grown['lastDecision']['message']}")
+        Event(
+            "ScaledUp", "2 -> 3 workers: 11 tasks queued, running or due soon, 5 a worker at once"
+        )
     ]
     assert reasons(grown, {**grown, "replicas": 1, "lastScaleTime": "later"}) == ["ScaledDown"]
     assert reasons(grown, {**grown, "replicas": 1}) == []
+
+
+def test_a_size_on_the_way_is_told_with_its_target() -> None:
+    before = told(seen(*(worker(number) for number in range(6)), queues=QUEUES))
+    decision = {**before["lastDecision"], "message": "1 worker: 5 tasks queued"}
+    then = {**before, "replicas": 5, "desiredReplicas": 1, "lastScaleTime": "later"}
+    [event] = events(before, {**then, "lastDecision": decision})
+    assert event.message == "6 -> 5 workers (target 1): 5 tasks queued"
+    kept = "2 workers kept: so many were wanted"
+    [event] = events(before, {**then, "lastDecision": {**decision, "message": kept}})
+    assert event.message == "6 -> 5 workers (target 1): 2 workers kept: so many were wanted"
+
+
+def test_what_comes_and_goes_is_told_once_in_five_minutes() -> None:
+    recurring = Event("ScalingLimited", "10 wanted", recurs=True)
+    scaled, fault = Event("ScaledUp", "x"), Event("DrainingFailed", "x", recurs=True)
+    lately = Lately()
+    assert lately.worth_telling([scaled, recurring], 100) == [scaled, recurring]
+    assert lately.worth_telling([scaled, recurring], 399.9) == [scaled]
+    assert lately.worth_telling([fault], 399.9) == [fault]
+    assert lately.worth_telling([recurring, fault], 400) == [recurring]
 
 
 def test_two_sizes_within_a_second_are_two() -> None:

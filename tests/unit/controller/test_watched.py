@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import pytest
+import structlog
 
 from controller import kube, watched
 from controller.kube import Json, KubeError
 from controller.watched import Watched
 
+from .fakes import Clock
+
 Objects = dict[str, dict[Any, list[Json]]]
 
 
-def thing(name: str, uid: str, version: int = 1, **fields: Any) -> Json:
-    metadata = {"namespace": "shop", "name": name, "uid": uid, "resourceVersion": str(version)}
+def thing(name: str, uid: str, version: int = 1, *, namespace: str = "shop", **fields: Any) -> Json:
+    metadata = {"namespace": namespace, "name": name, "uid": uid, "resourceVersion": str(version)}
     return {"metadata": metadata, **fields}
 
 
@@ -38,13 +41,17 @@ class Lists:
     def __init__(self, objects: Mapping[str, list[Json]], during: Any = None) -> None:
         self.objects = objects
         self.asked: list[str] = []
+        self.refused: set[str] = set()
         self._during = during
 
-    async def metadata(self, path: str) -> list[Json]:
+    async def pages(self, path: str) -> AsyncIterator[list[Json]]:
         self.asked.append(path)
+        if path in self.refused:
+            raise KubeError(403, f"{path}: forbidden")
+        for body in self.objects.get(path, []):
+            yield [body["metadata"]]
         if self._during is not None:
             self._during()
-        return [body["metadata"] for body in self.objects.get(path, [])]
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +140,97 @@ async def test_a_watch_may_be_a_moment_behind_the_list() -> None:
     assert target.synced
 
 
+async def test_a_pod_that_is_deleted_while_it_is_compared_makes_nothing_incomplete() -> None:
+    target = Watched(["shop"])
+    known = indices(pods=[thing("a", "1"), thing("b", "2")])
+    target.attach(known)
+
+    def leave() -> None:
+        known["pods"]["shop"] = [thing("b", "2")]
+
+    lists = Lists({PODS: [thing("a", "1"), thing("b", "2")]}, during=leave)
+    await target.verify(lists)
+    assert target.synced
+    assert len(lists.asked) == len(watched.COLLECTIONS)
+
+
+async def test_a_pod_that_leaves_while_its_newest_version_is_awaited_is_awaited_no_longer() -> None:
+    target = Watched(["shop"])
+    known = indices()
+    target.attach(known)
+    lists = Lists({PODS: [thing("a", "1", 7)]})
+    verifying = asyncio.create_task(target.verify(lists))
+    await asyncio.sleep(0.05)
+    known["pods"]["shop"] = [thing("a", "1", 6)]
+    await asyncio.sleep(0.05)
+    assert not verifying.done()
+    known["pods"]["shop"] = []
+    await verifying
+    assert target.synced
+    assert len(lists.asked) == len(watched.COLLECTIONS)
+
+
+async def test_what_came_and_went_before_a_watch_has_shown_it_makes_nothing_incomplete() -> None:
+    target = Watched(["shop"])
+    target.attach(indices())
+    lists = Lists({PODS: [thing("a", "1")]})
+    verifying = asyncio.create_task(target.verify(lists))
+    await asyncio.sleep(0.05)
+    lists.objects = {PODS: [thing("b", "2")]}
+    await verifying
+    assert target.synced
+
+
+async def test_a_namespace_that_cannot_be_listed_does_not_hinder_the_others() -> None:
+    target = Watched(["shop", "mail"])
+    known = indices(
+        pods=[thing("a", "1"), thing("b", "2")], hpas=[thing("c", "3", namespace="mail")]
+    )
+    target.attach(known)
+    lists = Lists({PODS: [thing("a", "1")]})
+    lists.refused.add(kube.pods("mail"))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            await target.verify(lists)
+    assert target.reliable("shop")
+    assert not target.reliable("mail")
+    assert not target.reliable("elsewhere")
+    assert not target.synced
+    assert [one["metadata"]["name"] for one in target.pods("shop")] == ["a"]
+    assert len(target.hpas("mail")) == 1
+    told = [line["namespace"] for line in lines if line["event"] == "watch.unverified"]
+    assert told == ["mail"]
+    lists.refused.clear()
+    lists.objects = {**lists.objects, kube.hpas("mail"): [thing("c", "3", namespace="mail")]}
+    await target.verify(lists)
+    assert target.synced
+
+
+async def test_what_was_complete_can_be_relied_on_for_a_while_without_another_look() -> None:
+    clock = Clock(1000)
+    target = Watched(["shop"], clock)
+    target.attach(indices())
+    await target.verify(Lists({}))
+    clock.now += watched.RELIABLE_SECONDS - 1
+    await target.verify(Lists({}, during=_refuse))
+    assert target.reliable("shop")
+    clock.now += 1
+    await target.verify(Lists({}, during=_refuse))
+    assert not target.reliable("shop")
+    assert not target.synced
+    await target.verify(Lists({}))
+    assert target.synced
+
+
+async def test_served_as_one_place_all_namespaces_are_relied_on_together() -> None:
+    target = Watched(None)
+    target.attach(indices())
+    assert not target.reliable("shop")
+    await target.verify(Lists({}))
+    assert target.reliable("shop")
+    assert target.synced
+
+
 async def test_a_list_that_fails_changes_nothing() -> None:
     target = Watched(["shop"])
     target.attach(indices(pods=[thing("a", "1")]))
@@ -156,7 +254,7 @@ def test_of_an_object_only_what_is_needed_is_kept() -> None:
     body = thing(
         "w",
         "1",
-        spec={"replicas": 2, "selector": {}, "template": {"spec": {}}, "paused": True},
+        spec={"replicas": 2, "selector": {}, "template": {"spec": {}}},
         status={"replicas": 2, "phase": "Running", "podIP": "10.0.0.1"},
     )
     body["metadata"] |= {
@@ -165,7 +263,7 @@ def test_of_an_object_only_what_is_needed_is_kept() -> None:
         "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "c": "d"},
     }
     deployment = watched.deployment(body)
-    assert deployment["spec"] == {"replicas": 2, "selector": {}, "paused": True}
+    assert deployment["spec"] == {"replicas": 2, "selector": {}}
     assert deployment["status"] == body["status"]
     assert "managedFields" not in deployment["metadata"]
     assert deployment["metadata"]["labels"] == {"a": "b"}
@@ -177,4 +275,4 @@ def test_of_an_object_only_what_is_needed_is_kept() -> None:
 
 
 def _refuse() -> None:
-    raise KubeError(503, "ServiceUnavailable", "no")
+    raise KubeError(503, "no")
