@@ -103,8 +103,8 @@ def release(cluster: Cluster, images: Images) -> Iterator[Release]:
 def drained(release: Release) -> Iterator[Drained]:
     """With a fresh operator, whose container may be killed without being held back."""
     pool, operator = Pool(release), Operator(release)
-    operator.scale(0)
     operator.scale(1)
+    release.kubectl("delete", "pod", *(one["metadata"]["name"] for one in operator.pods()))
     operator.await_leader()
     with release.api() as api:
         yield Drained(pool, operator, api)
@@ -121,17 +121,16 @@ def test_killed_after_the_marks_and_before_they_are_acknowledged(drained: Draine
 
 
 def test_killed_after_the_acknowledgement_and_before_the_smaller_size(drained: Drained) -> None:
-    ids = drained.busy([6, 6, 20])
+    ids = drained.busy([6, 6, 16])
     drained.drain_to(1, draining=2)
-    drained.operator.shoot()
-    drained.operator.scale(0)
     # The workers acknowledge to nobody.
+    drained.operator.signal("STOP", drained.operator.leader())
     eventually(lambda: len(drained.acknowledged()) == 2, "two have acknowledged", SOON_SECONDS)
     assert drained.pool.size() == 3
-    drained.operator.scale(1)
+    drained.kill_operator()
     drained.pool.await_size(1, SOON_SECONDS)
-    assert interrupted(drained.ended(ids)) == []
     drained.left(1)
+    assert interrupted(drained.ended(ids)) == []
 
 
 def test_killed_right_after_the_smaller_size_is_written(drained: Drained) -> None:
@@ -173,7 +172,7 @@ def test_draining_workers_claim_again_before_new_pods_are_asked_for(drained: Dra
 
 
 def test_the_pod_of_a_draining_worker_dies(drained: Drained) -> None:
-    ids = drained.busy([12, 12, 12])
+    ids = drained.busy([8, 8, 8])
     drained.drain_to(1, draining=2)
     victim = min(drained.marked())
     [lost] = [one for one in drained.workers() if one["pod"] == victim]
@@ -182,13 +181,14 @@ def test_the_pod_of_a_draining_worker_dies(drained: Drained) -> None:
     others = [one for one in ids if one != task]
     assert interrupted(drained.ended(others)) == []
     # Its own task is done by another worker, from its beginning.
-    [again] = drained.ended([task], LEASE_SECONDS + 12 + SOON_SECONDS)
-    assert (again["status"], again["crash_count"]) == ("completed", 1)
+    [again] = drained.ended([task], LEASE_SECONDS + 8 + SOON_SECONDS)
+    assert again["status"] == "completed"
+    assert again["result"]["begun"] > 1
     drained.left(1)
 
 
 def test_a_long_task_keeps_its_own_worker_and_no_other(drained: Drained) -> None:
-    ids = drained.busy([32.0, *[2.0] * (MOST - 1)])
+    ids = drained.busy([30.0, *[2.0] * (MOST - 1)])
     longest = drained.api.task(ids[0])["worker"]
     with drained.pool.sizes() as sizes:
         more = [drained.api.submit("nap", {"seconds": 2}) for _ in range(MOST)]

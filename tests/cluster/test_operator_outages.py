@@ -22,13 +22,13 @@ from tests.cluster.standing_in import StandIn, StoodIn
 QUICK = {"stabilizationSeconds": 3, "cooldownSeconds": 3}
 TOLD_SECONDS = 10.0
 """Within which StatsAvailable is False."""
-HELD_SECONDS = 8.0
+HELD_SECONDS = 7.0
 """Longer than window and cooldown together."""
 BACK_SECONDS = 30.0
 GRACE_SECONDS = 3
 """So short that whoever is told to end at work is interrupted."""
 WORKERS = 3
-NAP_SECONDS = 75.0
+NAP_SECONDS = 70.0
 """Longer than all outages take."""
 MODES = {
     "garbage": "StatsInvalid",

@@ -138,9 +138,9 @@ def test_there_is_an_event_for_each_change(quick: Watched) -> None:
 
     eventually(all_told, "the last change is told")
     events = quick.pool.events("ScaledUp", "ScaledDown")
-    told = [one["note"].partition(": ") for one in events]
-    assert [head for head, _, _ in told] == [f"{old} -> {new} workers" for old, new in changes]
-    assert all(why for _, _, why in told), told
+    told = [one["note"].partition(" workers") for one in events]
+    assert [head for head, _, _ in told] == [f"{old} -> {new}" for old, new in changes]
+    assert all(": " in why for _, _, why in told), told
     assert [one["reason"] == "ScaledUp" for one in events] == [old < new for old, new in changes]
     assert {one["type"] for one in events} == {"Normal"}
 
