@@ -16,7 +16,9 @@ from pydantic.alias_generators import to_camel
 from .kube import GROUP, PLURAL, VERSION, Json, KubeError
 from .model import Spec
 
-INSTALL = "kubectl apply --server-side --force-conflicts -f charts/headrace/crds/"
+INSTALL = (
+    "kubectl apply --server-side --force-conflicts --field-manager=helm -f charts/headrace/crds/"
+)
 POLL_SECONDS = 2.0
 REMIND_SECONDS = 60.0
 

@@ -28,7 +28,7 @@ kubectl apply --filename "$manifest"
 kubectl --namespace projectcontour rollout status --timeout 180s deployment/contour daemonset/envoy
 
 # Helm brings this resource to a new cluster, and never to one whose release is older.
-kubectl apply --server-side --force-conflicts --filename charts/headrace/crds
+kubectl apply --server-side --force-conflicts --field-manager=helm --filename charts/headrace/crds
 helm upgrade --install headrace charts/headrace --namespace headrace --create-namespace \
     --values k8s/kind-values.yaml --set "image.tag=$tag" --wait --timeout 5m
 

@@ -17,7 +17,10 @@ from tests.cluster.release import NAME, Api, Release, ready
 from tests.servers import absent
 
 DEFINITION = "workerautoscalers.headrace.dev"
-DEFINE = ("apply", "--server-side", "--force-conflicts", "-f", "charts/headrace/crds/")
+DEFINE = (
+    *("apply", "--server-side", "--force-conflicts", "--field-manager=helm"),
+    *("-f", "charts/headrace/crds/"),
+)
 LEASE = "headrace-operator"
 PAUSED = "headrace.dev/paused"
 METRICS_PORT = 9090
