@@ -60,7 +60,7 @@ and the window goes on, or a poll lost each minute would stop all shrinking."""
 SOON_FREE_SECONDS = 5.0
 """A draining worker expected to be free so soon is as good as an idle one."""
 REGISTERS_SECONDS = 30.0
-"""A container that has run for longer and is not in the stats is not waited for any more."""
+"""A pod that runs, or is made, for longer and is not in the stats is not waited for any more."""
 ACKNOWLEDGED_COST = -1000
 """Deletion cost of a pod that may go. Below 0, which a pod has that was never told one."""
 STAYING_COST = 1
@@ -309,11 +309,13 @@ def _held(
     if observation.rolling_out:
         return Reason.ROLLING_OUT, f"{kept} during a rollout"
     for pod in observation.pods:
-        if pod.ready or pod.name in may_go:
+        if pod.ready:
             continue
         if pod.name in registered:
-            return Reason.BUSY_NOT_READY, f"{kept} while a worker at work is not ready"
-        # It may have registered since. By two clocks: either may be ahead.
+            if pod.name not in may_go:
+                return Reason.BUSY_NOT_READY, f"{kept} while a worker at work is not ready"
+            continue
+        # It may have started and registered since. By two clocks: either may be ahead.
         since = observation.at - (pod.started_at or -math.inf)
         if abs(since) < REGISTERS_SECONDS:
             return Reason.NOT_REGISTERED, f"{kept} while a worker that starts is not in the stats"

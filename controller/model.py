@@ -137,7 +137,7 @@ class Pod:
     ready: bool = True
     """Before deletion costs are looked at, a ReplicaSet takes pods that are not ready."""
     started_at: float | None = None
-    """Since when its container runs."""
+    """Since when its container runs, or a node makes it; None: no node has it, or it cannot run."""
 
 
 @dataclass(frozen=True, kw_only=True)

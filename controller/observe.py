@@ -136,14 +136,22 @@ def _pod(pod: Body) -> Pod:
     states = [one.get("state") or {} for one in statuses]
     running = [state["running"] for state in states if "running" in state]
     since = [one["startedAt"] for one in running if one.get("startedAt")]
+    if not running and all(_being_made(state) for state in states):
+        since = [one["lastTransitionTime"] for one in _true(pod, "PodScheduled")]
     return Pod(
         pod["metadata"]["name"],
         started=bool(running),
-        ready=_ready(pod),
+        ready=bool(_true(pod, "Ready")),
         started_at=datetime.fromisoformat(max(since)).timestamp() if since else None,
     )
 
 
-def _ready(pod: Body) -> bool:
+def _being_made(state: Body) -> bool:
+    """Whether a container may run any moment. Whatever else it waits for is an error's end."""
+    return (state.get("waiting") or {}).get("reason") in ("ContainerCreating", "PodInitializing")
+
+
+def _true(pod: Body, kind: str) -> list[Body]:
+    """The conditions of this type that are true: one, or none."""
     conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return [one for one in conditions if (one["type"], one["status"]) == (kind, "True")]

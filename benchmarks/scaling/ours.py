@@ -22,7 +22,9 @@ class Ours:
             reading=reading(cluster, now),
             at=now,
             replicas=cluster.replicas,
-            pods=tuple(Pod(name, pod.started) for name, pod in pods.items()),
+            pods=tuple(
+                Pod(name, pod.started, started_at=pod.created) for name, pod in pods.items()
+            ),
         )
         decision, self.history = decide(observation, self.history, self.spec, now)
         for name in decision.drain:

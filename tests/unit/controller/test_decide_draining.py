@@ -128,6 +128,16 @@ def test_a_pod_about_to_register_holds_the_size_for_it_would_be_taken_first(
     assert (decision.written, decision.reason) == (written, Reason.NOT_REGISTERED)
 
 
+@pytest.mark.parametrize(("since", "written"), [(2, 2), (31, 1), (None, 1)])
+def test_a_pod_that_is_being_made_holds_the_size_for_it_may_claim_before_it_is_taken(
+    since: float | None, written: int
+) -> None:
+    # None: no node has it, or it cannot run.
+    made = None if since is None else START - since
+    pods = (Pod("p1", started=True), Pod("p2", started=False, ready=False, started_at=made))
+    assert decided(seen(worker(1, 2), replicas=2, pods=pods), 1).written == written
+
+
 def test_a_drained_worker_that_is_not_ready_and_stays_holds_the_size() -> None:
     # It is unmarked this very second, and would be taken before the one that may go.
     pods = (Pod("p1", started=True), Pod("p2", started=True, ready=False))

@@ -68,6 +68,25 @@ def test_a_pod_has_started_when_a_container_of_it_runs() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("waiting", "started_at"),
+    [(None, START + 5), ("ContainerCreating", START + 5), ("ErrImagePull", None)],
+)
+def test_a_pod_is_being_made_from_the_moment_that_a_node_has_it_unless_it_cannot_run(
+    waiting: str | None, started_at: float | None
+) -> None:
+    made, unscheduled = pod("made"), pod("unscheduled")
+    since = {"lastTransitionTime": "2027-01-15T08:00:05Z"}
+    made["status"] = {"conditions": [{"type": "PodScheduled", "status": "True", **since}]}
+    if waiting:
+        made["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": waiting}}}]
+    unscheduled["status"] = {"conditions": [{"type": "PodScheduled", "status": "False", **since}]}
+    assert observe(deployment(2), [made, unscheduled], AWAY, at=START).pods == (
+        Pod("made", started=False, ready=False, started_at=started_at),
+        Pod("unscheduled", started=False, ready=False),
+    )
+
+
 # What a Deployment's status says, as a real controller was seen to write it.
 PLAIN: dict[str, dict[str, Any]] = {
     "new, and not looked at": {"observedGeneration": 0, "replicas": 0, "updatedReplicas": 0},
