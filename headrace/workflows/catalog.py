@@ -2,10 +2,14 @@
 
 A Kubernetes ConfigMap is mounted as links through a folder `..data`, which is replaced as a whole;
 names that begin with a dot are therefore no definitions.
+
+An error is never read as an answer: a folder that cannot be looked into has not lost its
+definitions, and those that were read before stay in use.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -17,6 +21,10 @@ from headrace.workflows.definition import Workflow, parse, version_key
 from headrace.workflows.errors import DefinitionError
 
 SUFFIXES = (".yaml", ".yml", ".json")
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
+_PROCESS_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""This process lacks something: that says nothing of a file that it could not open."""
 
 # What is compared to see that a folder has changed: name, inode, size and time of each file, and
 # where the link of a ConfigMap's data leads.
@@ -39,11 +47,14 @@ class Catalog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._content = self._read({})
+        try:
+            self._content = self._read({})
+        except OSError as error:
+            self._content = _Content((), {}, {}, [_unreadable(folder, error)], {})
 
     @classmethod
     def load(cls, folder: Path) -> Catalog:
-        """Read a folder. One that does not exist is an error in the list, not an exception."""
+        """Read a folder. One that cannot be read is an error in the list, not an exception."""
         return cls(folder)
 
     @property
@@ -71,6 +82,7 @@ class Catalog:
         """Read the folder again if it has changed, and tell whether it had.
 
         Looks at names and times only, some microseconds a file, and reads only what is new.
+        Raises OSError when that cannot be done now; then everything stays as it was.
         """
         if fingerprint(self.folder) == self._content.fingerprint:
             return False
@@ -88,6 +100,8 @@ class Catalog:
                 try:
                     text = path.read_bytes()
                 except OSError as error:
+                    if error.errno in _PROCESS_SHORT:
+                        raise
                     reason = f"the file cannot be read: {error.strerror}"
                     errors.append(DefinitionError(path.name, None, None, reason))
                     continue
@@ -107,7 +121,7 @@ class Catalog:
 
 
 def fingerprint(folder: Path) -> _Fingerprint:
-    """What changes when a folder's definitions do."""
+    """What changes when a folder's definitions do. Raises OSError."""
     found: list[object] = []
     try:
         with os.scandir(folder) as entries:
@@ -121,6 +135,8 @@ def fingerprint(folder: Path) -> _Fingerprint:
                     continue
                 found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
     except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
         return (error.errno,)
     return (os.path.realpath(folder / "..data"), *sorted(found, key=repr))
 
@@ -133,9 +149,15 @@ def _files(folder: Path, errors: list[DefinitionError]) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if _is_definition(path.name))
     except OSError as error:
-        reason = f"the folder of workflows cannot be read: {error.strerror}; see WORKFLOWS_DIR"
-        errors.append(DefinitionError(str(folder), None, None, reason))
+        if error.errno not in _NOT_THERE:
+            raise
+        errors.append(_unreadable(folder, error))
         return []
+
+
+def _unreadable(folder: Path, error: OSError) -> DefinitionError:
+    reason = f"the folder of workflows cannot be read: {error.strerror}; see WORKFLOWS_DIR"
+    return DefinitionError(str(folder), None, None, reason)
 
 
 def _parse(text: bytes, file: str, checker: Checker) -> Workflow | DefinitionError:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,6 +88,59 @@ def test_a_folder_that_does_not_exist_is_an_error_until_it_does(tmp_path: Path) 
     assert catalog.refresh()
     assert list(catalog.workflows) == ["sample"]
     assert catalog.errors == []
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """As in a process with too many connections: nothing more can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_workflows_stay_while_their_folder_cannot_be_looked_into(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text("a"))
+    catalog = Catalog.load(tmp_path)
+    write(tmp_path, "b.yaml", text("b"))
+    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+        catalog.refresh()
+    assert list(catalog.workflows) == ["a"]
+    assert catalog.errors == []
+    assert catalog.refresh()
+    assert set(catalog.workflows) == {"a", "b"}
+
+
+def test_workflows_stay_while_a_changed_file_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.yaml", text("a"))
+    catalog = Catalog.load(tmp_path)
+    write(tmp_path, "a.yaml", text("a", version="2.0.0"))
+
+    def short(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", short)
+        with pytest.raises(OSError, match="Too many open files"):
+            catalog.refresh()
+    assert catalog.workflows["a"].version == "1.0.0"
+    assert catalog.refresh()
+    assert catalog.workflows["a"].version == "2.0.0"
+
+
+def test_a_folder_that_could_not_be_read_at_the_start_is_read_later(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text("a"))
+    with no_descriptor_left():
+        catalog = Catalog.load(tmp_path)
+    assert "Too many open files" in catalog.errors[0].reason
+    assert catalog.refresh()
+    assert (list(catalog.workflows), catalog.errors) == (["a"], [])
 
 
 def test_refresh_sees_new_changed_and_removed_files_only(tmp_path: Path) -> None:
