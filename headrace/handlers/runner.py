@@ -17,12 +17,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError
 
 from headrace.handlers.context import Context
 from headrace.handlers.deadlines import Deadlines
 from headrace.handlers.errors import Fatal, PayloadInvalid
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
+from headrace.handlers.results import encode_result
 from headrace.handlers.task_type import TaskType
 
 DEFAULT_MAX_RESULT_BYTES = 1_048_576
@@ -179,7 +180,7 @@ class Attempt:
             fault = value.fault()
             return value if fault is None else _fatal(f"the handler's Park {fault}")
         try:
-            result = to_json(value, inf_nan_mode="null")
+            result = encode_result(value)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             return _fatal(f"the result cannot be written as JSON: {error}")
         if len(result) > self._max_result_bytes:

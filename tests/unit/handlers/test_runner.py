@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -110,11 +111,37 @@ async def test_a_sync_handler_sees_the_context_variables_of_its_caller() -> None
     assert (await run_attempt(typed(f), b"0", make_context())).outcome == Returned(b'"r-1"')
 
 
-async def test_numbers_that_json_lacks_become_null() -> None:
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (float("nan"), "it is NaN"),
+        ({"scores": [0.5, float("nan")]}, "/scores/1 is NaN"),
+        ({"a/b~c": Decimal(1), "low": [{"x": -float("inf")}]}, "/low/0/x is -Infinity"),
+        ({"a/b~c": float("inf"), "later": float("nan")}, "/a~1b~0c is Infinity"),
+    ],
+)
+async def test_a_number_that_json_lacks_fails_the_task_and_its_place_is_named(
+    value: Any, place: str, sync: bool
+) -> None:
     async def f(ctx: Context, payload: Any) -> Any:
-        return [float("nan"), float("inf")]
+        return value
 
-    assert (await run_attempt(typed(f), b"0", make_context())).outcome == Returned(b"[null,null]")
+    def g(ctx: Context, payload: Any) -> Any:
+        return value
+
+    outcome = (await run_attempt(typed(g if sync else f), b"0", make_context())).outcome
+    assert isinstance(outcome, Raised)
+    assert outcome.error.startswith(f"the result cannot be written as JSON: {place}, ")
+    assert not outcome.retryable
+
+
+async def test_a_text_may_name_numbers_that_json_lacks() -> None:
+    async def f(ctx: Context, payload: Any) -> Any:
+        return {"NaN": ["Infinity", Decimal("NaN")]}
+
+    ended = await run_attempt(typed(f), b"0", make_context())
+    assert ended.outcome == Returned(b'{"NaN":["Infinity","NaN"]}')
 
 
 async def test_a_result_that_cannot_be_written_fails_and_is_not_retried() -> None:
