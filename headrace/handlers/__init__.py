@@ -13,7 +13,7 @@ from headrace.handlers.errors import (
 )
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.registry import AnyTaskType, Registry, load_registry
-from headrace.handlers.runner import Attempt, Ended, run_attempt
+from headrace.handlers.runner import Attempt, Ended, Limit, run_attempt
 from headrace.handlers.task_type import TaskType, handler
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Fatal",
     "HandlerError",
     "Host",
+    "Limit",
     "Outcome",
     "Park",
     "PayloadInvalid",

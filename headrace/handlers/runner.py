@@ -225,6 +225,14 @@ class Ended(msgspec.Struct, frozen=True):
     """Set when the handler's code runs on past its outcome; done when it has ended."""
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """How long an attempt may take where it runs, whatever its task type allows."""
+
+    seconds: float
+    outcome: Outcome
+    """How an attempt ends that takes longer."""
+
+
 async def run_attempt(
     task_type: TaskType[Any, Any],
     payload: bytes,
@@ -232,11 +240,14 @@ async def run_attempt(
     *,
     executor: Executor | None = None,
     max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+    limit: Limit | None = None,
+    on_gone: Callable[[], None] | None = None,
 ) -> Ended:
     """Run a handler once and wait for its outcome; errors of the handler are outcomes too.
 
     A caller that is cancelled meanwhile stops the attempt. Sync handlers run in the threads of
-    `executor`, by default in a pool that all such calls share.
+    `executor`, by default in a pool that all such calls share. `on_gone` is called once, when no
+    code of the attempt runs any more: before this returns, or later (see `Ended.still_running`).
     """
     loop = asyncio.get_running_loop()
     decided: asyncio.Future[None] = loop.create_future()
@@ -246,20 +257,33 @@ async def run_attempt(
         if not decided.done():  # done: the caller was cancelled
             decided.set_result(None)
 
+    def leave(_: Attempt) -> None:
+        gone.set_result(None)
+        if on_gone is not None:
+            on_gone()
+
     attempt = Attempt(
         task_type,
         ctx,
         on_outcome=tell,
-        on_gone=lambda _: gone.set_result(None),
+        on_gone=leave,
         executor=executor or _shared_threads(),
         max_result_bytes=max_result_bytes,
     )
     attempt.start(loop, payload)
+    timer = None
+    if limit is not None:
+        timer = loop.call_later(limit.seconds, attempt.stop, limit.outcome, 0.0)
+        if task_type.timeout_seconds is None or limit.seconds < task_type.timeout_seconds:
+            ctx.set_deadline(time.time() + limit.seconds)
     try:
         await decided
     except asyncio.CancelledError:
         attempt.stop(Stopped(StopReason.CANCELLED), grace_seconds=0)
         raise
+    finally:
+        if timer is not None:
+            timer.cancel()
     outcome = attempt.outcome
     if outcome is None:
         raise RuntimeError("an attempt was called decided and has no outcome")

@@ -6,13 +6,11 @@ and can ask again.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from headrace.handlers import Attempt, Context, Outcome, Raised, Returned
+from headrace.handlers import Context, Limit, Outcome, Raised, Returned, run_attempt
 from headrace.logs import get_logger
 from headrace.taskqueue import NewTask, Task, TaskStatus
 from services.api.problems import BUSY_RETRY_AFTER_SECONDS, INLINE_BUSY, Problem
@@ -97,38 +95,25 @@ class InlineRunner:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _attempt(self, own: AnyTaskType, task: NewTask, ctx: Context) -> Outcome:
-        loop = asyncio.get_running_loop()
-        decided: asyncio.Future[Outcome] = loop.create_future()
-
-        def on_outcome(attempt: Attempt) -> None:
-            if attempt.outcome is not None and not decided.done():
-                decided.set_result(attempt.outcome)
-
-        def on_gone(_: Attempt) -> None:
-            self.running -= 1
-
-        attempt = Attempt(
-            own,
-            ctx,
-            on_outcome=on_outcome,
-            on_gone=on_gone,
-            executor=self._executor,
-            max_result_bytes=self._max_result_bytes,
-        )
-        self.running += 1
-        attempt.start(loop, task.payload)
-        if own.timeout_seconds is None or own.timeout_seconds > self._timeout_seconds:
-            ctx.set_deadline(time.time() + self._timeout_seconds)
         too_long = Raised(
             f"TimeoutError: the run took longer than {self._timeout_seconds:g} s, "
             "the limit inside a request (INLINE_TIMEOUT_SECONDS)",
             retryable=False,
         )
-        timer = loop.call_later(self._timeout_seconds, attempt.stop, too_long, 0.0)
-        try:
-            return await decided
-        finally:
-            timer.cancel()
+        self.running += 1
+        ended = await run_attempt(
+            own,
+            task.payload,
+            ctx,
+            executor=self._executor,
+            max_result_bytes=self._max_result_bytes,
+            limit=Limit(self._timeout_seconds, too_long),
+            on_gone=self._on_gone,
+        )
+        return ended.outcome
+
+    def _on_gone(self) -> None:
+        self.running -= 1
 
 
 def _record(task: NewTask, outcome: Outcome, created_at: datetime, host: _Host) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -133,3 +134,34 @@ async def test_a_thread_past_its_time_keeps_its_slot_until_it_ends() -> None:
         while inline.running:  # noqa: ASYNC110 - the thread's end sets no event
             await asyncio.sleep(0.001)
     assert (await inline.run(echo, task(echo))).status is TaskStatus.COMPLETED
+
+
+@pytest.mark.parametrize("task_type", [endless, stuck])
+async def test_a_run_whose_caller_goes_is_stopped_and_frees_its_slot(
+    task_type: AnyTaskType,
+) -> None:
+    release.clear()
+    inline = runner(max_running=1, timeout_seconds=0.05)
+    caller = asyncio.create_task(inline.run(task_type, task(task_type)))
+    async with asyncio.timeout(5):
+        while not inline.running:  # noqa: ASYNC110 - its begin sets no event
+            await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        release.set()  # a thread cannot be stopped, and keeps its slot until it ends
+        while inline.running:  # noqa: ASYNC110 - the end of its code sets no event
+            await asyncio.sleep(0.001)
+    assert caller.cancelled()
+    assert (await inline.run(echo, task(echo))).status is TaskStatus.COMPLETED
+
+
+async def test_a_run_knows_the_nearer_of_its_limits() -> None:
+    @handler("asked", timeout_seconds=100)
+    async def asked(ctx: Context, payload: Any) -> float:
+        assert ctx.deadline is not None
+        return (ctx.deadline - datetime.now(UTC)).total_seconds()
+
+    for seconds in (5.0, 1000.0):
+        record = await runner(timeout_seconds=seconds).run(asked, task(asked))
+        assert record.result is not None
+        assert float(record.result) == pytest.approx(min(seconds, 100), abs=1)
