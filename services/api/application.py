@@ -20,6 +20,7 @@ from services.api.context import Api
 from services.api.definitions import Definitions
 from services.api.inline import InlineRunner
 from services.api.lifecycle import Lifecycle
+from services.api.live_workers import LiveWorkers
 from services.api.metrics import ApiCollector, HttpMetrics
 from services.api.middleware import Edge
 from services.api.openapi import openapi_of
@@ -54,7 +55,8 @@ def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api
     definitions = Definitions(catalog)
     runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
     registry = load_registry([*builtin_types(catalog, runtime, __version__), *own_types])
-    availability = Availability(queue, lambda: api.queue_names())
+    live_workers = LiveWorkers()
+    availability = Availability(queue, lambda: api.queue_names(), on_reading=live_workers.note)
     inline = InlineRunner(
         definitions.text,
         max_running=settings.inline_max,
@@ -65,6 +67,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api
         settings=settings,
         queue=queue,
         availability=availability,
+        live_workers=live_workers,
         types=TaskTypes(registry, queue, availability),
         definitions=definitions,
         inline=inline,

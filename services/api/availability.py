@@ -55,17 +55,22 @@ class RedisState(StrEnum):
 
 
 class Availability:
-    """The circuit to Redis. Without a queue (switched off) it is for ever `disabled`."""
+    """The circuit to Redis. Without a queue (switched off) it is for ever `disabled`.
+
+    `on_reading` is given each of the probe's readings, and None when Redis is away.
+    """
 
     def __init__(
         self,
         queue: TaskQueue | None,
         known_types: Callable[[], tuple[str, ...]],
         *,
+        on_reading: Callable[[Stats | None], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._known_types = known_types
+        self._on_reading = on_reading
         self._clock = clock
         self._started_at = clock()
         self._state = RedisState.DISABLED if queue is None else RedisState.UNKNOWN
@@ -104,7 +109,7 @@ class Availability:
         if self._state is not RedisState.UNAVAILABLE:
             log.warning("redis.unavailable", error=str(error))
         self._state = RedisState.UNAVAILABLE
-        self.stats = None
+        self._read(None)
         self._asked_for.set()
 
     async def call(self, work: Callable[[], Awaitable[T]], by: float | None = None) -> T:
@@ -140,7 +145,7 @@ class Availability:
                 log.error("redis.unsuitable", error=str(error))
             self._unsuitable_for = str(error)
             self._state = RedisState.UNSUITABLE
-            self.stats = None
+            self._read(None)
         else:
             self._unsuitable_for = None
             self._found(stats)
@@ -160,7 +165,11 @@ class Availability:
         if self._state in (RedisState.UNAVAILABLE, RedisState.UNSUITABLE):
             log.info("redis.available_again")
         self._state = RedisState.AVAILABLE
+        self._read(stats)
+
+    def _read(self, stats: Stats | None) -> None:
         self.stats = stats
+        self._on_reading(stats)
 
     async def run(self) -> None:
         """Probe for ever; without a queue there is nothing to do."""

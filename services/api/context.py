@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from services.api.definitions import Definitions
     from services.api.inline import InlineRunner
     from services.api.lifecycle import Lifecycle
+    from services.api.live_workers import LiveWorkers
     from services.api.metrics import HttpMetrics
     from services.api.submission import Submission
     from services.api.task_types import TaskTypes
@@ -31,6 +32,7 @@ class Api:
     queue: TaskQueue | None
     """None: switched off."""
     availability: Availability
+    live_workers: LiveWorkers
     types: TaskTypes
     definitions: Definitions
     inline: InlineRunner

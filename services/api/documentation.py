@@ -35,9 +35,10 @@ RECORD: dict[str, Any] = {
     "attempt": 1,
     "crash_count": 0,
     "due_at": None,
-    "progress": None,
+    "progress": {"percent": 100.0, "message": "greet"},
     "worker": "worker-7f9c-1-5d2e",
     "cancel_requested": False,
+    "live_workers": 5,
 }
 
 _SUBMITTED = {
@@ -45,7 +46,9 @@ _SUBMITTED = {
     "status": "queued",
     "message": "工作流已加入执行队列",
     "workflow_id": "my_workflow",
+    "live_workers": 5,
 }
+_QUEUED = {"task_id": TASK_ID, "type": "resize_image", "status": "queued", "live_workers": 2}
 _EXECUTED = {
     "task_id": TASK_ID,
     "status": "completed",
@@ -266,7 +269,7 @@ SUBMIT: dict[str, Any] = {
                 "It ran inside the request, for Redis was away",
             ),
         },
-        202: _reply({"task_id": TASK_ID, "type": "resize_image", "status": "queued"}, "Queued"),
+        202: _reply(_QUEUED, "Queued"),
         **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING, problems.INLINE_BUSY),
     },
     "openapi_extra": {
@@ -279,7 +282,7 @@ BATCH: dict[str, Any] = {
     "response_model": BatchSubmitted,
     "responses": {
         202: _reply(
-            {"tasks": [{"task_id": TASK_ID, "type": "resize_image", "status": "queued"}]},
+            {"tasks": [_QUEUED]},
             "All are queued",
         ),
         **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING),

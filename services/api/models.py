@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,11 +24,20 @@ class Reply(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
 
 
+LiveWorkerCount = Annotated[
+    int | None,
+    Field(
+        description="How many live workers serve its queue, as of a second ago. 0: it waits until "
+        "one starts. Null: not known, for Redis is away."
+    ),
+]
+
+
 class Progress(Reply):
     """How far a task is, as its handler said last."""
 
     percent: float
-    """0 to 100."""
+    """0 to 100; 100 once it is completed."""
     message: str | None
 
 
@@ -61,18 +70,20 @@ class TaskReply(Reply):
     """The worker that runs it, or ran it last."""
     cancel_requested: bool
     """Whether a running task was asked to stop."""
+    live_workers: LiveWorkerCount
 
     @classmethod
-    def of(cls, task: Task) -> TaskReply:
+    def of(cls, task: Task, live_workers: int | None) -> TaskReply:
         """A record as the API shows it."""
-        return cls.model_construct(**task_fields(task))
+        return cls.model_construct(**task_fields(task, live_workers))
 
 
-def task_fields(task: Task) -> dict[str, Any]:
+def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
     """The fields of a record, in their order in replies."""
+    percent = 100.0 if task.status is TaskStatus.COMPLETED else task.progress_percent
     progress = None
-    if task.progress_percent is not None:
-        progress = Progress(percent=task.progress_percent, message=task.progress_message)
+    if percent is not None:
+        progress = Progress(percent=percent, message=task.progress_message)
     return {
         "task_id": task.id,
         "type": task.type,
@@ -90,6 +101,7 @@ def task_fields(task: Task) -> dict[str, Any]:
         "progress": progress,
         "worker": task.worker,
         "cancel_requested": task.cancel_requested,
+        "live_workers": live_workers,
     }
 
 
@@ -115,6 +127,7 @@ class WorkflowSubmitted(Reply):
     message: str
     """Chinese as in the guide; English when `Accept-Language` prefers it."""
     workflow_id: str
+    live_workers: LiveWorkerCount
 
 
 class WorkflowExecuted(InlineReply, WorkflowSubmitted):
@@ -127,6 +140,7 @@ class TaskSubmitted(Reply):
     task_id: str = Field(examples=[TASK_ID])
     type: str
     status: TaskStatus
+    live_workers: LiveWorkerCount
 
 
 class BatchSubmitted(Reply):

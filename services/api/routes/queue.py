@@ -89,8 +89,9 @@ async def dead_letters(
     if queue is None:
         return _json(TaskPage(items=[], offset=offset, limit=limit, next_offset=None))
     tasks = await api.availability.call(lambda: queue.dead_letters(task_type, offset, limit))
+    live_workers = api.live_workers.count(task_type)
     page = TaskPage(
-        items=[TaskReply.of(task) for task in tasks],
+        items=[TaskReply.of(task, live_workers) for task in tasks],
         offset=offset,
         limit=limit,
         next_offset=offset + limit if len(tasks) == limit else None,

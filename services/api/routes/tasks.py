@@ -90,12 +90,16 @@ async def submit(request: HttpRequest) -> Response:
         outcome = await api.submission.enqueue(order)
     else:
         outcome = await executions.enqueue(api, workflow, order)
+    live_workers = api.live_workers.count(known.name)
     if isinstance(outcome, InlineRun):
         inline = InlineReply.model_construct(
-            execution=execution(outcome.task), stored=outcome.stored, **task_fields(outcome.task)
+            execution=execution(outcome.task),
+            stored=outcome.stored,
+            **task_fields(outcome.task, live_workers),
         )
         return Response(inline.model_dump_json(), 200, media_type="application/json")
-    return Response(_accepted(known.name, outcome), 202, media_type="application/json")
+    body = _accepted(known.name, outcome, live_workers)
+    return Response(body, 202, media_type="application/json")
 
 
 @router.post("/tasks/{task_type}/batch", **docs.BATCH)
@@ -123,13 +127,20 @@ async def submit_batch(request: HttpRequest) -> Response:
     submitted = await executions.enqueue_all(
         api, queue, list(workflows.values()), tasks, keyed=key is not None, by=by
     )
-    body = b'{"tasks":[' + b",".join(_accepted(known.name, one) for one in submitted) + b"]}"
+    live_workers = api.live_workers.count(known.name)
+    replies = [_accepted(known.name, one, live_workers) for one in submitted]
+    body = b'{"tasks":[' + b",".join(replies) + b"]}"
     return Response(body, 202, media_type="application/json")
 
 
-def _accepted(task_type: str, submitted: Submitted) -> bytes:
+def _accepted(task_type: str, submitted: Submitted, live_workers: int | None) -> bytes:
     return msgspec.json.encode(
-        {"task_id": submitted.id, "type": task_type, "status": submitted.status}
+        {
+            "task_id": submitted.id,
+            "type": task_type,
+            "status": submitted.status,
+            "live_workers": live_workers,
+        }
     )
 
 
@@ -162,8 +173,10 @@ def _task(
 async def get(request: HttpRequest, task_id: str) -> Response:
     """A task's record. It is kept for 7 days after the task has ended."""
     queue, task_id = _addressed(request, task_id)
-    task = await api_of(request).availability.call(lambda: queue.get(task_id))
-    return Response(TaskReply.of(task).model_dump_json(), media_type="application/json")
+    api = api_of(request)
+    task = await api.availability.call(lambda: queue.get(task_id))
+    reply = TaskReply.of(task, api.live_workers.count(task.type))
+    return Response(reply.model_dump_json(), media_type="application/json")
 
 
 async def cancel(

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
-from headrace.taskqueue import NewTask, Submitted, TaskStatus, idempotent_id, new_id
+from headrace.taskqueue import NewTask, Submitted, idempotent_id, new_id
 from services.api import documentation as docs
 from services.api.auth import Permission
 from services.api.availability import decide_by
@@ -83,12 +83,17 @@ async def execute(request: HttpRequest) -> Response:
         start_at=start_time(body.start_at),
     )
     order = Request(task, known, keyed=key is not None, by=by)
-    language = preferred(request.headers.get("accept-language", ""))
-    if asynchronous:
-        return _reply(await enqueue(api, workflow, order), workflow_id, language)
-    if lies_ahead(task.start_at):
+    if not asynchronous and lies_ahead(task.start_at):
         raise invalid_parameter("async_execute", "a run inside the request takes no start_at")
-    return _reply(await api.submission.run_inline(order), workflow_id, language)
+    if asynchronous:
+        outcome = await enqueue(api, workflow, order)
+    else:
+        outcome = await api.submission.run_inline(order)
+    language = preferred(request.headers.get("accept-language", ""))
+    live_workers = api.live_workers.count(TASK_TYPE)
+    if isinstance(outcome, InlineRun):
+        return _executed(outcome, workflow_id, language, live_workers)
+    return _accepted(outcome, workflow_id, language, live_workers)
 
 
 @router.get("", response_model=WorkflowsReply, **docs.WORKFLOWS)
@@ -125,37 +130,33 @@ def _asynchronous(query: bytes) -> bool:
     raise invalid_parameter("async_execute", "it must be true or false")
 
 
-def _reply(outcome: Submitted | InlineRun, workflow_id: str, language: Language) -> Response:
-    """The guide's four fields; after a run inside the request also its record."""
-    if isinstance(outcome, InlineRun):
-        return _executed(outcome, workflow_id, language)
-    message = str(outcome.status) if outcome.created else "known"
-    return _accepted(
-        outcome.id, outcome.status, _MESSAGES[language][message], workflow_id, language
-    )
-
-
 def _accepted(
-    task_id: str, status: TaskStatus, message: str, workflow_id: str, language: Language
+    submitted: Submitted, workflow_id: str, language: Language, live_workers: int | None
 ) -> Response:
+    """The guide's four fields first."""
+    message = str(submitted.status) if submitted.created else "known"
     body = msgspec.json.encode(
         {
-            "task_id": task_id,
-            "status": status,
-            "message": message,
+            "task_id": submitted.id,
+            "status": submitted.status,
+            "message": _MESSAGES[language][message],
             "workflow_id": workflow_id,
+            "live_workers": live_workers,
         }
     )
     return _json(body, 202, language)
 
 
-def _executed(run: InlineRun, workflow_id: str, language: Language) -> Response:
+def _executed(
+    run: InlineRun, workflow_id: str, language: Language, live_workers: int | None
+) -> Response:
+    """The guide's four fields, then the record's."""
     model = WorkflowExecuted.model_construct(
         message=_MESSAGES[language][str(run.task.status)],
         workflow_id=workflow_id,
         execution=execution(run.task),
         stored=run.stored,
-        **task_fields(run.task),
+        **task_fields(run.task, live_workers),
     )
     return _json(model.model_dump_json().encode(), 200, language)
 

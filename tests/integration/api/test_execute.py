@@ -27,7 +27,7 @@ async def test_the_reply_is_the_guides(api: ApiUnderTest) -> None:
     response = await api.execute()
     body = response.json()
     assert response.status_code == 202
-    assert list(body) == FOUR
+    assert list(body) == [*FOUR, "live_workers"]
     assert str(uuid.UUID(body["task_id"])) == body["task_id"]
     assert body["status"] == "queued"
     assert body["message"] == "工作流已加入执行队列"

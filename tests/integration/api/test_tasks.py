@@ -268,3 +268,28 @@ async def test_a_batch_sent_again_with_its_key_is_the_same_batch(
     assert (await queue.stats()).queues["resize_image"].queue_length == 3
     other = {"tasks": [{"payload": {"url": "other"}}]}
     check(await api.post(address, json=other, headers=key), "idempotency-conflict")
+
+
+async def until_served(api: ApiUnderTest, queue: str, live_workers: int) -> None:
+    """Until the API's reading shows so many live workers."""
+    async with asyncio.timeout(5):
+        while api.api.live_workers.count(queue) != live_workers:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.02)
+
+
+async def test_replies_and_records_say_how_many_live_workers_serve_the_queue(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    await until_served(api, "resize_image", 1)
+    single = (await api.post("/api/tasks/resize_image", json={"payload": {"url": "a"}})).json()
+    assert list(single) == ["task_id", "type", "status", "live_workers"]
+    assert single["live_workers"] == 1
+    batch = {"tasks": [{"payload": {"url": "a"}}]}
+    replies = (await api.post("/api/tasks/resize_image/batch", json=batch)).json()["tasks"]
+    assert [one["live_workers"] for one in replies] == [1]
+    assert (await api.execute()).json()["live_workers"] == 1
+
+    await worker.consumer.deregister()
+    await until_served(api, "resize_image", 0)
+    assert (await api.get(f"/api/tasks/{single['task_id']}")).json()["live_workers"] == 0
+    assert (await api.execute()).json()["live_workers"] == 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import msgspec
+import pytest
+
 from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
 from services.api.models import (
     TaskReply,
@@ -32,11 +35,11 @@ TASK = Task(
 
 
 def test_a_record_begins_with_the_guides_fields_in_order() -> None:
-    assert list(json.loads(TaskReply.of(TASK).model_dump_json()))[: len(GUIDE)] == GUIDE
+    assert list(json.loads(TaskReply.of(TASK, 2).model_dump_json()))[: len(GUIDE)] == GUIDE
 
 
 def test_times_are_utc_with_z() -> None:
-    reply = json.loads(TaskReply.of(TASK).model_dump_json())
+    reply = json.loads(TaskReply.of(TASK, 2).model_dump_json())
     assert reply["created_at"] == "2024-01-01T10:00:00Z"
     assert datetime.fromisoformat(reply["started_at"]) == TASK.started_at
     assert reply["started_at"].endswith("Z")
@@ -44,7 +47,7 @@ def test_times_are_utc_with_z() -> None:
 
 def test_a_result_comes_out_as_it_was_stored() -> None:
     assert TASK.result is not None
-    assert json.loads(TaskReply.of(TASK).model_dump_json())["result"] == json.loads(TASK.result)
+    assert json.loads(TaskReply.of(TASK, 2).model_dump_json())["result"] == json.loads(TASK.result)
 
 
 def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() -> None:
@@ -53,13 +56,29 @@ def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() 
         workflow_id="w",
         execution=execution(TASK),
         stored=True,
-        **task_fields(TASK),
+        **task_fields(TASK, 2),
     )
     fields = list(json.loads(reply.model_dump_json()))
-    four = list(WorkflowSubmitted.model_fields)
-    assert four == ["task_id", "status", "message", "workflow_id"]
-    rest = [name for name in TaskReply.model_fields if name not in four]
-    assert fields == [*four, *rest, "execution", "stored"]
+    submitted = list(WorkflowSubmitted.model_fields)
+    assert submitted == ["task_id", "status", "message", "workflow_id", "live_workers"]
+    rest = [name for name in TaskReply.model_fields if name not in submitted]
+    assert fields == [*submitted, *rest, "execution", "stored"]
+
+
+@pytest.mark.parametrize(
+    ("status", "percent", "shown"),
+    [
+        (TaskStatus.COMPLETED, 66.0, 100.0),
+        (TaskStatus.COMPLETED, None, 100.0),
+        (TaskStatus.FAILED, 66.0, 66.0),
+        (TaskStatus.RUNNING, 66.0, 66.0),
+    ],
+)
+def test_what_is_completed_is_done_to_the_last_percent(
+    status: TaskStatus, percent: float | None, shown: float
+) -> None:
+    task = msgspec.structs.replace(TASK, status=status, progress_percent=percent)
+    assert task_fields(task, 2)["progress"].percent == shown
 
 
 def test_stats_leave_nothing_of_the_queues_numbers_out() -> None:
