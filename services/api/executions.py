@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.handlers.builtin import WORKFLOW_EXECUTE
-from headrace.taskqueue import IdempotencyConflict, NewTask, QueueUnavailable, Submitted
+from headrace.logs import get_logger
+from headrace.taskqueue import (
+    IdempotencyConflict,
+    NewTask,
+    QueueError,
+    QueueUnavailable,
+    Submitted,
+)
 from services.api.problems import QUEUE_UNAVAILABLE, RETRY_AFTER_SECONDS, Problem
 from services.api.submission import InlineRun, Request, same_payload
 
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue
     from headrace.workflows import Workflow
     from services.api.context import Api
+
+log = get_logger(__name__)
 
 TASK_TYPE = WORKFLOW_EXECUTE
 
@@ -43,8 +52,7 @@ async def enqueue(api: Api, workflow: Workflow, request: Request) -> Submitted |
     except IdempotencyConflict:
         [task] = await _as_before(api, queue, [request.task], request.by)
         outcome = await api.submission.enqueue(replace(request, task=task))
-    # Again if Redis has lost its data since, and this submit was the first to notice.
-    await _pin(api, queue, [workflow], request.by)
+    await _pin_again(api, queue, [workflow], request.by)
     return outcome
 
 
@@ -71,7 +79,7 @@ async def enqueue_all(
             raise
         tasks = await _as_before(api, queue, tasks, by)
         submitted = await api.submission.submit_all(queue, tasks, keyed=keyed, by=by)
-    await _pin(api, queue, workflows, by)
+    await _pin_again(api, queue, workflows, by)
     return submitted
 
 
@@ -85,6 +93,17 @@ async def _pin(api: Api, queue: TaskQueue, workflows: Sequence[Workflow], by: fl
     except QueueUnavailable:
         return False
     return True
+
+
+async def _pin_again(api: Api, queue: TaskQueue, workflows: Sequence[Workflow], by: float) -> None:
+    """Once more if Redis has lost its data since, and this submit was the first to notice.
+
+    Raises nothing: the submit is accepted, and the reply with its id must get out.
+    """
+    try:
+        await _pin(api, queue, workflows, by)
+    except QueueError as error:
+        log.warning("workflow.not_pinned", error=str(error))
 
 
 async def _as_before(

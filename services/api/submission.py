@@ -23,8 +23,8 @@ from headrace.taskqueue import (
     NoReply,
     NotConfirmed,
     NotSent,
-    OutOfMemory,
     PayloadTooLarge,
+    QueueError,
     QueueUnavailable,
     Submitted,
     Task,
@@ -192,7 +192,7 @@ class Submission:
             return False
         try:
             return await self._availability.call(lambda: queue.store_final(task))
-        except (QueueUnavailable, OutOfMemory) as error:
+        except QueueError as error:
             log.warning("task.not_stored", task_id=task.id, type=task.type, error=str(error))
             return False
 

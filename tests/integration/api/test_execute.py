@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from headrace.taskqueue import LayoutTooNew, OutOfMemory, QueueError, TaskQueue
 from tests.unit.api.harness import ECHO, ApiUnderTest, api_settings, running
 from tests.unit.api.test_problems import check
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headrace.taskqueue import TaskQueue
+    from headrace.taskqueue import Task
     from tests.integration.api.conftest import HandWorker
     from tests.servers import RedisServer
 
@@ -69,6 +70,48 @@ async def test_the_text_is_there_again_after_redis_lost_its_data(
     task_id = (await api.execute()).json()["task_id"]
     payload = msgspec.json.decode((await queue.get(task_id)).payload)
     assert await queue.get_definition(payload["definition"]) == ECHO.encode()
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("no memory left"), LayoutTooNew("9", 1)])
+@pytest.mark.parametrize("batch", [False, True])
+async def test_an_accepted_submit_gets_its_id_although_its_text_cannot_be_kept(
+    api: ApiUnderTest,
+    queue: TaskQueue,
+    server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    error: QueueError,
+    batch: bool,
+) -> None:
+    await api.execute()
+    server.flush()
+
+    async def refuse(_: TaskQueue, text: bytes) -> str:
+        raise error
+
+    monkeypatch.setattr(TaskQueue, "put_definition", refuse)
+    if batch:
+        body = {"tasks": [{"payload": {"workflow_id": "my-workflow"}}]}
+        response = await api.post("/api/tasks/workflow_execute/batch", json=body)
+        [accepted] = response.json()["tasks"]
+    else:
+        response = await api.execute()
+        accepted = response.json()
+    assert response.status_code == 202
+    assert (await queue.get(accepted["task_id"])).status == "queued"
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("no memory left"), LayoutTooNew("9", 1)])
+async def test_a_run_that_is_done_is_answered_although_its_record_cannot_be_kept(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch, error: QueueError
+) -> None:
+    async def refuse(_: TaskQueue, task: Task) -> bool:
+        raise error
+
+    monkeypatch.setattr(TaskQueue, "store_final", refuse)
+    response = await api.execute(query="async_execute=false")
+    assert response.status_code == 200
+    assert response.json()["status"] == "completed"
+    assert response.json()["stored"] is False
 
 
 async def test_an_unknown_workflow_is_a_404(api: ApiUnderTest) -> None:
