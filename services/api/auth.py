@@ -80,6 +80,7 @@ class KeyRing:
         self._clock = clock
         self._checked_at = clock()
         self._stamp = self._stamp_now()
+        self._problem = ""
         self._keys = fixed + (keys_in_file(file) if file else ())
 
     @property
@@ -124,20 +125,24 @@ class KeyRing:
         return found
 
     def _reload_if_changed(self) -> None:
-        """A file that vanished or cannot be read leaves the keys as they were, and is logged."""
+        """A file that vanished or cannot be read leaves the keys as they were, and is logged.
+
+        It is read again until that works: only a file that was read counts as seen.
+        """
         if self._file is None or self._clock() - self._checked_at < FILE_CHECK_SECONDS:
             return
         self._checked_at = self._clock()
         stamp = self._stamp_now()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             keys = self._fixed + keys_in_file(self._file)
         except (OSError, ValueError) as error:
-            log.error("api_keys.unreadable", file=str(self._file), error=str(error))
+            if self._problem != str(error):
+                log.error("api_keys.unreadable", file=str(self._file), error=str(error))
+            self._problem = str(error)
             return
-        self._keys = keys
+        self._keys, self._stamp, self._problem = keys, stamp, ""
         log.info("api_keys.read", file=str(self._file), keys=len(keys))
 
     def _stamp_now(self) -> tuple[int, int, int] | None:

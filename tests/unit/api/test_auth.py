@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from typing import TYPE_CHECKING
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from starlette.datastructures import Headers
@@ -14,9 +15,6 @@ from headrace.settings import ApiKey, Role
 from services.api.auth import PERMISSIONS, KeyRing, Permission
 from services.api.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED, Problem
 from tests.unit.api.harness import api_settings, running
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def new_key(role: Role) -> tuple[str, ApiKey]:
@@ -187,6 +185,25 @@ def test_a_file_that_cannot_be_read_leaves_the_keys_as_they_were(
         file.write_text("nonsense, and longer than before " * 10)
     clock.now += 2
     ring.check(Headers({"X-API-Key": key}), Permission.READ)
+
+
+def test_a_file_that_could_not_be_opened_is_read_once_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    _, first = new_key(Role.READ)
+    new, second = new_key(Role.READ)
+    file = tmp_path / "keys"
+    file.write_text(f"read:{first.digest.hex()}:old\n")
+    ring = KeyRing((), file, clock=clock)
+    file.write_text(f"read:{second.digest.hex()}:the one after it\n")
+    clock.now += 2
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", Mock(side_effect=OSError(24, "Too many open files")))
+        with pytest.raises(Problem):
+            ring.check(Headers({"X-API-Key": new}), Permission.READ)
+    clock.now += 2
+    ring.check(Headers({"X-API-Key": new}), Permission.READ)
 
 
 def test_an_emptied_file_lets_nobody_in(tmp_path: Path) -> None:
