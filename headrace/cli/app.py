@@ -17,6 +17,12 @@ KEY_PREFIX = "hr_"
 
 KEY_BYTES = 32
 
+ROLES = (
+    "What the holder may do. read: look at tasks, workflows, stats and workers. submit: that, and "
+    "execute, submit, cancel and retry. operator: stats and workers, and drain workers; no tasks "
+    "and no workflows. admin: everything."
+)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -30,7 +36,7 @@ app.add_typer(workflows, name="workflows")
 
 @keys.command("new")
 def new_key(
-    role: Annotated[Role, typer.Option(help="What the holder may do; each includes those before.")],
+    role: Annotated[Role, typer.Option(help=ROLES)],
     name: Annotated[str, typer.Option(help="Whose key it is; stands in the API's logs.")] = "",
 ) -> None:
     """Draw an API key of 256 random bits, and print it with the entry for API_KEYS.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 from headrace.cli import app
+from headrace.cli.app import new_key
+from headrace.settings import Role
 from headrace.settings.keys import parse_api_keys
+from services.api.auth import PERMISSIONS, Permission
 
 runner = CliRunner()
 
@@ -38,6 +43,19 @@ def test_an_unknown_role_is_refused_with_the_known_ones() -> None:
     result = runner.invoke(app, ["keys", "new", "--role", "root"])
     assert result.exit_code == 2
     assert "operator" in result.output
+
+
+def test_the_help_says_of_each_role_what_it_may_do() -> None:
+    """As services/api/auth.py has it: operator includes neither read nor submit."""
+    [option] = get_type_hints(new_key, include_extras=True)["role"].__metadata__
+    sentences = dict(re.findall(r"(read|submit|operator|admin): ([^.]+)", option.help))
+    assert set(sentences) == set(Role)
+    assert "includes those before" not in option.help
+    assert "tasks, workflows, stats" in sentences["read"]
+    assert sentences["submit"].startswith("that, and execute")
+    assert "no tasks and no workflows" in sentences["operator"]
+    assert PERMISSIONS[Role.OPERATOR].isdisjoint({Permission.READ, Permission.SUBMIT})
+    assert PERMISSIONS[Role.READ] < PERMISSIONS[Role.SUBMIT] < PERMISSIONS[Role.ADMIN]
 
 
 def test_good_definitions_pass(tmp_path: Path) -> None:
