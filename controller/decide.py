@@ -323,20 +323,22 @@ def _held(
 
 
 def _leaves_before(pod: str, workers: Sequence[Worker]) -> tuple[int, bool, float, int, str]:
-    """Sort key: acknowledged, then idle or as good as idle, then soonest free.
+    """Sort key: acknowledged, then idle or as good as idle, then soonest free, unknown last.
 
     What drains already comes first among equals, so that the choice stays. Yet a worker that turned
-    idle takes the place of one that has hours to go.
+    idle takes the place of one that has hours to go, and one that is expected free, which costs the
+    mean at most, that of one whose task is past the mean, which may cost hours.
     """
     busy = sum(worker.busy_slots for worker in workers)
     draining = all(worker.draining for worker in workers)
-    soonest = [0.0 if w.busy_slots == 0 else w.expected_free_seconds for w in workers]
-    free = max(math.inf if one is None else one for one in soonest)
-    place = 2
+    # An API of version 0.2.0 tells an overdue task by a 0.
+    free = max(w.expected_free_seconds or math.inf if w.busy_slots else 0.0 for w in workers)
     if all(worker.drained for worker in workers):
         place = 0
     elif busy == 0 or (draining and free <= SOON_FREE_SECONDS):
         place = 1
+    else:
+        place = 2 if free < math.inf else 3
     return (place, not draining, free, busy, pod)
 
 

@@ -78,6 +78,7 @@ class Worker:
     draining: bool = False
     drained: bool = False
     expected_free_seconds: float | None = None
+    """When all its tasks should have ended; None: nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,15 @@ def _long(random_: random.Random) -> list[Task]:
     ]
 
 
+def _mixed(random_: random.Random) -> list[Task]:
+    """Five busy minutes in twenty. One task in a hundred takes a hundred times as long."""
+    rate = lambda at: 4.0 if at % 1200 < 300 else 0.5  # noqa: E731
+    return [
+        Task(at, 500.0 if random_.random() < 0.01 else lognormal(random_, 5, 1))
+        for at in _arrivals(random_, 7200, 4.0, rate)
+    ]
+
+
 LOADS = (
     Load("step", 2400, 5, 20, _poisson(2400, 8, lambda at: 8 if 300 <= at < 1500 else 1, 5)),
     Load("ramp", 2100, 5, 20, _poisson(2100, 10, _ramp, 5)),
@@ -123,4 +132,5 @@ LOADS = (
     Load("bursts", 3600, 5, 20, _bursts),
     Load("day", 7200, 5, 20, _day),
     Load("long tasks", 7200, 1, 20, _long),
+    Load("mixed", 7200, 5, 20, _mixed),
 )

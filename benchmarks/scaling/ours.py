@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.decide import History, decide
 from controller.model import Observation, Pod, Queue, Reading, Reason, Spec, Unread, Worker
+from headrace.taskqueue.stats import RunningTask, expected_free_seconds
 
 from . import cluster as world
 
@@ -58,22 +59,24 @@ def reading(cluster: world.Cluster, now: float) -> Reading | Unread:
 
 
 def _workers(cluster: world.Cluster, now: float, mean: float | None) -> list[Worker]:
-    workers = []
-    for pod in cluster.pods:
-        if not pod.started:
-            continue
-        free = None
-        if mean is not None:
-            free = max([0.0, *(mean - (now - since) for since in pod.running.values())])
-        workers.append(
-            Worker(
-                id=pod.name,
-                pod=pod.name,
-                concurrency=cluster.concurrency,
-                busy_slots=len(pod.running),
-                draining=pod.draining,
-                drained=pod.draining and not pod.running,
-                expected_free_seconds=free if pod.running else 0.0,
-            )
+    means = {"tasks": mean}
+    return [
+        Worker(
+            id=pod.name,
+            pod=pod.name,
+            concurrency=cluster.concurrency,
+            busy_slots=len(pod.running),
+            draining=pod.draining,
+            drained=pod.draining and not pod.running,
+            expected_free_seconds=expected_free_seconds(int(now * 1000), _running(pod), means),
         )
-    return workers
+        for pod in cluster.pods
+        if pod.started
+    ]
+
+
+def _running(pod: world.Pod) -> list[RunningTask]:
+    return [
+        RunningTask(id="", type="tasks", fence=1, attempt=1, started_at_ms=int(since * 1000))
+        for since in pod.running.values()
+    ]

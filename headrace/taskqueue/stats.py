@@ -133,7 +133,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Draining, and nothing left to wait for."""
     oldest_started_at: datetime | None
     expected_free_seconds: float | None
-    """When all its slots should be free, by the mean run times; null when they are not known."""
+    """When all its slots should be free, by the mean run times; null when nobody can tell: a mean
+    is not known, or a task has run for longer than its type's mean."""
 
 
 class Histogram(msgspec.Struct, frozen=True):
@@ -297,6 +298,7 @@ def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> 
         *(task for task in reported if f"{task.id}:{task.fence}".encode() in members),
         *timed_out,
     ]
+    busy_slots = len(held) + len(timed_out)
     started = [task.started_at_ms for task in running]
     return WorkerStatus(
         id=info.id,
@@ -309,24 +311,32 @@ def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> 
         started_at=utc(info.started_at_ms),
         last_seen_at=utc(seen_ms),
         running=running,
-        busy_slots=len(held) + len(timed_out),
+        busy_slots=busy_slots,
         draining=bool(draining),
         drained=bool(drained),
         oldest_started_at=utc(min(started)) if started else None,
-        expected_free_seconds=expected_free_seconds(now_ms, running, means),
+        # What it has claimed since its last heartbeat is not in `running`: nobody can tell of it.
+        expected_free_seconds=expected_free_seconds(now_ms, running, means)
+        if len(running) == busy_slots
+        else None,
     )
 
 
 def expected_free_seconds(
     now_ms: int, running: Sequence[RunningTask], means: dict[str, float | None]
 ) -> float | None:
-    """When the last of a worker's tasks should have ended, each taking its type's mean run time."""
+    """When the last of a worker's tasks should have ended, each taking its type's mean run time.
+
+    Returns None when nobody can tell: a mean is not known, or a task is overdue. One that has run
+    for longer than the mean says no more than that it is a long one, and may go on for hours.
+    """
     longest = 0.0
     for task in running:
         mean = means.get(task.type)
-        if mean is None:
+        left = -1.0 if mean is None else mean - (now_ms - task.started_at_ms) / 1000
+        if left < 0 or task.timed_out:
             return None
-        longest = max(longest, mean - (now_ms - task.started_at_ms) / 1000)
+        longest = max(longest, left)
     return round(longest, 3)
 
 

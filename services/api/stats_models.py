@@ -77,7 +77,8 @@ class WorkerReply(Reply):
     """It is draining, holds no task and runs none: it may be taken away."""
     oldest_started_at: datetime | None
     expected_free_seconds: float | None
-    """When it will probably be free, by the mean run times; null: not known."""
+    """When it will probably be free, by the mean run times; null: nobody can tell, as a mean is not
+    known or a task has run for longer than its type's mean."""
     host: str
     pid: int
     version: str

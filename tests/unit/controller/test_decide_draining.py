@@ -63,6 +63,24 @@ def test_a_worker_turned_idle_takes_the_place_of_one_with_hours_to_go() -> None:
     assert (decision.drain, decision.undrain) == (("w1",), ("w2",))
 
 
+@pytest.mark.parametrize("free", [None, 0.0], ids=["unknown", "as 0.2.0 tells it"])
+def test_a_worker_turned_idle_takes_the_place_of_one_with_an_overdue_task(
+    free: float | None,
+) -> None:
+    workers = (worker(1), worker(2, 1, draining=True, expected_free_seconds=free))
+    decision = decided(seen(*workers), 1)
+    assert (decision.drain, decision.undrain) == (("w1",), ("w2",))
+
+
+def test_a_worker_with_an_overdue_task_drains_after_all_that_are_expected_free() -> None:
+    workers = (
+        worker(1, 1, expected_free_seconds=None),
+        worker(2, 1, expected_free_seconds=50),
+        worker(3, 1, expected_free_seconds=0.0),
+    )
+    assert decided(seen(*workers), 2).drain == ("w2",)
+
+
 def test_one_that_is_almost_free_keeps_its_place() -> None:
     workers = (worker(1), worker(2, 1, draining=True, expected_free_seconds=2))
     decision = decided(seen(*workers), 1)

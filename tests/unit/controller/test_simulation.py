@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,27 @@ def test_no_task_is_interrupted_and_no_busy_worker_is_terminated(seed: int) -> N
     assert (cluster.interrupted, cluster.terminations) == (0, [])
     assert len(cluster.waits) == 800
     assert cluster.replicas == 0
+
+
+class Lowered(Ours):
+    """The maximum goes from 10 to 5 at second 100."""
+
+    def tick(self, cluster: Cluster, now: float) -> None:
+        self.spec = replace(self.spec, max_replicas=10 if now < 100 else 5)
+        super().tick(cluster, now)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_at_tasks_of_a_hundred_times_the_mean_are_not_waited_for(seed: int) -> None:
+    random_ = random.Random(seed)
+    short = [Task(second / 2, random_.uniform(4, 6)) for second in range(400)]
+    long = [Task(40.0 + 10 * number, 500.0) for number in range(4)]
+    tasks = sorted(short + long, key=lambda task: task.at)
+    cluster = Cluster(tasks, concurrency=1, max_replicas=10, seed=seed)
+    cluster.run(Lowered(Spec(concurrency=1)), 200)
+    assert [size for at, size in cluster.sizes if at < 100][-1] == 10
+    assert min(at for at, size in cluster.sizes if size == 5 and at > 100) <= 115
+    assert (cluster.interrupted, cluster.terminations) == (0, [])
 
 
 def test_tasks_that_become_ten_times_longer_are_met_without_oscillation() -> None:

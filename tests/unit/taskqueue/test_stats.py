@@ -185,10 +185,23 @@ def test_a_worker_before_its_first_heartbeat_runs_nothing() -> None:
 def test_a_worker_is_expected_free_when_its_last_task_should_have_ended() -> None:
     tasks = [running_task(1), running_task(2)]
     assert expected_free_seconds(NOW, tasks, {"report": 5.0}) == 4.0
-    assert expected_free_seconds(NOW, tasks, {"report": 0.5}) == 0
     assert expected_free_seconds(NOW, tasks, {"report": None}) is None
     assert expected_free_seconds(NOW, tasks, {}) is None
     assert expected_free_seconds(NOW, [], {}) == 0
+
+
+def test_when_a_worker_with_an_overdue_task_is_free_nobody_can_tell() -> None:
+    just_begun, overdue = running_task(1), running_task(600)
+    assert expected_free_seconds(NOW, [just_begun, overdue], {"report": 5.0}) is None
+    assert expected_free_seconds(NOW, [running_task(1, timed_out=True)], {"report": 5.0}) is None
+
+
+def test_when_a_worker_is_free_of_what_it_has_just_claimed_nobody_can_tell() -> None:
+    queue = queue_reply(this=[b"c0", b"1", b"s0", b"60000"])
+    reply = worker_reply([running_task(1)], [b"task-1:1", b"task-9:1"])
+    [worker] = decode_stats([NOW, 1, b"epoch", [queue], [reply]]).workers
+    assert (len(worker.running), worker.busy_slots) == (1, 2)
+    assert worker.expected_free_seconds is None
 
 
 def test_the_history_names_its_minutes() -> None:
