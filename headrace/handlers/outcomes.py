@@ -43,6 +43,8 @@ class StopReason(StrEnum):
     """Another worker has taken the task over: whatever this attempt brings is dropped."""
     HANDED_BACK = "handed_back"
     """The process ends before the handler does: the task is to run elsewhere."""
+    UNFIT = "unfit"
+    """The same, because this process cannot go on, whatever it runs."""
 
 
 class Stopped(msgspec.Struct, frozen=True):

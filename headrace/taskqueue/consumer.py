@@ -255,8 +255,8 @@ def _move(outcome: Outcome) -> tuple[str, tuple[Any, ...]]:
             return "fail", (*hold, said, -1 if delay_ms is None else delay_ms, run_ms)
         case Parked(_, resume_at_ms, state, run_ms):
             return "park", (*hold, resume_at_ms, state, run_ms)
-        case Released():
-            return "release", hold
+        case Released(_, run_ms):
+            return "release", (*hold, run_ms, MAX_CRASHES)
 
 
 def _utf8(text: str) -> bytes:

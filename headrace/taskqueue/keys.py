@@ -42,6 +42,7 @@ e   ended                               k   `state:<id>` is there
 p   payload, unless it lies apart (pl)  pk  was parked: `b` stays at the next claim
 r   result, unless it lies apart (rl)   pp, pm  progress: percent, message
 er  the last error                      h   what was asked for, hashed (idempotent)
+hb  handed back soon after its start: `since:times`, in an hour
 """
 
 from __future__ import annotations

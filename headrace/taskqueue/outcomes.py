@@ -43,9 +43,16 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """It is handed back unfinished."""
+    """It is handed back unfinished: it is to run elsewhere.
+
+    That counts as a crash from the 11th time in an hour on, if its attempt began less than 60 s
+    before each time. So a task that stops its workers does not stop them all, one after the other.
+    """
 
     task: ClaimedTask
+    run_ms: int = 0
+    """How long it ran. 0: it never began, or something else than its end is why it is handed back;
+    then nothing is counted."""
 
 
 Outcome: TypeAlias = Completed | Failed | Cancelled | Parked | Released

@@ -61,7 +61,7 @@ def settled(
         "task_id": task.id,
         "type": task.type,
         "attempt": task.attempt,
-        "duration_ms": 0 if isinstance(move, Released) else move.run_ms,
+        "duration_ms": move.run_ms,
         "status": status,
     }
     if isinstance(move, Failed) and status is TaskStatus.PENDING:
@@ -69,6 +69,9 @@ def settled(
         log.warning("task.retry", **about, error=move.error, retry_in_ms=delay, exc_info=exception)
     elif isinstance(move, Failed) and status is TaskStatus.FAILED:
         log.error("task.failed", **about, error=move.error, exc_info=exception)
+    elif isinstance(move, Released) and status is TaskStatus.FAILED:
+        why = "it was handed back too often, each time soon after its start"
+        log.error("task.failed", **about, error=f"{why}: it seems to stop its workers")
     elif isinstance(move, Parked):
         at = utc(move.resume_at_ms).isoformat(timespec="milliseconds")
         log.info("task.state", **about, resume_at=at.replace("+00:00", "Z"))

@@ -42,6 +42,8 @@ def move_for(
             return tq.Parked(claimed, due_ms, state, run_ms)
         case Stopped(StopReason.CANCELLED):
             return tq.Cancelled(claimed, run_ms)
+        case Stopped(StopReason.HANDED_BACK):
+            return tq.Released(claimed, run_ms)
         case Stopped():
             return tq.Released(claimed)
         case _:

@@ -348,14 +348,14 @@ class Worker:
 
     # Ending
 
-    def _hand_back(self, tidy_seconds: float) -> None:
+    def _hand_back(self, tidy_seconds: float, reason: StopReason = StopReason.HANDED_BACK) -> None:
         """Stop what runs, so that it runs elsewhere."""
         undecided = self._hand.undecided()
         if undecided:
             ids = [one.claimed.id for one in undecided]
             log.warning("worker.handing_back", worker=self.info.id, tasks=ids)
         for one in undecided:
-            one.stop(Stopped(StopReason.HANDED_BACK), tidy_seconds)
+            one.stop(Stopped(reason), tidy_seconds)
 
     def _refuse(self, error: LayoutTooNew) -> None:
         """Redis holds data of a newer version: hand everything back and end."""
@@ -364,7 +364,7 @@ class Worker:
             log.error("worker.layout_too_new", worker=self.info.id, error=str(error))
         if not self._stopping:
             self.stop()
-        self.stop()
+        self._hand_back(0.0, StopReason.UNFIT)
 
     async def _back_off(self) -> None:
         """Redis is away: wait a little; or, with nothing left to run, give up after a while."""

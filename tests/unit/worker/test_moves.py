@@ -28,7 +28,8 @@ BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0)
             tq.Parked(TASK, 1_767_225_600_000, b"state", 13),
         ),
         (Stopped(StopReason.CANCELLED), tq.Cancelled(TASK, 13)),
-        (Stopped(StopReason.HANDED_BACK), tq.Released(TASK)),
+        (Stopped(StopReason.HANDED_BACK), tq.Released(TASK, 13)),
+        (Stopped(StopReason.UNFIT), tq.Released(TASK)),
     ],
 )
 def test_each_outcome_has_its_move(outcome: Outcome, move: tq.Outcome) -> None:

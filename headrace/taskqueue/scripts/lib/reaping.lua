@@ -12,8 +12,26 @@ local function hand_back(id, task_type, retention_seconds)
   return 'queued'
 end
 
+-- One attempt more that ended without an outcome: to the front of its list, as a retry. More than
+-- max_crashes: the task is taken for the cause, and fails. r: of its record cc, x, pl, k
+local function count_crash(id, task_type, r, max_crashes, retention_seconds, message)
+  local crashes = tonumber(r[1] or 0) + 1
+  count(task_type, 'crashes', 1)
+  if r[2] then
+    end_task(id, 'cancelled', r[3], r[4], retention_seconds, 'cc', crashes)
+    return 'cancelled'
+  elseif crashes > max_crashes then
+    message = message or 'the worker was lost ' .. crashes .. ' times while it ran this task'
+    bury(id, task_type, message, r[3], r[4], retention_seconds, 'cc', crashes)
+    count(task_type, 'unreported', 1)
+    return 'failed'
+  end
+  redis.call('HSET', P .. 'task:' .. id, 'cc', crashes)
+  enqueue(id, task_type, true, true)
+  return 'queued'
+end
+
 -- Takes back the expired leases of a queue, at most 100 a call; returns when the next one ends.
--- More than max_crashes: the task is taken for the cause, and fails.
 local function reap(task_type, max_crashes, retention_seconds)
   local key = P .. 'leases:' .. task_type
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -25,23 +43,13 @@ local function reap(task_type, max_crashes, retention_seconds)
     redis.call('ZREM', key, member)
     local id, fence = string.match(member, '^(.*):(%d+)$')
     local task = P .. 'task:' .. id
-    local r = redis.call('HMGET', task, 's', 'f', 'cc', 'w', 'x', 'pl', 'k')
-    if r[4] then
-      redis.call('HDEL', P .. 'held:' .. r[4], member)
+    local h = redis.call('HMGET', task, 's', 'f', 'w')
+    if h[3] then
+      redis.call('HDEL', P .. 'held:' .. h[3], member)
     end
-    if r[1] == 'running' and r[2] == fence then
-      local crashes = tonumber(r[3] or 0) + 1
-      count(task_type, 'crashes', 1)
-      if r[5] then
-        end_task(id, 'cancelled', r[6], r[7], retention_seconds, 'cc', crashes)
-      elseif crashes > max_crashes then
-        local message = 'the worker was lost ' .. crashes .. ' times while it ran this task'
-        bury(id, task_type, message, r[6], r[7], retention_seconds, 'cc', crashes)
-        count(task_type, 'unreported', 1)
-      else
-        redis.call('HSET', task, 'cc', crashes)
-        enqueue(id, task_type, true, true)
-      end
+    if h[1] == 'running' and h[2] == fence then
+      local r = redis.call('HMGET', task, 'cc', 'x', 'pl', 'k')
+      count_crash(id, task_type, r, max_crashes, retention_seconds)
     end
   end
   first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
