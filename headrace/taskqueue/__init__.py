@@ -33,7 +33,7 @@ from .stats import (
     WorkerInfo,
     WorkerStatus,
 )
-from .submitter import ENOUGH_BYTES, MAX_BATCH, Submitted
+from .submitter import ENOUGH_BYTES, MAX_BATCH, MAX_RETRIES_LIMIT, Submitted
 from .task import (
     DEFAULT_MAX_RETRIES,
     MAX_CRASHES,
@@ -52,6 +52,7 @@ __all__ = [
     "ENOUGH_BYTES",
     "MAX_BATCH",
     "MAX_CRASHES",
+    "MAX_RETRIES_LIMIT",
     "RECORD_VERSION",
     "Cancelled",
     "Claim",

@@ -35,7 +35,11 @@ def is_idempotent(task_id: str) -> bool:
 
 
 def request_hash(
-    task_id: str, payload: bytes, max_retries: int, start_ms: int | None = None
+    task_id: str,
+    payload: bytes,
+    max_retries: int,
+    start_ms: int | None = None,
+    start_in_ms: int | None = None,
 ) -> str:
     """What a later submit under the same idempotent id is compared with (see submit.lua).
 
@@ -44,10 +48,13 @@ def request_hash(
         payload: with max_retries, the first 16 digits.
         max_retries: as above.
         start_ms: when it was to start, 0: at once; None: not known any more, and not compared.
+        start_in_ms: how long after the submit it was to start; compared instead of `start_ms`.
     """
     if not is_idempotent(task_id):
         return ""
     asked = hashlib.sha256(b"%d\0%b" % (max_retries, payload)).hexdigest()[:16]
+    if start_in_ms is not None:
+        return f"{asked}+{start_in_ms}"
     return f"{asked}?" if start_ms is None else f"{asked}{start_ms}"
 
 

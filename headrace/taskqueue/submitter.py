@@ -161,7 +161,9 @@ class Submitter:
             args.append(len(batch))
             for task in batch:
                 start = milliseconds(task.start_at) if task.start_at else 0
-                hashed = request_hash(task.id, task.payload, task.max_retries, start)
+                hashed = request_hash(
+                    task.id, task.payload, task.max_retries, start, task.start_in_ms
+                )
                 add((task.id, task.type, task.payload, task.max_retries, start, hashed))
         epoch, *codes = await self._call(script("submit").command(self._keys, args))
         self.epoch = epoch.decode()

@@ -98,6 +98,9 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int = DEFAULT_MAX_RETRIES
     start_at: datetime | None = None
     """Not before this time; None: at once."""
+    start_in_ms: int | None = None
+    """The delay that `start_at` was made of, if it was: what a repeated submit is compared by, for
+    its `start_at` is another one."""
 
 
 class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):

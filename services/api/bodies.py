@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -10,9 +9,9 @@ import msgspec
 from msgspec import Meta
 from pydantic_core import from_json
 
-from headrace.taskqueue import MAX_BATCH
-from services.api.problems import INVALID_REQUEST, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, Problem
-from services.api.task_types import json_pointer
+from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT
+from services.api.mistakes import Form, explain, sentence
+from services.api.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -22,7 +21,12 @@ MAX_AHEAD = timedelta(days=100 * 365)
 """A start time lies at most so far ahead."""
 
 MaxRetries = Annotated[
-    int, Meta(ge=0, le=100, description="Retries after a failure; without it, the type's own.")
+    int,
+    Meta(
+        ge=0,
+        le=MAX_RETRIES_LIMIT,
+        description="Retries after a failure; without it, the type's own.",
+    ),
 ]
 StartAt = Annotated[
     datetime,
@@ -31,6 +35,15 @@ StartAt = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
+StartIn = Annotated[
+    float,
+    Meta(
+        ge=0,
+        le=MAX_AHEAD.total_seconds(),
+        description="Not before so many seconds from now. Instead of `start_at`.",
+    ),
+]
+Count = Meta(min_length=1, max_length=MAX_BATCH)
 
 
 class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,6 +52,7 @@ class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
     variables: Annotated[dict[str, Any], Meta(description="The workflow's input.")] = {}
     max_retries: MaxRetries | None = None
     start_at: StartAt | None = None
+    start_in: StartIn | None = None
 
 
 class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,12 +61,19 @@ class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
     payload: Annotated[Any, Meta(description="As the task type's schema wants it.")] = None
     max_retries: MaxRetries | None = None
     start_at: StartAt | None = None
+    start_in: StartIn | None = None
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     """Tasks to be submitted together."""
 
-    tasks: Annotated[list[SubmitBody], Meta(min_length=1, max_length=MAX_BATCH)]
+    tasks: Annotated[list[SubmitBody], Count]
+
+
+class _BatchOutside(msgspec.Struct):
+    """A batch whose tasks have not been looked at."""
+
+    tasks: Annotated[list[Any], Count]
 
 
 Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody)
@@ -61,36 +82,59 @@ _execute = msgspec.json.Decoder(ExecuteBody)
 _submit = msgspec.json.Decoder(SubmitBody)
 _batch = msgspec.json.Decoder(BatchBody)
 
-_SURELY_SHALLOW = 150
+_RULES = {
+    "variables": 'it must be an object, as in {"name": "Ada"}',
+    "max_retries": f"it must be a whole number from 0 to {MAX_RETRIES_LIMIT}",
+    "start_at": "it must be a time in ISO 8601, as in 2026-01-01T10:00:00Z",
+    "start_in": f"it must be a number of seconds from 0 to {MAX_AHEAD.total_seconds():.0f}",
+    "tasks": f"it must be a list of 1 to {MAX_BATCH} tasks",
+}
+_EXECUTE = Form(ExecuteBody, _RULES, wraps="variables")
+_SUBMIT = Form(SubmitBody, _RULES, wraps="payload")
+_BATCH = Form(_BatchOutside, _RULES, wraps="tasks", items=_SUBMIT)
 
-_PLACE = re.compile(r"(?P<message>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_SURELY_SHALLOW = 150
 
 
 async def execute_body(request: Request) -> ExecuteBody:
     """The body of an execute call. No body is the same as `{}`."""
-    return _decoded(_execute, await _read(request) or b"{}")
+    return _decoded(_execute, _EXECUTE, await _read(request) or b"{}")
 
 
 async def submit_body(request: Request) -> SubmitBody:
     """The body of a submit."""
-    return _decoded(_submit, await _read(request))
+    return _decoded(_submit, _SUBMIT, await _read(request))
 
 
 async def batch_body(request: Request) -> BatchBody:
     """The body of a batch."""
-    return _decoded(_batch, await _read(request))
+    return _decoded(_batch, _BATCH, await _read(request))
 
 
-def start_time(start_at: datetime | None, pointer: str = "/start_at") -> datetime | None:
-    """A start time with its offset. Raises the 422 problem for one too far ahead to be meant."""
+def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None:
+    """When a task may begin; None: at once. `place` is the JSON pointer of the body.
+
+    Raises the 422 problem for a time too far ahead to be meant, and for two times.
+    """
+    start_at = body.start_at
+    if body.start_in is not None:
+        if start_at is not None:
+            raise _invalid_field(f"{place}/start_in", "start_at is there too: send one of them")
+        return datetime.now(UTC) + timedelta(seconds=body.start_in)
     if start_at is None:
         return None
     if start_at.tzinfo is None:
         start_at = start_at.replace(tzinfo=UTC)
     if start_at - datetime.now(UTC) > MAX_AHEAD:
-        raise _invalid_field(pointer, f"it must lie at most {MAX_AHEAD.days // 365} years ahead")
+        raise _invalid_field(
+            f"{place}/start_at", f"it must lie at most {MAX_AHEAD.days // 365} years ahead"
+        )
     return start_at
+
+
+def start_in_ms(body: ExecuteBody | SubmitBody) -> int | None:
+    """The delay that was asked for instead of a time."""
+    return None if body.start_in is None else int(body.start_in * 1000)
 
 
 def check_depth(payload: bytes, pointer: str) -> None:
@@ -145,36 +189,17 @@ async def _read(request: Request) -> bytes:
     return body
 
 
-def _decoded(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+def _decoded(decoder: msgspec.json.Decoder[Body], form: Form, body: bytes) -> Body:
     try:
         return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid_body(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Problem(MALFORMED_JSON, f"the body is not valid JSON: {reason}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise explain(form, body) from None
 
 
 def _invalid_field(pointer: str, detail: str) -> Problem:
     """The 422 problem for a field of the body."""
     return Problem(
         INVALID_REQUEST,
-        f"{pointer[1:].replace('/', '.')}: {detail}",
+        sentence(pointer, detail),
         errors=[{"detail": detail, "pointer": pointer}],
-    )
-
-
-def invalid_body(message: str) -> Problem:
-    """The 422 problem for what msgspec says: "Expected `int` <= 100 - at `$.max_retries`"."""
-    match = _PLACE.fullmatch(message)
-    text = match["message"] if match else message
-    path = (match["path"] if match else None) or ""
-    # Below an object of any kind msgspec does not say where: `[...]`.
-    path = path.partition("[...]")[0]
-    steps = [name or index for name, index in _STEP.findall(path)]
-    place = ".".join(steps)
-    return Problem(
-        INVALID_REQUEST,
-        f"{place}: {text}" if place else text,
-        errors=[{"detail": text, "pointer": json_pointer(steps)}],
     )

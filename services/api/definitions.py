@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.logs import get_logger
+from services.api.hints import did_you_mean
 from services.api.problems import WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND, Problem
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Definitions:
             )
         raise Problem(
             WORKFLOW_NOT_FOUND,
-            f"no workflow {workflow_id!r} is in the folder WORKFLOWS_DIR: see GET /api/workflows",
+            f"no workflow {workflow_id!r} is in the folder WORKFLOWS_DIR: see GET /api/workflows"
+            + did_you_mean(hyphened(workflow_id), self._catalog.workflows),
             workflow_id=workflow_id,
         )
 

@@ -198,6 +198,9 @@ def _body(model: type[msgspec.Struct], value: dict[str, Any], *, required: bool)
         [model], ref_template="#/components/schemas/{name}"
     )
     assert "$ref" in schema
+    for component in components.values():
+        if "start_in" in component["properties"]:
+            component["not"] = {"required": ["start_at", "start_in"]}
     bodies.update(components)
     return {
         "required": required,
@@ -356,7 +359,7 @@ _MINUTE = {
 HISTORY: dict[str, Any] = {
     "responses": {
         200: _reply({"queues": {"workflow_execute": [_MINUTE]}}),
-        **errors(problems.INVALID_REQUEST, *_REACHING_REDIS),
+        **errors(problems.QUEUE_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
     },
 }
 DEAD_LETTERS: dict[str, Any] = {
@@ -378,7 +381,7 @@ DEAD_LETTERS: dict[str, Any] = {
                 "next_offset": None,
             }
         ),
-        **errors(problems.INVALID_REQUEST, *_REACHING_REDIS),
+        **errors(problems.QUEUE_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
     },
 }
 WORKERS: dict[str, Any] = {

@@ -106,4 +106,4 @@ def _methods(request: Request) -> set[str]:
         match, _ = route.matches({**request.scope, "method": "*"})
         if match is not Match.NONE:
             allowed |= getattr(route, "methods", None) or set()
-    return allowed
+    return allowed | {"HEAD"} if "GET" in allowed else allowed

@@ -29,7 +29,9 @@ _SECURITY = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 _COMMON = documentation.errors(problems.INTERNAL_ERROR)
-_GUARDED = documentation.errors(problems.UNAUTHORIZED, problems.FORBIDDEN, problems.CROSS_SITE)
+_GUARDED = documentation.errors(
+    problems.UNAUTHORIZED, problems.FORBIDDEN, problems.CROSS_SITE, problems.INVALID_REQUEST
+)
 
 
 def openapi_of(

@@ -5,18 +5,24 @@ A route without a permission cannot be made: no endpoint is open by oversight.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
 from services.api.auth import Permission
+from services.api.bodies import invalid_parameter
 from services.api.context import api_of
+from services.api.hints import closest
+from services.api.mistakes import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from starlette.responses import Response
+    from starlette.routing import Match
     from starlette.types import Receive, Scope, Send
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
@@ -51,26 +57,58 @@ def permission_of(endpoint: Callable[..., Any]) -> Permission:
 
 
 class GuardedRoute(APIRoute):
-    """Checks the API key before anything else of the request is read."""
+    """Checks the API key, and the names in the query, before anything else of a request is read.
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind the check."""
-        handle = super().get_route_handler()
-        permission = permission_of(self.endpoint)
+    What answers GET answers HEAD as well: the server leaves the body out.
+    """
 
-        async def guarded(request: Request) -> Response:
-            api_of(request).keys.check(request.headers, permission)
-            return await handle(request)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        documented = (self.openapi_extra or {}).get("parameters", ())
+        self._parameters = (
+            *(field.alias for field in self.dependant.query_params),
+            *(one["name"] for one in documented if one["in"] == "query"),
+        )
 
-        return guarded
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the route takes this address and method."""
+        return super().matches(_as_get(scope) if scope["method"] == "HEAD" else scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take the short way to a lean endpoint."""
-        permission, lean = _marks[self.endpoint]
-        if not lean or scope["method"] not in (self.methods or ()):
+        """Check, and take the short way to a lean endpoint."""
+        if scope["method"] == "HEAD":
+            scope = _as_get(scope)
+        if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
+        permission, lean = _marks[self.endpoint]
         request = Request(scope, receive, send)
         api_of(request).keys.check(request.headers, permission)
+        # A probe answers whatever a load balancer adds to its address.
+        if scope["query_string"] and permission is not Permission.OPEN:
+            _check_query(scope["query_string"], self._parameters)
+        if not lean:
+            await super().handle(scope, receive, send)
+            return
         response: Response = await self.endpoint(request)
         await response(scope, receive, send)
+
+
+def _as_get(scope: Scope) -> Scope:
+    return {**scope, "method": "GET"}
+
+
+@lru_cache(maxsize=64)
+def _check_query(query: bytes, parameters: tuple[str, ...]) -> None:
+    """Raise the 422 problem for an unknown parameter: it would silently do nothing."""
+    for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name in parameters:
+            continue
+        meant = closest(name, parameters)
+        if meant is not None:
+            advice = f"`{meant}` is meant"
+        elif parameters:
+            advice = f"there are {', '.join(parameters)}"
+        else:
+            advice = "this address takes none"
+        raise invalid_parameter(shown(name), f"there is no such parameter: {advice}")

@@ -16,6 +16,7 @@ import msgspec
 from headrace.handlers import PayloadInvalid
 from headrace.logs import get_logger
 from headrace.taskqueue import QueueError, QueueUnavailable
+from services.api.hints import did_you_mean
 from services.api.problems import (
     INVALID_PAYLOAD,
     QUEUE_UNAVAILABLE,
@@ -109,22 +110,27 @@ class TaskTypes:
         return tuple(sorted(self._known))
 
     async def get(self, name: str, by: float) -> KnownType:
-        """A type by its name. Asks Redis once for an unknown one.
+        """A type by its name. Raises the 501 problem for an unknown one, and as `find` does."""
+        known = await self.find(name, by)
+        if known is None:
+            raise Problem(
+                TASK_TYPE_UNKNOWN,
+                f"no worker has ever published a task type {name!r} and this API has no handler "
+                f"for it: start a worker that has it. Known are: {', '.join(self.names())}"
+                + did_you_mean(name, self._known),
+                task_type=name,
+            )
+        return known
 
-        Raises the 501 problem, or the 503 one when Redis cannot tell in time: see
-        `Availability.call`.
+    async def find(self, name: str, by: float) -> KnownType | None:
+        """A type by its name, or None. Asks Redis once for an unknown one.
+
+        Raises the 503 problem when Redis cannot tell in time: see `Availability.call`.
         """
         known = self._known.get(name)
         if known is None and self._queue is not None:
             await self._refresh_for(name, self._queue, by)
             known = self._known.get(name)
-        if known is None:
-            raise Problem(
-                TASK_TYPE_UNKNOWN,
-                f"no worker has ever published a task type {name!r} and this API has no handler "
-                f"for it: start a worker that has it. Known are: {', '.join(self.names())}",
-                task_type=name,
-            )
         return known
 
     async def refresh(self, queue: TaskQueue) -> None:

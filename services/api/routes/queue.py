@@ -12,9 +12,11 @@ from starlette.responses import Response
 from headrace.taskqueue import QueueUnavailable
 from services.api import documentation as docs
 from services.api.auth import Permission
+from services.api.availability import decide_by
 from services.api.context import Api, api_of
+from services.api.hints import did_you_mean
 from services.api.models import Reply, TaskPage, TaskReply
-from services.api.problems import RETRY_AFTER_SECONDS
+from services.api.problems import QUEUE_NOT_FOUND, RETRY_AFTER_SECONDS, Problem
 from services.api.routing import GuardedRoute, needs
 from services.api.stats_models import (
     HistoryReply,
@@ -60,6 +62,8 @@ async def history(
 ) -> HistoryReply:
     """What happened in each of the last 60 minutes, by queue."""
     api = api_of(request)
+    if type is not None:
+        await _check_known(api, type)
     queue = api.queue
     if queue is None:
         return HistoryReply(queues={})
@@ -85,6 +89,7 @@ async def dead_letters(
 ) -> Response:
     """Tasks of a type that failed for good, the latest first. `POST …/retry` queues one again."""
     api = api_of(request)
+    await _check_known(api, task_type)
     queue = api.queue
     if queue is None:
         return _json(TaskPage(items=[], offset=offset, limit=limit, next_offset=None))
@@ -97,6 +102,20 @@ async def dead_letters(
         next_offset=offset + limit if len(tasks) == limit else None,
     )
     return _json(page)
+
+
+async def _check_known(api: Api, name: str) -> None:
+    """Raise the 404 problem for a queue that nobody has ever used: it is misspelt."""
+    stats = api.availability.stats
+    if name in api.queue_names() or (stats is not None and name in stats.queues):
+        return
+    if await api.types.find(name, decide_by()) is None:
+        raise Problem(
+            QUEUE_NOT_FOUND,
+            f"no task of a type {name!r} was ever submitted, and no worker has published it"
+            + did_you_mean(name, api.queue_names()),
+            task_type=name,
+        )
 
 
 def in_order(api: Api, queues: dict[str, QueueReply]) -> dict[str, QueueReply]:

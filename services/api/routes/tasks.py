@@ -31,7 +31,8 @@ from services.api.bodies import (
     batch_body,
     check_depth,
     idempotency_key,
-    start_time,
+    start_in_ms,
+    start_of,
     submit_body,
 )
 from services.api.context import Api, api_of
@@ -165,7 +166,8 @@ def _task(
         payload=payload,
         id=new_id() if key is None else idempotent_id(known.name, key),
         max_retries=known.max_retries if body.max_retries is None else body.max_retries,
-        start_at=start_time(body.start_at, f"{place}/start_at"),
+        start_at=start_of(body, place),
+        start_in_ms=start_in_ms(body),
     )
     return task, workflow
 

@@ -19,7 +19,8 @@ from services.api.bodies import (
     execute_body,
     idempotency_key,
     invalid_parameter,
-    start_time,
+    start_in_ms,
+    start_of,
 )
 from services.api.context import api_of
 from services.api.executions import TASK_TYPE, enqueue, payload_of
@@ -80,11 +81,12 @@ async def execute(request: HttpRequest) -> Response:
         payload=payload,
         id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
         max_retries=known.max_retries if body.max_retries is None else body.max_retries,
-        start_at=start_time(body.start_at),
+        start_at=start_of(body),
+        start_in_ms=start_in_ms(body),
     )
     order = Request(task, known, keyed=key is not None, by=by)
     if not asynchronous and lies_ahead(task.start_at):
-        raise invalid_parameter("async_execute", "a run inside the request takes no start_at")
+        raise invalid_parameter("async_execute", "a run inside the request takes no start time")
     if asynchronous:
         outcome = await enqueue(api, workflow, order)
     else:

@@ -315,3 +315,28 @@ async def test_workflows_are_listed_with_what_could_not_be_loaded(api: ApiUnderT
     detail = (await api.get("/api/workflows/my-workflow")).json()
     assert detail["definition"] == ECHO
     assert detail["title"] == "Gives its variables back"
+
+
+async def test_a_start_in_seconds_makes_the_task_wait(api: ApiUnderTest, queue: TaskQueue) -> None:
+    before = datetime.now(UTC)
+    body = (await api.execute(json={"start_in": 60})).json()
+    assert body["status"] == "pending"
+    due_at = (await queue.get(body["task_id"])).due_at
+    assert due_at is not None
+    assert timedelta(seconds=55) < due_at - before < timedelta(seconds=70)
+    at_once = await api.execute(json={"start_in": 0})
+    assert at_once.json()["status"] in ("queued", "pending")
+    inside = await api.execute(json={"start_in": 60}, query="async_execute=false")
+    check(inside, "invalid-request")
+
+
+async def test_a_key_is_good_for_the_same_delay_and_for_no_other(api: ApiUnderTest) -> None:
+    async def status(**start: object) -> int:
+        headers = {"Idempotency-Key": "later"}
+        await asyncio.sleep(0.005)
+        return (await api.execute(json=start, headers=headers)).status_code
+
+    assert await status(start_in=60) == 202
+    assert await status(start_in=60.0) == 202
+    assert await status(start_in=61) == 409
+    assert await status() == 409

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from headrace.taskqueue import NewTask, new_id
 from services.api.stats_models import QueueReply, StatsReply
 from tests.unit.api.harness import ApiUnderTest, api_settings, running
 from tests.unit.api.test_problems import check
@@ -11,6 +13,7 @@ from tests.unit.api.test_problems import check
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from headrace.taskqueue import TaskQueue
     from tests.integration.api.conftest import HandWorker
     from tests.servers import RedisServer
 
@@ -114,3 +117,23 @@ async def test_workers_are_listed_drained_and_undrained(
 async def test_an_unknown_worker_is_a_404(api: ApiUnderTest) -> None:
     for move in ("drain", "undrain"):
         check(await api.post(f"/api/workers/no-such-worker/{move}"), "worker-not-found")
+
+
+async def test_a_queue_that_never_was_is_a_404_and_no_empty_list(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    for address in ("no_such_type/dead-letters", "history?type=no_such_type"):
+        response = await api.get(f"/api/workflows/queue/{address}")
+        check(response, "queue-not-found")
+    for name in ("resize_image", *BUILTIN):
+        assert (await api.get(f"/api/workflows/queue/{name}/dead-letters")).json()["items"] == []
+
+
+async def test_a_queue_that_only_its_tasks_are_known_of_is_found(
+    api: ApiUnderTest, queue: TaskQueue
+) -> None:
+    await queue.submit(NewTask(type="unpublished", payload=b"1", id=new_id()))
+    async with asyncio.timeout(5):
+        address = "/api/workflows/queue/unpublished/dead-letters"
+        while (await api.get(address)).status_code != 200:  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0.05)

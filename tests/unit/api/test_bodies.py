@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,11 +14,13 @@ from starlette.requests import Request
 
 from headrace.handlers import Context, PayloadInvalid, handler
 from services.api.bodies import (
+    SubmitBody,
     batch_body,
     check_depth,
     execute_body,
     idempotency_key,
-    start_time,
+    start_in_ms,
+    start_of,
     submit_body,
 )
 from services.api.problems import (
@@ -57,7 +61,10 @@ async def test_no_body_is_an_empty_one() -> None:
         (b'{"max_retries": true}', INVALID_REQUEST, "/max_retries"),
         (b'{"start_at": "tomorrow"}', INVALID_REQUEST, "/start_at"),
         (b'{"variables": []}', INVALID_REQUEST, "/variables"),
-        (b'{"variables": {"deep": [1e999]}}', INVALID_REQUEST, "/variables"),
+        (b'{"variables": {"deep": [1e999]}}', INVALID_REQUEST, "/variables/deep/0"),
+        (b'{"start_in": -1}', INVALID_REQUEST, "/start_in"),
+        (b'{"start_in": "60"}', INVALID_REQUEST, "/start_in"),
+        (b'{"start_in": 1e10}', INVALID_REQUEST, "/start_in"),
         (b'{"variabels": {}}', INVALID_REQUEST, ""),
         (b"[]", INVALID_REQUEST, ""),
         (b"{", MALFORMED_JSON, None),
@@ -74,6 +81,86 @@ async def test_a_mistake_is_named_with_its_place(
     assert found.kind is kind
     if pointer is not None:
         assert found.extensions["errors"][0]["pointer"] == pointer
+
+
+MSGSPECS_OWN = re.compile(
+    r"Expected|Object contains|\$|truncated|malformed|out of range|`str`|`int`"
+)
+"""How the texts of the parser look, which says nothing of what to do."""
+
+
+@pytest.mark.parametrize(
+    ("read", "body", "said"),
+    [
+        (execute_body, b'{"variable": {}}', "there is no field `variable`: `variables` is meant"),
+        (execute_body, b'{"name": "Ada"}', 'wrap your data, as in {"variables": …}'),
+        (execute_body, b"[]", 'wrap it, as in {"variables": …}'),
+        (execute_body, b'{"variables": []}', 'variables: it must be an object, as in {"name": "A'),
+        (execute_body, b'{"max_retries": 101}', "max_retries: it must be a whole number from 0 to"),
+        (execute_body, b'{"start_at": 5}', "start_at: it must be a time in ISO 8601, as in 20"),
+        (
+            execute_body,
+            b'{"retries": 1, "n": 2, "variables": {}}',
+            "`max_retries` is meant; there i",
+        ),
+        (execute_body, b'{"variables": {}, "n": 2}', "there is no field `n`: there are variables,"),
+        (execute_body, b'{"variables": {"n": 1e999}}', "variables.n: the number is too large"),
+        (execute_body, b'{"variables": {"n": ' + b"1" * 5000 + b"}}", "n: the number is too large"),
+        (execute_body, b'{"variables": \n{"n" 1}}', "it goes wrong at line 2, column 6"),
+        (execute_body, b'{"variables": {"n": NaN}}', "NaN is not JSON: use null, or a text"),
+        (execute_body, b'{"variables": {"s": "\\ud800"}}', "half of a surrogate pair stands alone"),
+        (execute_body, b'{"x": 1, "\\ud800": 1}', "there is no field `x`, `?`: wrap your data"),
+        (execute_body, b'{"variables": {"s": "\xff"}}', "its byte 21 is not UTF-8"),
+        (submit_body, b"", 'it is empty: send {"payload": …}'),
+        (submit_body, b'{"url": "photo.jpg"}', 'wrap your data, as in {"payload": …}'),
+        (submit_body, b'"photo.jpg"', 'it must be an object: wrap it, as in {"payload": …}'),
+        (batch_body, b'[{"payload": 1}]', 'wrap it, as in {"tasks": […]}'),
+        (batch_body, b'{"tasks": []}', "tasks: it must be a list of 1 to 1000 tasks"),
+        (
+            batch_body,
+            b'{"tasks": [{}, {"url": 1}]}',
+            "tasks.1: there is no field `url`: wrap your d",
+        ),
+        (batch_body, b"{}", "tasks: it is missing"),
+    ],
+)
+async def test_a_mistake_is_told_in_words_that_say_what_to_do(
+    read: Callable[[Request], Awaitable[object]], body: bytes, said: str
+) -> None:
+    with pytest.raises(Problem) as caught:
+        await read(request(body))
+    assert said in caught.value.detail
+    assert not MSGSPECS_OWN.search(caught.value.detail)
+    caught.value.response("/", "id")  # it can be sent, whatever it quotes
+
+
+async def test_all_mistakes_are_named_at_once() -> None:
+    found = await problem(b'{"max_retries": -1, "start_at": "soon", "variabels": {}}')
+    pointers = [one["pointer"] for one in found.extensions["errors"]]
+    assert pointers == ["", "/max_retries", "/start_at"]
+
+
+async def test_a_reply_names_a_bounded_number_of_mistakes_however_long() -> None:
+    with pytest.raises(Problem) as caught:
+        await batch_body(
+            request(b'{"tasks": [' + b",".join([b'{"%s": 1}' % (b"x" * 500)] * 900) + b"]}")
+        )
+    assert len(caught.value.extensions["errors"]) == 20
+    assert len(caught.value.detail) < 5000
+
+
+def test_a_start_may_be_given_as_seconds_from_now() -> None:
+    before = datetime.now(UTC)
+    start = start_of(SubmitBody(start_in=90.5))
+    assert start is not None
+    assert before <= start - timedelta(seconds=90.5) <= datetime.now(UTC)
+    assert start_in_ms(SubmitBody(start_in=90.5)) == 90_500
+
+
+def test_two_start_times_are_refused() -> None:
+    with pytest.raises(Problem) as caught:
+        start_of(SubmitBody(start_in=1, start_at=datetime.now(UTC)), "/tasks/3")
+    assert caught.value.extensions["errors"][0]["pointer"] == "/tasks/3/start_in"
 
 
 async def test_a_batch_names_the_task_at_fault() -> None:
@@ -94,7 +181,7 @@ async def test_what_a_foreign_page_could_send_is_not_taken(media_type: bytes) ->
 
 def test_a_start_time_without_an_offset_is_utc() -> None:
     ahead = datetime.now(UTC) + timedelta(days=1)
-    assert start_time(ahead.replace(tzinfo=None)) == ahead
+    assert start_of(SubmitBody(start_at=ahead.replace(tzinfo=None))) == ahead
 
 
 @pytest.mark.parametrize(
@@ -107,7 +194,7 @@ def test_a_start_time_without_an_offset_is_utc() -> None:
 )
 def test_a_start_time_too_far_ahead_is_refused_with_its_place(asked: datetime) -> None:
     with pytest.raises(Problem) as caught:
-        start_time(asked, "/tasks/1/start_at")
+        start_of(SubmitBody(start_at=asked), "/tasks/1")
     assert caught.value.kind is INVALID_REQUEST
     assert caught.value.extensions["errors"][0]["pointer"] == "/tasks/1/start_at"
 
@@ -116,7 +203,7 @@ def test_a_start_time_too_far_ahead_is_refused_with_its_place(asked: datetime) -
     "asked", [datetime(1960, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)]
 )
 def test_a_start_time_that_has_passed_is_taken(asked: datetime) -> None:
-    assert start_time(asked) is not None
+    assert start_of(SubmitBody(start_at=asked)) is not None
 
 
 @handler("anything")
