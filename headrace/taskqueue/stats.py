@@ -125,7 +125,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     last_seen_at: datetime
     running: list[RunningTask]
-    """What its last heartbeat told, without what has ended since."""
+    """What its last heartbeat told, without what has ended and with what was claimed since."""
     busy_slots: int
     """Leases it holds now, and threads past their time-out."""
     draining: bool
@@ -287,17 +287,15 @@ def _tell_unreadable(raw: bytes, error: str) -> None:
 
 
 def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> WorkerStatus | None:
-    _, raw_info, raw_running, seen_ms, draining, drained, held = raw
+    _, raw_info, raw_running, seen_ms, draining, drained, held, claimed = raw
     info = published(raw_info, WorkerInfo)
     if info is None:
         return None
     reported = published(raw_running or b"[]", list[RunningTask]) or []
     timed_out = [task for task in reported if task.timed_out]
-    members = set(held)
-    running = [
-        *(task for task in reported if f"{task.id}:{task.fence}".encode() in members),
-        *timed_out,
-    ]
+    holds = {f"{task.id}:{task.fence}".encode(): task for task in _claimed(claimed)}
+    holds |= {f"{task.id}:{task.fence}".encode(): task for task in reported}
+    running = [*(holds[member] for member in held if member in holds), *timed_out]
     busy_slots = len(held) + len(timed_out)
     started = [task.started_at_ms for task in running]
     return WorkerStatus(
@@ -320,6 +318,19 @@ def _worker(now_ms: int, raw: Sequence[Any], means: dict[str, float | None]) -> 
         if len(running) == busy_slots
         else None,
     )
+
+
+def _claimed(rows: Sequence[Any]) -> list[RunningTask]:
+    return [
+        RunningTask(
+            id=task_id.decode(),
+            type=task_type.decode(),
+            fence=fence,
+            attempt=attempt,
+            started_at_ms=started_at_ms,
+        )
+        for task_id, task_type, fence, attempt, started_at_ms in rows
+    ]
 
 
 def expected_free_seconds(

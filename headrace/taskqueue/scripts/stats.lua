@@ -7,7 +7,8 @@
 -- Returns  now, version, epoch,
 --          queues: (type, length, running, delayed, due soon, oldest waiting since (0: none), retries
 --            in the length, totals (name, value…), rates (minute, field, value …)×2, histogram)
---          workers: (id, info, running, seen, draining, drained, held members)
+--          workers: (id, info, running, seen, draining, drained, held members, what it claimed since its
+--            last heartbeat: (id, type, fence, attempt, started))
 
 local lease_ms, soon_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- The head of a list may be cancelled or handed back; so many are looked at for the oldest's age.
@@ -114,6 +115,27 @@ local function holds_nothing(worker)
   return standing == 0
 end
 
+-- What a worker holds, and in full what its last heartbeat did not name. That is looked for in the
+-- heartbeat's text: compact JSON in the order of RunningTask's fields.
+local function holds_of(worker, heartbeat)
+  local members, claimed = {}, {}
+  local held_now = redis.call('HGETALL', P .. 'held:' .. worker)
+  for i = 1, #held_now, 2 do
+    local id, fence = string.match(held_now[i], '^(.*):(%d+)$')
+    local _, task_type = parts_of(held_now[i + 1])
+    members[#members + 1] = held_now[i]
+    local named = string.format('"id":"%s","type":"%s","fence":%s,', id, task_type, fence)
+    if not string.find(heartbeat, named, 1, true) then
+      local r = redis.call('HMGET', P .. 'task:' .. id, 'b', 'rc', 'cc', 'pk')
+      local attempt = 1 + (tonumber(r[2]) or 0) + (tonumber(r[3]) or 0)
+      -- A run that parked began long ago; this part of it has just begun.
+      local started = not r[4] and tonumber(r[1]) or now
+      claimed[#claimed + 1] = { id, task_type, tonumber(fence), attempt, started }
+    end
+  end
+  return members, claimed
+end
+
 local workers = {}
 for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
   local r = redis.call('HMGET', P .. 'worker:' .. worker, 'info', 'running', 'seen', 'drained')
@@ -125,9 +147,10 @@ for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
     end
   else
     local mark = redis.call('GET', P .. 'drain:' .. worker)
+    local members, claimed = holds_of(worker, r[2] or '')
     workers[#workers + 1] = {
       worker, r[1], r[2] or '', tonumber(r[3]), mark and 1 or 0, mark and r[4] == mark and 1 or 0,
-      redis.call('HKEYS', P .. 'held:' .. worker),
+      members, claimed,
     }
   end
 end

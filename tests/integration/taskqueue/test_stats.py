@@ -198,6 +198,35 @@ async def test_a_worker_is_shown_with_what_it_runs(any_rig: Rig) -> None:
     assert shown.expected_free_seconds == pytest.approx(60, abs=1)
 
 
+async def test_what_a_worker_runs_is_shown_from_the_claim_on(any_rig: Rig) -> None:
+    """Not from the next heartbeat, up to a third of the lease later."""
+    await any_rig.submit_many(3)
+    worker = await any_rig.worker()
+    [a] = (await worker.claim(1)).tasks
+    await renew(any_rig, worker, [a])
+    b, c = (await worker.claim(2)).tasks
+    [shown] = (await any_rig.queue.stats()).workers
+    assert (shown.running, shown.busy_slots) == ([running(a), running(b), running(c)], 3)
+
+    # A second attempt by the same worker is another hold than the one that the heartbeat named.
+    await settle(worker, Failed(a, "again", 0, 1), Completed(b, b"1", 1), Completed(c, b"1", 1))
+    [again] = (await worker.claim(1)).tasks
+    [shown] = (await any_rig.queue.stats()).workers
+    assert (again.id, again.attempt) == (a.id, 2)
+    assert (shown.running, shown.busy_slots) == ([running(again)], 1)
+
+
+async def test_a_parked_run_counts_from_its_present_part_on(rig: Rig) -> None:
+    await rig.submit()
+    worker = await rig.worker()
+    task = await claim_one(worker)
+    rig.raw.hset(rig.key(f"task:{task.id}"), "b", rig.now_ms() - 3_600_000)
+    await settle(worker, Parked(task, 0, b"state", 1))
+    await claim_one(worker)
+    [shown] = (await rig.queue.stats()).workers
+    assert rig.now_ms() - shown.running[0].started_at_ms < 10_000
+
+
 async def test_a_thread_past_its_time_out_keeps_its_slot(rig: Rig) -> None:
     await rig.submit()
     worker = await rig.worker()

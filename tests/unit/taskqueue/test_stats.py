@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -101,7 +102,11 @@ def queue_reply(name: bytes = b"report", **changed: Any) -> list[Any]:
 
 
 def worker_reply(
-    running: list[RunningTask] | None, held: list[bytes], draining: int = 0, drained: int = 0
+    running: list[RunningTask] | None,
+    held: list[bytes],
+    draining: int = 0,
+    drained: int = 0,
+    claimed: Sequence[list[Any]] = (),
 ) -> list[Any]:
     info = WorkerInfo(
         id="w1",
@@ -114,7 +119,7 @@ def worker_reply(
         started_at_ms=NOW - 1000,
     )
     encoded = b"" if running is None else msgspec.json.encode(running)
-    return [b"w1", msgspec.json.encode(info), encoded, NOW - 10, draining, drained, held]
+    return [b"w1", msgspec.json.encode(info), encoded, NOW - 10, draining, drained, held, claimed]
 
 
 def running_task(n: int, *, timed_out: bool = False) -> RunningTask:
@@ -166,10 +171,14 @@ def test_a_busy_queues_numbers() -> None:
 
 def test_a_worker_shows_what_it_still_holds_and_stuck_threads() -> None:
     told = [running_task(1), running_task(2), running_task(3, timed_out=True)]
-    reply = worker_reply(told, [b"task-1:1", b"task-9:1"], draining=1)
+    since = [b"task-9", b"report", 1, 2, NOW - 5]
+    reply = worker_reply(told, [b"task-1:1", b"task-9:1"], draining=1, claimed=[since])
     [worker] = decode_stats([NOW, 1, b"epoch", [], [reply]]).workers
-    assert [task.id for task in worker.running] == ["task-1", "task-3"]
-    # task-9 was claimed after the heartbeat: it is not told of yet, its slot is busy.
+    # task-9 was claimed after the heartbeat.
+    assert [task.id for task in worker.running] == ["task-1", "task-9", "task-3"]
+    assert worker.running[1] == RunningTask(
+        id="task-9", type="report", fence=1, attempt=2, started_at_ms=NOW - 5
+    )
     assert worker.busy_slots == 3
     assert (worker.draining, worker.drained) == (True, False)
     assert worker.oldest_started_at == utc(NOW - 3000)
