@@ -4,7 +4,8 @@ A Kubernetes ConfigMap is mounted as links through a folder `..data`, which is r
 names that begin with a dot are therefore no definitions.
 
 An error is never read as an answer: a folder that cannot be looked into has not lost its
-definitions, and those that were read before stay in use.
+definitions, and those that were read before stay in use. Whatever is wrong with one file, the
+others do not notice.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +21,7 @@ from types import MappingProxyType
 from headrace.workflows.checker import Checker
 from headrace.workflows.definition import Workflow, parse, version_key
 from headrace.workflows.errors import DefinitionError
+from headrace.workflows.source import MAX_SOURCE_BYTES, too_large
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -26,8 +29,8 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 _PROCESS_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """This process lacks something: that says nothing of a file that it could not open."""
 
-# What is compared to see that a folder has changed: name, inode, size and time of each file, and
-# where the link of a ConfigMap's data leads.
+# What is compared to see that a folder has changed: name, inode, size and times of each file, and
+# where the link of a ConfigMap's data leads. The time of the last `chmod` counts, too.
 _Fingerprint = tuple[object, ...]
 
 
@@ -35,11 +38,17 @@ _Fingerprint = tuple[object, ...]
 class _Content:
     """What a folder held when it was read, replaced as one."""
 
-    fingerprint: _Fingerprint
+    fingerprint: _Fingerprint | None
+    """None: a file could not be read, and is tried again at each refresh."""
     versions: dict[str, dict[str, Workflow]]
     latest: dict[str, Workflow]
     errors: list[DefinitionError]
     parsed: dict[tuple[str, str], Workflow | DefinitionError]
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What its users can see of it."""
+        return self.versions, [str(error) for error in self.errors]
 
 
 class Catalog:
@@ -50,7 +59,7 @@ class Catalog:
         try:
             self._content = self._read({})
         except OSError as error:
-            self._content = _Content((), {}, {}, [_unreadable(folder, error)], {})
+            self._content = _Content(None, {}, {}, [_unreadable(folder, error)], {})
 
     @classmethod
     def load(cls, folder: Path) -> Catalog:
@@ -86,27 +95,32 @@ class Catalog:
         """
         if fingerprint(self.folder) == self._content.fingerprint:
             return False
-        self._content = self._read(self._content.parsed)
-        return True
+        before, self._content = self._content, self._read(self._content.parsed)
+        return self._content.shown != before.shown
 
     def _read(self, known: dict[tuple[str, str], Workflow | DefinitionError]) -> _Content:
         # Taken first: what changes while the files are read is seen by the next refresh.
-        before = fingerprint(self.folder)
+        before: _Fingerprint | None = fingerprint(self.folder)
         errors: list[DefinitionError] = []
         parsed: dict[tuple[str, str], Workflow | DefinitionError] = {}
         workflows: list[Workflow] = []
         with Checker() as checker:
             for path in _files(self.folder, errors):
+                file = os.fsencode(path.name).decode("utf-8", "backslashreplace")
                 try:
-                    text = path.read_bytes()
+                    text = _read_file(path, file)
+                except DefinitionError as error:
+                    errors.append(error)
+                    continue
                 except OSError as error:
                     if error.errno in _PROCESS_SHORT:
                         raise
                     reason = f"the file cannot be read: {error.strerror}"
-                    errors.append(DefinitionError(path.name, None, None, reason))
+                    errors.append(DefinitionError(file, None, None, reason))
+                    before = None
                     continue
-                key = (path.name, hashlib.sha256(text).hexdigest())
-                outcome = known.get(key) or _parse(text, path.name, checker)
+                key = (file, hashlib.sha256(text).hexdigest())
+                outcome = known.get(key) or _parse(text, file, checker)
                 parsed[key] = outcome
                 if isinstance(outcome, Workflow):
                     workflows.append(outcome)
@@ -133,7 +147,8 @@ def fingerprint(folder: Path) -> _Fingerprint:
                 except OSError:
                     found.append((entry.name,))
                     continue
-                found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+                times = (status.st_mtime_ns, status.st_ctime_ns)
+                found.append((entry.name, status.st_ino, status.st_size, times))
     except OSError as error:
         if error.errno not in _NOT_THERE:
             raise
@@ -160,11 +175,32 @@ def _unreadable(folder: Path, error: OSError) -> DefinitionError:
     return DefinitionError(str(folder), None, None, reason)
 
 
+def _read_file(path: Path, file: str) -> bytes:
+    """A file's bytes. Raises OSError, and DefinitionError for what can be no definition."""
+    # Without O_NONBLOCK a FIFO would keep us waiting for somebody who writes into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DefinitionError(file, None, None, "this is no regular file")
+        if status.st_size > MAX_SOURCE_BYTES:
+            raise too_large(file, status.st_size)
+        with open(descriptor, "rb", closefd=False) as opened:
+            return opened.read(MAX_SOURCE_BYTES + 1)
+    finally:
+        os.close(descriptor)
+
+
 def _parse(text: bytes, file: str, checker: Checker) -> Workflow | DefinitionError:
     try:
         return parse(text, file, checker)
     except DefinitionError as error:
         return error
+    except OSError:
+        raise  # of the process that checks expressions: the file is not to blame
+    except Exception as error:
+        # A defect of ours, or of the parser: it must not take the other files away.
+        return DefinitionError(file, None, None, f"it cannot be read: {error!r}")
 
 
 def _by_version(
@@ -181,5 +217,5 @@ def _by_version(
             continue
         files = " and ".join(workflow.source for workflow in found)
         reason = f"{files} both define workflow {name!r} in version {version}: change or remove one"
-        errors.append(DefinitionError(found[-1].source, None, None, reason))
+        errors.append(DefinitionError(found[-1].source, None, None, reason, workflow_id=name))
     return versions

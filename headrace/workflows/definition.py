@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.workflows.checker import Checker
 from headrace.workflows.durations import Duration, read_duration
+from headrace.workflows.errors import DefinitionError
 from headrace.workflows.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT, Template
 from headrace.workflows.reader import Cursor
 from headrace.workflows.source import read_source
@@ -17,6 +18,7 @@ from headrace.workflows.tasks.base import Reading, Task, read_data_field
 
 # Names that stand in the API's paths where a workflow's id would.
 RESERVED_IDS = frozenset({"tasks", "queue"})
+MAX_VERSION = 128
 
 _DSL = re.compile(r"1\.0\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -71,6 +73,16 @@ def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
             return parse(text, source, checker)
     read = read_source(text, source)
     root = Cursor(read, read.data)
+    try:
+        workflow = _read(root, text)
+        checker.check(root.checks)
+    except DefinitionError as error:
+        error.workflow_id = _name_in(read.data)
+        raise
+    return workflow
+
+
+def _read(root: Cursor, text: bytes) -> Workflow:
     fields = root.mapping(
         {"document", "input", "output", "do", "timeout", "use", "evaluate"},
         ("document", "do"),
@@ -80,13 +92,13 @@ def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
     if "evaluate" in fields:
         _check_evaluate(fields["evaluate"])
     reading = Reading(TASK_TYPES, _read_timeouts(fields["use"]) if "use" in fields else {})
-    workflow = Workflow(
+    return Workflow(
         id=document["name"],
         namespace=document["namespace"],
         version=document["version"],
         title=document.get("title"),
         summary=document.get("summary"),
-        source=source,
+        source=root.source.file,
         text=text,
         sha256=hashlib.sha256(text).hexdigest(),
         definition=root.value,
@@ -95,8 +107,13 @@ def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
         output_as=_data_field(fields, "output", "as", WORKFLOW_OUTPUT),
         timeout=reading.timeout(fields["timeout"], WORKFLOW_INPUT) if "timeout" in fields else None,
     )
-    checker.check(root.checks)
-    return workflow
+
+
+def _name_in(data: Any) -> str | None:
+    """The workflow's id, if the document has one, whatever else is wrong with it."""
+    document = data.get("document") if isinstance(data, dict) else None
+    name = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else None
 
 
 def version_key(version: str) -> tuple[Any, ...]:
@@ -129,9 +146,10 @@ def _read_document(cursor: Cursor) -> dict[str, str]:
             )
     if document["name"] in RESERVED_IDS:
         fields["name"].refuse(f"a workflow cannot be named {document['name']!r}: choose another")
-    if not _VERSION.fullmatch(document["version"]):
+    if not _VERSION.fullmatch(document["version"]) or len(document["version"]) > MAX_VERSION:
         fields["version"].refuse(
-            f"`version` must be a semantic version such as 1.0.0, not {document['version']!r}"
+            "`version` must be a semantic version such as 1.0.0, with at most "
+            f"{MAX_VERSION} characters, not {document['version']!r}"
         )
     return document
 

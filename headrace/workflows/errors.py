@@ -29,6 +29,10 @@ STANDARD_ERRORS: dict[str, tuple[int, str]] = {
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 
+MAX_ERROR_CHARACTERS = 1_000
+"""What an error says at most: it may quote data, and data has no bound."""
+
+
 class WorkflowsError(Exception):
     """Whatever goes wrong with a workflow's definition or run."""
 
@@ -36,10 +40,21 @@ class WorkflowsError(Exception):
 class DefinitionError(WorkflowsError):
     """A definition was refused when it was loaded. Nothing of it ever runs.
 
-    `line` counts from 1 and is None where none can be named; `task` is the name of the task.
+    `line` counts from 1 and is None where none can be named; `task` is the name of the task, and
+    `workflow_id` that of the workflow, if so much could be read.
     """
 
-    def __init__(self, file: str, line: int | None, task: str | None, reason: str) -> None:
+    def __init__(
+        self,
+        file: str,
+        line: int | None,
+        task: str | None,
+        reason: str,
+        *,
+        workflow_id: str | None = None,
+    ) -> None:
+        reason = shortened(reason)
+        task = None if task is None else shortened(task)
         place = file if line is None else f"{file}:{line}"
         where = place if task is None else f"{place}: task {task!r}"
         super().__init__(f"{where}: {reason}")
@@ -47,6 +62,7 @@ class DefinitionError(WorkflowsError):
         self.line = line
         self.task = task
         self.reason = reason
+        self.workflow_id = workflow_id
 
 
 class StateError(WorkflowsError):
@@ -68,6 +84,7 @@ class WorkflowError(WorkflowsError):
         detail: str,
         instance: str | None = None,
     ) -> None:
+        title, detail = shortened(title), shortened(detail)
         super().__init__(type, title, status, detail, instance)
         self.type = type
         self.title = title
@@ -113,6 +130,13 @@ class WorkflowError(WorkflowsError):
     def __str__(self) -> str:
         where = "" if self.instance is None else f" at {self.instance}"
         return f"{self.title} ({self.status}){where}: {self.detail}"
+
+
+def shortened(text: str) -> str:
+    """The text within the bound of an error's."""
+    if len(text) <= MAX_ERROR_CHARACTERS:
+        return text
+    return text[: MAX_ERROR_CHARACTERS - 1] + "…"
 
 
 def fail(name: str, detail: str, *, status: int | None = None) -> NoReturn:

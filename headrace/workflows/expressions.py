@@ -168,7 +168,8 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
         reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
         reason = reason.removeprefix("jq: error: ")
         known = ", ".join(f"${name}" for name in sorted(allowed))
-        hint = f" (known here: {known})" if "is not defined" in reason and "$" in reason else ""
+        others = set(_VARIABLE.findall(expression.text)) - allowed
+        hint = f" (known here: {known})" if others else ""
         cursor.refuse(f"`{cursor.key}` is no valid jq expression: {reason}{hint}")
 
     cursor.checks.append((expression.program, refuse))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -21,7 +22,12 @@ from headrace.workflows.errors import DefinitionError
 MAX_SOURCE_BYTES = 1_048_576
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
+MAX_UNFOLDED = 32 * 1_048_576
+"""Characters of all texts and of all values' pointers: aliases and long keys multiply them."""
+MAX_DIGITS = 309
+"""What a double holds; longer integers could not be computed with."""
 
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 _TAG = "tag:yaml.org,2002:"
 # The integers and floats of YAML 1.2's core schema; ruamel.yaml also takes `1_000`, which is text.
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -46,8 +52,7 @@ def pointer(parent: str, key: str | int) -> str:
 def read_source(text: bytes, file: str) -> Source:
     """Parse a definition's text. Raises DefinitionError with the line at fault."""
     if len(text) > MAX_SOURCE_BYTES:
-        reason = f"the file has {len(text)} bytes, the limit is {MAX_SOURCE_BYTES}"
-        raise DefinitionError(file, None, None, reason)
+        raise too_large(file, len(text))
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,16 +66,51 @@ def read_source(text: bytes, file: str) -> Source:
     return _Builder(file).build(_compose(decoded, file))
 
 
+class _BoundedComposer(Composer):
+    """Stops at the limits, before the rest of the text was read."""
+
+    _values = 0
+
+    def compose_node(self, parent: Node | None, index: Node | int | None) -> Node:
+        is_key = index is None and parent is not None
+        self._values += not is_key
+        if self._values > MAX_VALUES:
+            self._stop(f"the file holds more than {MAX_VALUES} values")
+        if self.depth > MAX_DEPTH:
+            self._stop(_TOO_DEEP)
+        node: Node = super().compose_node(parent, index)
+        return node
+
+    def _stop(self, reason: str) -> NoReturn:
+        raise _LimitReached(reason, self.parser.peek_event().start_mark.line + 1)
+
+
+class _LimitReached(Exception):
+    def __init__(self, reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = line
+
+
+def too_large(file: str, size: int) -> DefinitionError:
+    """The error for a file of `size` bytes, which is too many."""
+    reason = f"the file has {size} bytes, the limit is {MAX_SOURCE_BYTES}"
+    return DefinitionError(file, None, None, reason)
+
+
 def _compose(text: str, file: str) -> Node:
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _BoundedComposer
     try:
         root = yaml.compose(text)
+    except _LimitReached as reached:
+        raise DefinitionError(file, reached.line, None, reached.reason) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
         raise DefinitionError(file, line, None, f"not valid YAML: {error.problem}") from None
-    except (YAMLError, RecursionError) as error:
-        reason = str(error).partition("\n")[0] or "nested too deeply"
+    except YAMLError as error:
+        reason = str(error).partition("\n")[0]
         raise DefinitionError(file, None, None, f"not valid YAML: {reason}") from None
     if not isinstance(root, Node):
         raise DefinitionError(file, None, None, "the file is empty")
@@ -83,6 +123,7 @@ class _Builder:
     def __init__(self, file: str) -> None:
         self._file = file
         self._lines: dict[str, int] = {}
+        self._unfolded = 0
 
     def build(self, root: Node) -> Source:
         data = self._value(root, "", 0)
@@ -90,10 +131,13 @@ class _Builder:
 
     def _value(self, node: Node, at: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            self._refuse(node, f"nested more than {MAX_DEPTH} levels deep")
+            self._refuse(node, _TOO_DEEP)
         # Counted as they are built, so that aliases of aliases are counted as often as they appear.
         if len(self._lines) >= MAX_VALUES:
             self._refuse(node, f"the file holds more than {MAX_VALUES} values")
+        self._unfolded += len(at) + (len(node.value) if isinstance(node, ScalarNode) else 0)
+        if self._unfolded > MAX_UNFOLDED:
+            self._refuse(node, f"the file unfolds to more than {MAX_UNFOLDED} characters")
         self._lines.setdefault(at, node.start_mark.line + 1)
         if isinstance(node, MappingNode):
             return self._mapping(node, at, depth)
@@ -132,7 +176,7 @@ class _Builder:
             case "bool":
                 return text.lower() == "true"
             case "int":
-                return _integer(text) if _INTEGER.fullmatch(text) else text
+                return self._integer(node, text) if _INTEGER.fullmatch(text) else text
             case "float":
                 if not _FLOAT.fullmatch(text):
                     self._refuse(node, f"{text!r} is no number that JSON can hold")
@@ -142,17 +186,18 @@ class _Builder:
                 return value
         return self._refuse(node, f"the tag {node.tag!r} is not supported")
 
+    def _integer(self, node: Node, text: str) -> int:
+        if len(text) > MAX_DIGITS:
+            self._refuse(node, f"a number of {len(text)} digits is too large")
+        # `017` is seventeen in YAML 1.2; int(…, 0) would refuse it.
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
     def _expect(self, node: Node, kind: str) -> None:
         if node.tag != _TAG + kind:
             self._refuse(node, f"the tag {node.tag!r} is not supported")
 
     def _refuse(self, node: Node, reason: str) -> NoReturn:
         raise DefinitionError(self._file, node.start_mark.line + 1, None, reason)
-
-
-def _integer(text: str) -> int:
-    # `017` is seventeen in YAML 1.2; int(…, 0) would refuse it.
-    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
 
 def _text(text: str) -> str:

@@ -80,10 +80,8 @@ class Definitions:
 
     async def text(self, sha256: str) -> bytes | None:
         """A definition's text by its hash, for runs inside a request."""
-        for workflow in self._catalog.workflows.values():
-            if workflow.sha256 == sha256:
-                return workflow.text
-        return None
+        workflow = self._catalog.by_sha256(sha256)
+        return None if workflow is None else workflow.text
 
     async def run(self) -> None:
         """Look for changes for ever. Files are read in a thread: a mounted folder may be slow."""
@@ -109,9 +107,8 @@ class Definitions:
 
 
 def _concerns(error: DefinitionError, workflow_id: str) -> bool:
-    """Whether a broken file should have held this workflow: by its name, or by what is said."""
-    name = hyphened(workflow_id)
-    return hyphened(Path(error.file).stem) == name or f"workflow {name!r}" in error.reason
+    """Whether a broken file should have held this workflow: by its document, or by its name."""
+    return hyphened(workflow_id) == hyphened(error.workflow_id or Path(error.file).stem)
 
 
 def hyphened(workflow_id: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from headrace.workflows import Catalog
+from headrace.workflows import Catalog, Workflow, parse
+from headrace.workflows.catalog import fingerprint
+from headrace.workflows.checker import Checker
 
 
 def text(name: str = "sample", version: str = "1.0.0", value: int = 1) -> str:
@@ -58,6 +61,124 @@ def test_a_broken_file_does_not_take_the_others_away(tmp_path: Path) -> None:
     assert (bad.file, bad.line, bad.task) == ("bad.yaml", 3, "step")
     assert gone.file == "gone.yaml"
     assert "cannot be read" in gone.reason
+
+
+HOSTILE = {
+    "a number of 5,000 digits": text("bad").replace("x: 1", f"x: {'9' * 5_000}"),
+    "a version of 5,000 digits": text("bad", version=f"1.0.{'9' * 5_000}"),
+    "a hexadecimal number of 5,000 digits": text("bad").replace("x: 1", f"x: 0x{'f' * 5_000}"),
+    "an error about a text of 500,000 characters": text(f"bad{'-' * 500_000}"),
+    "a long key above many values": f"? {'k' * 400_000}\n: [{'1,' * 90_000}]",
+    "a long text behind many aliases": f"a: &a '{'k' * 400_000}'\nb: [{'*a,' * 90_000}]",
+    "many levels": "[" * 500_000,
+    "no text": "\0",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_whatever_is_wrong_with_a_file_the_others_stay(tmp_path: Path, content: str) -> None:
+    write(tmp_path, "bad.yaml", content)
+    write(tmp_path, "good.yaml", text("good"))
+    catalog = Catalog.load(tmp_path)
+    assert list(catalog.workflows) == ["good"]
+    (error,) = catalog.errors
+    assert error.file == "bad.yaml"
+    assert len(str(error)) < 2_000
+    write(tmp_path, "later.yaml", text("later"))
+    assert catalog.refresh()
+    assert set(catalog.workflows) == {"good", "later"}
+
+
+def test_a_defect_of_the_reader_is_the_error_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "bad.yaml", text("bad"))
+    write(tmp_path, "good.yaml", text("good"))
+
+    def defective(content: bytes, file: str, checker: Checker) -> Workflow:
+        if file == "bad.yaml":
+            raise IndexError("out of range")
+        return parse(content, file, checker)
+
+    monkeypatch.setattr("headrace.workflows.catalog.parse", defective)
+    catalog = Catalog.load(tmp_path)
+    assert list(catalog.workflows) == ["good"]
+    assert "IndexError('out of range')" in catalog.errors[0].reason
+
+
+def test_a_fifo_a_folder_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "null.yaml").symlink_to("/dev/null")
+    write(tmp_path, "good.yaml", text("good"))
+    catalog = Catalog.load(tmp_path)
+    assert list(catalog.workflows) == ["good"]
+    assert [(error.file, error.reason) for error in catalog.errors] == [
+        (f"{name}.yaml", "this is no regular file") for name in ("fifo", "folder", "null")
+    ]
+
+
+def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, "good.yaml", text("good"))
+    write(tmp_path, "sparse.yaml", "")
+    os.truncate(tmp_path / "sparse.yaml", 200 * 1024 * 1024)
+    tracemalloc.start()
+    try:
+        catalog = Catalog.load(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert list(catalog.workflows) == ["good"]
+    assert "has 209715200 bytes, the limit is 1048576" in catalog.errors[0].reason
+    assert peak < 10 * 1024 * 1024
+
+
+def test_a_name_that_is_no_unicode_is_shown_so_that_it_can_be_sent(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/bad-\xff.yaml", "w") as opened:
+        opened.write("nothing")
+    (error,) = Catalog.load(tmp_path).errors
+    assert error.file == r"bad-\xff.yaml"
+    assert str(error).encode()
+
+
+def test_a_file_that_becomes_readable_is_read(tmp_path: Path) -> None:
+    """Root may read whatever its mode is, so the file's times stand for the mode."""
+    write(tmp_path, "a.yaml", text())
+    seen = fingerprint(tmp_path)
+    (tmp_path / "a.yaml").chmod(0o600)
+    assert fingerprint(tmp_path) != seen
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.yaml", text("a"))
+    write(tmp_path, "b.yaml", text("b"))
+    open_file = os.open
+
+    def forbidden(path: Path, flags: int) -> int:
+        if Path(path).name == "a.yaml":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path, flags)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", forbidden)
+        catalog = Catalog.load(tmp_path)
+        assert not catalog.refresh()  # nothing new to tell
+    assert catalog.errors[0].reason == "the file cannot be read: Permission denied"
+    assert catalog.refresh()
+    assert set(catalog.workflows) == {"a", "b"}
+    assert not catalog.refresh()
+
+
+def test_an_error_names_the_workflow_that_its_file_was_to_define(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text("first").replace("set:", "switch:"))
+    write(tmp_path, "b.yaml", text("second").replace("x: 1", "x: '${ nonsense }'"))
+    write(tmp_path, "c.yaml", "[")
+    write(tmp_path, "d.yaml", text("fourth", value=1))
+    write(tmp_path, "e.yaml", text("fourth", value=2))
+    errors = Catalog.load(tmp_path).errors
+    assert [error.workflow_id for error in errors] == ["first", "second", None, "fourth"]
 
 
 def test_one_name_and_version_twice_names_both_files_and_takes_neither(tmp_path: Path) -> None:
@@ -122,11 +243,11 @@ def test_workflows_stay_while_a_changed_file_cannot_be_opened(
     catalog = Catalog.load(tmp_path)
     write(tmp_path, "a.yaml", text("a", version="2.0.0"))
 
-    def short(path: Path) -> bytes:
+    def short(path: Path, *_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", short)
+        patched.setattr(os, "open", short)
         with pytest.raises(OSError, match="Too many open files"):
             catalog.refresh()
     assert catalog.workflows["a"].version == "1.0.0"

@@ -67,6 +67,7 @@ def test_every_value_has_the_line_of_its_key() -> None:
         (b"x: 1\n1: a\n", 2, "put it in quotes"),
         (b"a: .nan\n", 1, "no number"),
         (b"a: 1e999\n", 1, "too large"),
+        (b"a: " + b"9" * 5_000, 1, "a number of 5000 digits is too large"),
         (b"base: &b {x: 1}\na:\n  <<: *b\n", 3, "put it in quotes"),
         (b"a: \xff\n", 1, "UTF-8"),
         (b"%YAML 1.1\n---\na: 1\n", 1, "YAML 1.2"),
@@ -87,6 +88,17 @@ def test_aliases_that_multiply_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     assert "more than 100000 values" in refused("\n".join(lines).encode()).reason
+
+
+def test_too_many_values_are_noticed_before_the_rest_is_read() -> None:
+    error = refused(b"[" + b"1," * 100_001 + b"}")
+    assert error.reason == "the file holds more than 100000 values"
+
+
+def test_what_long_keys_and_aliases_unfold_to_is_bounded() -> None:
+    long = "k" * 400_000
+    for text in (f"? {long}\n: [{'1,' * 1_000}]", f"a: &a {long}\nb: [{'*a,' * 1_000}]"):
+        assert "unfolds to more than 33554432 characters" in refused(text.encode()).reason
 
 
 _json_values = st.recursive(
