@@ -99,6 +99,8 @@ def _is_ours(logger: object) -> bool:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)) and value:
+        value = ",".join([str(item) for item in value])
     text = str(value)
     return text if text.isprintable() and " " not in text and text else repr(text)
 

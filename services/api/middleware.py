@@ -29,8 +29,14 @@ REQUEST_ID_KEY = "headrace.request_id"
 """Where in the scope a request's id stands."""
 
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
-_QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
-"""Probes ask every few seconds: logged at debug level only."""
+_POLLED_ROUTES = frozenset(
+    {
+        *("/healthz", "/readyz", "/api/workflows/queue/stats", "/api/workers"),
+        *("/api/tasks/{task_id}", "/api/workflows/tasks/{task_id}"),
+    }
+)
+"""Asked every few seconds, by probes, dashboards and whoever waits for a task's end: a GET that
+succeeds is logged at debug level only."""
 
 CLIENT_CLOSED_REQUEST = 499
 """As nginx logs a client that went away before its answer."""
@@ -102,10 +108,12 @@ class Edge:
         """The access log's line and the metrics."""
         route = route_template(scope)
         self._metrics.observe(scope["method"], route, status, seconds)
-        write = log.debug if route in _QUIET_ROUTES else log.info
+        method = scope["method"]
+        polled = status < 400 and route in _POLLED_ROUTES and method in ("GET", "HEAD")
+        write = log.debug if polled else log.info
         write(
             "http.request",
-            method=scope["method"],
+            method=method,
             path=scope["path"],
             status=status,
             duration_ms=round(seconds * 1000, 3),

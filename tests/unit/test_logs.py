@@ -121,6 +121,24 @@ def test_the_console_format_reads_well(log_file: LogFile) -> None:
     assert second.endswith(r"one\nline \x1b[31mno colour")
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (["workflow_execute", "chat_process"], "workflow_execute,chat_process"),
+        (("a", 1), "a,1"),
+        ([], "[]"),
+        (["two words", "b"], "'two words,b'"),
+        (["escape\x1b[31m"], r"'escape\x1b[31m'"),
+    ],
+)
+def test_the_console_shows_a_list_without_quotes(
+    log_file: LogFile, value: object, shown: str
+) -> None:
+    logs.configure("info", "console", log_file.fd)
+    logs.get_logger("services.worker").info("worker.started", queues=value)
+    assert log_file.text().endswith(f" queues={shown}\n")
+
+
 def test_the_console_shows_a_traceback_below_its_line(log_file: LogFile) -> None:
     logs.configure("info", "console", log_file.fd)
     logs.get_logger("x").error("failed", exc_info=ValueError("broken"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headrace.handlers import Context, handler
+from services.api import middleware
 from tests.unit.api.harness import ECHO, ApiUnderTest, api_settings, running
 from tests.unit.api.test_models import GUIDE
 from tests.unit.api.test_problems import check
@@ -293,3 +294,15 @@ async def test_replies_and_records_say_how_many_live_workers_serve_the_queue(
     await until_served(api, "resize_image", 0)
     assert (await api.get(f"/api/tasks/{single['task_id']}")).json()["live_workers"] == 0
     assert (await api.execute()).json()["live_workers"] == 0
+
+
+@pytest.mark.parametrize("address", ["/api/tasks", "/api/workflows/tasks"])
+async def test_who_polls_for_a_task_does_not_fill_the_log(
+    api: ApiUnderTest, worker: HandWorker, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await submit(api)
+    paths: list[str] = []
+    monkeypatch.setattr(middleware.log, "info", lambda _, **fields: paths.append(fields["path"]))
+    assert (await api.get(f"{address}/{task_id}")).status_code == 200
+    assert (await api.get(f"{address}/{UNKNOWN}")).status_code == 404
+    assert paths == [f"{address}/{UNKNOWN}"]
