@@ -150,6 +150,9 @@ class ApiSettings(_BothSettings):
     max_body_bytes: int = Field(default=2_097_152, ge=1024)
     """The largest body that a request may have."""
 
+    max_connections: int = Field(default=2048, ge=1, le=100_000)
+    """How many connections may be open; beyond it idle ones are closed, and only probes served."""
+
     inline_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long a workflow may run inside a request."""
 

@@ -65,6 +65,7 @@ WORKFLOW_NOT_FOUND = _type("workflow-not-found", 404, "There is no such workflow
 QUEUE_NOT_FOUND = _type("queue-not-found", 404, "There is no such queue")
 WORKER_NOT_FOUND = _type("worker-not-found", 404, "There is no such worker")
 METHOD_NOT_ALLOWED = _type("method-not-allowed", 405, "This address does not take this method")
+REQUEST_TIMEOUT = _type("request-timeout", 408, "The request took too long to arrive")
 NOT_ALLOWED = _type("not-allowed", 409, "The task's state does not allow this")
 TASK_RUNNING = _type("task-running", 409, "The task is running already")
 IDEMPOTENCY_CONFLICT = _type(
@@ -76,6 +77,7 @@ PAYLOAD_TOO_LARGE = _type("payload-too-large", 413, "The task's payload is too l
 UNSUPPORTED_MEDIA_TYPE = _type("unsupported-media-type", 415, "The body must be JSON")
 INVALID_REQUEST = _type("invalid-request", 422, "The request has invalid values")
 INVALID_PAYLOAD = _type("invalid-payload", 422, "The payload does not fit the task type")
+HEAD_TOO_LARGE = _type("head-too-large", 431, "The request's head is too large")
 INTERNAL_ERROR = _type("internal-error", 500, "Something went wrong on the server")
 TASK_TYPE_UNKNOWN = _type("task-type-unknown", 501, "No worker and no handler has this task type")
 QUEUE_UNAVAILABLE = _type("queue-unavailable", 503, "The queue cannot be reached now")
@@ -85,6 +87,7 @@ QUEUE_OUT_OF_MEMORY = _type("queue-out-of-memory", 503, "The queue has no memory
 UPGRADE_NEEDED = _type("upgrade-needed", 503, "This API is older than the data in Redis")
 SUBMIT_UNCONFIRMED = _type("submit-unconfirmed", 503, "Whether the task was queued is not known")
 INLINE_BUSY = _type("inline-busy", 503, "Too many tasks run inside requests already")
+TOO_MANY_CONNECTIONS = _type("too-many-connections", 503, "Too many connections are open")
 HTTP_ERROR = _type("http-error", 500, "The request cannot be served")
 
 

@@ -23,13 +23,14 @@ import socket
 import struct
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.logs import get_logger
-from services.api.problems import BAD_REQUEST, MEDIA_TYPE, Problem
+from services.api.connections import places
+from services.api.protocol import KEEP_ALIVE_SECONDS, Protocol
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-KEEP_ALIVE_SECONDS = 75
-"""An idle connection is closed after so long: later than usual proxies (60 s) do it themselves."""
 HANDSHAKE_SECONDS = 0.2
 """Between the last handshake that is answered and the listener's end: some round trips."""
 IDLE_SECONDS = 1.0
@@ -63,28 +62,15 @@ class CannotListen(Exception):
         )
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's own, but what is no HTTP at all gets a problem document as well."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer and close."""
-        body = Problem(BAD_REQUEST, msg).body("", "")
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-
 class Server(uvicorn.Server):
     """uvicorn with the stop described above; a signal that asks for it is no failure: exit 0."""
 
     def __init__(self, app: ASGIApp, settings: ApiSettings, lifecycle: Lifecycle) -> None:
+        self._places = places(settings.max_connections)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Protocol,
+                http=partial(Protocol, self._places),  # type: ignore[arg-type]
                 loop="auto",  # uvloop where it is installed
                 ws="none",
                 lifespan="on",
@@ -124,6 +110,15 @@ class Server(uvicorn.Server):
         await super().shutdown()
         log.info("api.stopped")
 
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second: once a second each connection is looked at."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Protocol)
+                connection.look()
+            self._places.report()
+        return await super().on_tick(counter)
+
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         for one in sockets:
             refuse_handshakes(one)
@@ -141,7 +136,7 @@ class Server(uvicorn.Server):
             if while_connected and not self.server_state.connections:
                 return
             if ticks * TICK_SECONDS % 1.0 < TICK_SECONDS:
-                await self.on_tick(0)  # keeps the header `Date` right
+                await self.on_tick(0)
             ticks += 1
             await asyncio.sleep(TICK_SECONDS)
 

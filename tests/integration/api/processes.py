@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +30,7 @@ def environment(**settings: str) -> dict[str, str]:
 class ApiProcess:
     """`run.py` with these settings; by default on a free port and without metrics.
 
+    `descriptors` are the soft and hard limit of open files that it starts with.
     A context manager: at its end the process is killed if it still runs.
     """
 
@@ -37,6 +40,7 @@ class ApiProcess:
         settings: Mapping[str, str] | None = None,
         *,
         cwd: Path = ROOT,
+        descriptors: tuple[int, int] | None = None,
         **more: str,
     ) -> None:
         self._log_file = log_file
@@ -49,6 +53,8 @@ class ApiProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=descriptors
+                and partial(resource.setrlimit, resource.RLIMIT_NOFILE, descriptors),
             )
 
     @property
