@@ -29,6 +29,7 @@ from headrace.workflows import (
     Workflow,
     WorkflowError,
     execute,
+    hyphened,
     parse,
 )
 
@@ -106,6 +107,15 @@ class _WorkflowHandler:
 
     async def _find(self, ctx: Context, payload: WorkflowRun) -> Workflow:
         """The definition to run: the pinned one, or without a pin the folder's latest."""
+        workflow = await self._look_up(ctx, payload)
+        if workflow.id != hyphened(payload.workflow_id):
+            raise Fatal(
+                f"the definition that this run of {payload.workflow_id!r} is pinned to is one of "
+                f"{workflow.id!r}: submit it again under that name, or without `definition`"
+            )
+        return workflow
+
+    async def _look_up(self, ctx: Context, payload: WorkflowRun) -> Workflow:
         pin = payload.definition
         if pin is None:
             await asyncio.to_thread(self._catalog.refresh)

@@ -7,7 +7,7 @@ a workflow hands in an `Environment`.
 from __future__ import annotations
 
 from headrace.workflows.catalog import Catalog
-from headrace.workflows.definition import Workflow, parse
+from headrace.workflows.definition import Workflow, hyphened, parse
 from headrace.workflows.environment import Environment, Runtime
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
 from headrace.workflows.http_policy import HttpPolicy
@@ -26,5 +26,6 @@ __all__ = [
     "WorkflowError",
     "WorkflowsError",
     "execute",
+    "hyphened",
     "parse",
 ]

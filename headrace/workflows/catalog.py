@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from headrace.workflows.checker import Checker
-from headrace.workflows.definition import Workflow, parse, version_key
+from headrace.workflows.definition import Workflow, hyphened, parse, version_key
 from headrace.workflows.errors import DefinitionError
 from headrace.workflows.source import MAX_SOURCE_BYTES, too_large
 
@@ -77,10 +77,11 @@ class Catalog:
         return list(self._content.errors)
 
     def get(self, workflow_id: str, version: str | None = None) -> Workflow | None:
-        """A workflow: this version of it, or the latest."""
+        """A workflow: this version of it, or the latest. `my_flow` finds `my-flow`, too."""
+        name = hyphened(workflow_id)
         if version is None:
-            return self._content.latest.get(workflow_id)
-        return self._content.versions.get(workflow_id, {}).get(version)
+            return self._content.latest.get(name)
+        return self._content.versions.get(name, {}).get(version)
 
     def by_sha256(self, sha256: str) -> Workflow | None:
         """The workflow whose text has this hash, whatever its id or version."""

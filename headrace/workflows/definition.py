@@ -116,6 +116,11 @@ def _name_in(data: Any) -> str | None:
     return name if isinstance(name, str) and _NAME.fullmatch(name) else None
 
 
+def hyphened(workflow_id: str) -> str:
+    """An id as the workflow language writes names: it knows no underscore."""
+    return workflow_id.replace("_", "-")
+
+
 def version_key(version: str) -> tuple[Any, ...]:
     """Sorts semantic versions by their precedence (semver 2.0, clause 11)."""
     match = _VERSION.fullmatch(version)

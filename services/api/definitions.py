@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.logs import get_logger
+from headrace.workflows import hyphened
 from services.api.hints import did_you_mean
-from services.api.problems import WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND, Problem
+from services.api.problems import INVALID_PAYLOAD, WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND, Problem
 
 if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue
@@ -49,7 +50,7 @@ class Definitions:
         The guide writes `my_workflow`, and the workflow language allows no `_` in a name: an
         underscore also finds the workflow whose name has `-` there.
         """
-        workflow = self._catalog.get(workflow_id) or self._catalog.get(hyphened(workflow_id))
+        workflow = self._catalog.get(workflow_id)
         if workflow is not None:
             return workflow
         broken = next((one for one in self._catalog.errors if _concerns(one, workflow_id)), None)
@@ -68,6 +69,22 @@ class Definitions:
             + did_you_mean(hyphened(workflow_id), self._catalog.workflows),
             workflow_id=workflow_id,
         )
+
+    def get_pinned(self, workflow_id: str, sha256: str, pointer: str) -> Workflow:
+        """A workflow by its id and its definition's hash, in any version that the folder holds.
+
+        Raises as `get`, and the 422 problem, which names `pointer`, when the folder does not hold
+        that definition, or holds it under another id.
+        """
+        workflow = self._catalog.by_sha256(sha256)
+        if workflow is not None and workflow.id == hyphened(workflow_id):
+            return workflow
+        self.get(workflow_id)
+        reason = (
+            f"no definition of {workflow_id!r} in WORKFLOWS_DIR has the SHA-256 {sha256}: leave "
+            "`definition` out to run the latest"
+        )
+        raise Problem(INVALID_PAYLOAD, reason, errors=[{"detail": reason, "pointer": pointer}])
 
     def is_pinned(self, queue: TaskQueue, workflow: Workflow) -> bool:
         """Whether Redis holds the definition's text, unless it has lost all its data since."""
@@ -109,8 +126,3 @@ class Definitions:
 def _concerns(error: DefinitionError, workflow_id: str) -> bool:
     """Whether a broken file should have held this workflow: by its document, or by its name."""
     return hyphened(workflow_id) == hyphened(error.workflow_id or Path(error.file).stem)
-
-
-def hyphened(workflow_id: str) -> str:
-    """As the workflow language writes names."""
-    return workflow_id.replace("_", "-")

@@ -156,11 +156,15 @@ def _task(
     check_depth(payload, f"{place}/payload")
     known.check(payload, f"{place}/payload")
     workflow = None
-    if known.name == executions.TASK_TYPE and body.payload.get("definition") is None:
-        workflow = api.definitions.get(body.payload["workflow_id"])
-        payload = executions.payload_of(
-            body.payload["workflow_id"], workflow, body.payload.get("variables") or {}
-        )
+    if known.name == executions.TASK_TYPE:
+        workflow_id, pin = body.payload["workflow_id"], body.payload.get("definition")
+        if pin is None:
+            workflow = api.definitions.get(workflow_id)
+        else:
+            pointer = f"{place}/payload/definition"
+            workflow = api.definitions.get_pinned(workflow_id, pin, pointer)
+        variables = body.payload.get("variables") or {}
+        payload = executions.payload_of(workflow_id, workflow, variables)
     task = NewTask(
         type=known.name,
         payload=payload,

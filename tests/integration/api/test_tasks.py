@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from headrace.handlers import Context, handler
 from services.api import middleware
-from tests.unit.api.harness import ECHO, ApiUnderTest, api_settings, running
+from tests.unit.api.harness import ECHO, WAITING, ApiUnderTest, api_settings, running
 from tests.unit.api.test_models import GUIDE
 from tests.unit.api.test_problems import check
 
@@ -110,6 +112,32 @@ async def test_a_workflow_submitted_as_a_task_is_pinned_as_well(
     missing = {"payload": {"workflow_id": "no-such-workflow"}}
     check(await api.post("/api/tasks/workflow_execute", json=missing), "workflow-not-found")
     check(await api.post("/api/tasks/workflow_execute", json={"payload": 5}), "invalid-payload")
+
+
+async def test_a_definition_that_the_folder_does_not_hold_for_the_workflow_is_refused(
+    api: ApiUnderTest, queue: TaskQueue
+) -> None:
+    """Whatever texts Redis keeps: a withdrawn one, or that of another workflow, is not run."""
+    withdrawn = ECHO.replace("1.0.0", "0.9.0").encode()
+    await queue.put_definition(withdrawn)
+    hashes = [hashlib.sha256(text).hexdigest() for text in (withdrawn, WAITING.encode(), b"none")]
+    for pin in hashes:
+        payload = {"workflow_id": "my-workflow", "definition": pin}
+        response = await api.post("/api/tasks/workflow_execute", json={"payload": payload})
+        check(response, "invalid-payload")
+        assert response.json()["errors"][0]["pointer"] == "/payload/definition"
+        batch = {"tasks": [{"payload": payload}]}
+        response = await api.post("/api/tasks/workflow_execute/batch", json=batch)
+        check(response, "invalid-payload")
+        assert response.json()["errors"][0]["pointer"] == "/tasks/0/payload/definition"
+    assert "workflow_execute" not in (await queue.stats()).queues
+
+    held = hashlib.sha256(ECHO.encode()).hexdigest()
+    payload = {"workflow_id": "my_workflow", "definition": held}
+    response = await api.post("/api/tasks/workflow_execute", json={"payload": payload})
+    task = await queue.get(response.json()["task_id"])
+    assert msgspec.json.decode(task.payload)["definition"] == held
+    assert await queue.get_definition(held) == ECHO.encode()
 
 
 async def test_a_queued_task_is_cancelled(api: ApiUnderTest, worker: HandWorker) -> None:

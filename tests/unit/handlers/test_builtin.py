@@ -116,6 +116,19 @@ async def test_a_pinned_run_takes_the_folders_when_it_is_the_same(kit: Kit) -> N
     assert said(await kit.run(definition=pin)) == "hello you"
 
 
+async def test_a_pin_to_another_workflow_s_definition_fails_at_once(kit: Kit) -> None:
+    text = definition("hello")
+    pin = hashlib.sha256(text).hexdigest()
+    kit.host.definitions[pin] = text
+    error = refused(await kit.run("order-status", definition=pin))
+    assert "'order-status' is pinned to is one of 'greet'" in error
+
+
+async def test_an_underscore_finds_the_workflow_with_a_hyphen(kit: Kit) -> None:
+    kit.add("greet.yaml", definition("hello").replace(b"greet", b"greet-all"))
+    assert said(await kit.run("greet_all")) == "hello you"
+
+
 async def test_a_pinned_text_that_is_nowhere_fails_at_once(kit: Kit) -> None:
     kit.add("greet.yaml", definition("hello"))
     error = refused(await kit.run(definition="0" * 64))
