@@ -29,9 +29,10 @@ def configure(level: Level, format: Format, stream: TextIO = sys.stderr) -> None
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
     ]
     render: list[Processor] = [
+        _lists_plain,
         structlog.dev.ConsoleRenderer(
             colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        ),
     ]
     if format == "json":
         render = [
@@ -61,6 +62,14 @@ def configure(level: Level, format: Format, stream: TextIO = sys.stderr) -> None
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _lists_plain(_: object, __: str, event: EventDict) -> EventDict:
+    """`namespaces=a,b` on the console, not `namespaces=['a', 'b']`."""
+    for key, value in event.items():
+        if isinstance(value, (list, tuple)) and value and key != "exc_info":
+            event[key] = ",".join([str(item) for item in value])
+    return event
 
 
 def _in_order(_: object, __: str, event: EventDict) -> EventDict:

@@ -1,9 +1,10 @@
-"""The process's queue, as its settings name it."""
+"""The process's queue, as its settings name it, and what is published there."""
 
 from __future__ import annotations
 
+from headrace.handlers import AnyTaskType
 from headrace.settings import QueueSettings
-from headrace.taskqueue import QueueUnavailable, TaskQueue
+from headrace.taskqueue import QueueUnavailable, TaskQueue, TypeInfo
 
 
 def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
@@ -24,6 +25,17 @@ def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
         tls_ca_file=None if ca_file is None else str(ca_file),
         wait_replicas=settings.redis_wait_replicas,
         wait_fsync=settings.redis_wait_fsync,
+    )
+
+
+def type_info(task_type: AnyTaskType) -> TypeInfo:
+    """A task type as it is published."""
+    return TypeInfo(
+        name=task_type.name,
+        payload_schema=task_type.payload_schema(),
+        max_retries=task_type.max_retries,
+        timeout_seconds=task_type.timeout_seconds,
+        version=task_type.version,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about each route: examples, bodies, errors."""
+"""What the OpenAPI document says about each route: its tag, bodies, replies, errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from services.api import problems
+from services.api import examples, problems
 from services.api.bodies import BatchBody, ExecuteBody, SubmitBody
 from services.api.models import (
     TASK_ID,
@@ -21,118 +21,29 @@ from services.api.models import (
 from services.api.problems import MEDIA_TYPE, ProblemType
 from services.api.stats_models import StatsUnavailable
 
-RECORD: dict[str, Any] = {
-    "task_id": TASK_ID,
-    "type": "workflow_execute",
-    "status": "completed",
-    "created_at": "2026-01-01T10:00:00Z",
-    "started_at": "2026-01-01T10:00:01Z",
-    "completed_at": "2026-01-01T10:00:05Z",
-    "result": {"workflow_id": "my_workflow", "status": "completed", "variables": {}},
-    "error": None,
-    "retry_count": 0,
-    "max_retries": 3,
-    "attempt": 1,
-    "crash_count": 0,
-    "due_at": None,
-    "progress": {"percent": 100.0, "message": "greet"},
-    "worker": "worker-7f9c-1-5d2e",
-    "cancel_requested": False,
-    "live_workers": 5,
-}
-
-_SUBMITTED = {
-    "task_id": TASK_ID,
-    "status": "queued",
-    "message": "工作流已加入执行队列",
-    "workflow_id": "my_workflow",
-    "live_workers": 5,
-}
-_QUEUED = {"task_id": TASK_ID, "type": "resize_image", "status": "queued", "live_workers": 2}
-_EXECUTED = {
-    "task_id": TASK_ID,
-    "status": "completed",
-    "message": "工作流执行完成",
-    "workflow_id": "my_workflow",
-    **{name: value for name, value in RECORD.items() if name not in ("task_id", "status")},
-    "worker": None,
-    "execution": "inline",
-    "stored": True,
-}
-_QUEUE = {
-    "queue_length": 5,
-    "running": 2,
-    "delayed": 0,
-    "due_soon": 0,
-    "oldest_age_seconds": 1.25,
-    "arrivals_per_minute": 60.0,
-    "completions_per_minute": 55.0,
-    "failures_per_minute": 0.0,
-    "retries_per_minute": 1.0,
-    "crashes_per_minute": 0.0,
-    "failure_rate": 0.0,
-    "service_seconds_mean": 1.9,
-    "queue_length_retries": 1,
-    "arrivals_total": 1234,
-    "completions_total": 1220,
-    "failures_total": 3,
-    "retries_total": 17,
-    "crashes_total": 0,
-    "service_seconds_total": 2318.5,
-}
-_WORKER = {
-    "id": "worker-7f9c-1-5d2e",
-    "pod": None,
-    "queues": ["workflow_execute"],
-    "concurrency": 5,
-    "running": [
-        {
-            "task_id": TASK_ID,
-            "type": "workflow_execute",
-            "attempt": 1,
-            "started_at": "2026-01-01T10:00:01Z",
-            "timed_out": False,
-        }
-    ],
-    "busy_slots": 1,
-    "draining": False,
-    "drained": False,
-    "oldest_started_at": "2026-01-01T10:00:01Z",
-    "expected_free_seconds": 0.9,
-    "host": "node-1",
-    "pid": 1,
-    "version": "0.1.0",
-    "started_at": "2026-01-01T09:00:00Z",
-    "last_seen_at": "2026-01-01T10:00:02Z",
-}
-_STATS = {
-    "enabled": True,
-    "queues": {
-        name: _QUEUE if name == "workflow_execute" else {**_QUEUE, "queue_length": 0}
-        for name in ("workflow_execute", "chat_process", "knowledge_search")
+TAGS = [
+    {
+        "name": "workflows",
+        "description": "The workflows of the folder `WORKFLOWS_DIR`, and executing one.",
     },
-    "available": True,
-    "at": "2026-01-01T10:00:02Z",
-    "version": 1,
-    "epoch": "0b5d7c8e2f1a4f3b",
-    "workers": [_WORKER],
-}
-_SUMMARY = {
-    "workflow_id": "my_workflow",
-    "version": "1.0.0",
-    "title": "My workflow",
-    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-}
-_DEFINITION = """document:
-  dsl: '1.0.3'
-  namespace: examples
-  name: my_workflow
-  version: 1.0.0
-do:
-  - greet:
-      set:
-        greeting: ${ "Hello, " + .name }
-"""
+    {
+        "name": "tasks",
+        "description": "Tasks of every type: submit one or many, look one up, cancel it, queue it "
+        "again. `/api/workflows/tasks` is the guide's address for the same.",
+    },
+    {
+        "name": "queue",
+        "description": "How long the queues are, what happened in the last hour, and what failed "
+        "for good.",
+    },
+    {
+        "name": "workers",
+        "description": "The live workers, what each runs, and the mark that keeps one from "
+        "claiming more before it is taken away.",
+    },
+    {"name": "health", "description": "For the probes of whatever runs this process. No key."},
+]
+"""In the order of the page."""
 
 _REACHING_REDIS = (problems.QUEUE_UNAVAILABLE, problems.UPGRADE_NEEDED)
 _TAKING = (
@@ -149,18 +60,6 @@ _TAKING = (
     problems.QUEUE_DISABLED,
     problems.SUBMIT_UNCONFIRMED,
 )
-
-
-def example(kind: ProblemType) -> dict[str, Any]:
-    """A problem of this type, as an example."""
-    return {
-        "type": kind.uri,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": "What is wrong, and what to do about it.",
-        "instance": "/api/…",
-        "request_id": "5f0c1a7e8d3b4e0f9a6b2c4d8e1f3a5b",
-    }
 
 
 def errors(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
@@ -181,7 +80,7 @@ def errors(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
         )
         response["content"][MEDIA_TYPE]["examples"][kind.slug] = {
             "summary": kind.title,
-            "value": example(kind),
+            "value": examples.PROBLEMS[kind.slug],
         }
         titles = filter(None, [response["description"], kind.title])
         response["description"] = "; ".join(titles)
@@ -193,7 +92,7 @@ def _reply(value: Any, description: str = "", **more: Any) -> dict[str, Any]:
     return {"description": description or "OK", "content": content, **more}
 
 
-def _body(model: type[msgspec.Struct], value: dict[str, Any], *, required: bool) -> dict[str, Any]:
+def _body(model: type[msgspec.Struct], found: dict[str, Any], *, required: bool) -> dict[str, Any]:
     (schema,), components = msgspec.json.schema_components(
         [model], ref_template="#/components/schemas/{name}"
     )
@@ -204,7 +103,7 @@ def _body(model: type[msgspec.Struct], value: dict[str, Any], *, required: bool)
     bodies.update(components)
     return {
         "required": required,
-        "content": {"application/json": {"schema": schema, "example": value}},
+        "content": {"application/json": {"schema": schema, "examples": found}},
     }
 
 
@@ -250,15 +149,15 @@ EXECUTE: dict[str, Any] = {
     "status_code": 202,
     "response_model": WorkflowSubmitted,
     "responses": {
-        200: {"model": WorkflowExecuted, **_reply(_EXECUTED, "It ran inside the request")},
-        202: _reply(_SUBMITTED, "It is in its queue"),
+        200: {"model": WorkflowExecuted, **_reply(examples.EXECUTED, "It ran inside the request")},
+        202: _reply(examples.SUBMITTED, "It is in its queue"),
         **errors(
             problems.WORKFLOW_NOT_FOUND, problems.WORKFLOW_BROKEN, *_TAKING, problems.INLINE_BUSY
         ),
     },
     "openapi_extra": {
         "parameters": [_path("workflow_id", "The workflow's name."), _ASYNC, _KEY, _LANGUAGE],
-        "requestBody": _body(ExecuteBody, {"variables": {"param1": "value1"}}, required=False),
+        "requestBody": _body(ExecuteBody, examples.EXECUTE_BODIES, required=False),
     },
 }
 SUBMIT: dict[str, Any] = {
@@ -268,16 +167,16 @@ SUBMIT: dict[str, Any] = {
         200: {
             "model": InlineReply,
             **_reply(
-                {**RECORD, "worker": None, "execution": "inline", "stored": False},
+                {**examples.RECORD, "worker": None, "execution": "inline", "stored": False},
                 "It ran inside the request, for Redis was away",
             ),
         },
-        202: _reply(_QUEUED, "Queued"),
+        202: _reply(examples.QUEUED, "Queued"),
         **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING, problems.INLINE_BUSY),
     },
     "openapi_extra": {
         "parameters": [_TYPE, _KEY],
-        "requestBody": _body(SubmitBody, {"payload": {"url": "photo.jpg"}}, required=True),
+        "requestBody": _body(SubmitBody, examples.SUBMIT_BODIES, required=True),
     },
 }
 BATCH: dict[str, Any] = {
@@ -285,38 +184,41 @@ BATCH: dict[str, Any] = {
     "response_model": BatchSubmitted,
     "responses": {
         202: _reply(
-            {"tasks": [_QUEUED]},
+            {"tasks": [examples.QUEUED]},
             "All are queued",
         ),
         **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING),
     },
     "openapi_extra": {
         "parameters": [_TYPE, _KEY],
-        "requestBody": _body(
-            BatchBody, {"tasks": [{"payload": {"url": "photo.jpg"}}]}, required=True
-        ),
+        "requestBody": _body(BatchBody, examples.BATCH_BODIES, required=True),
     },
 }
+TASK_TYPES: dict[str, Any] = {
+    "responses": {200: _reply({"task_types": [examples.TASK_TYPE]})},
+}
 WORKFLOWS: dict[str, Any] = {
-    "responses": {200: _reply({"workflows": [_SUMMARY], "errors": []})},
+    "responses": {200: _reply({"workflows": [examples.SUMMARY], "errors": []})},
 }
 WORKFLOW: dict[str, Any] = {
     "responses": {
-        200: _reply({**_SUMMARY, "definition": _DEFINITION}),
+        200: _reply({**examples.SUMMARY, "definition": examples.DEFINITION}),
         **errors(problems.WORKFLOW_NOT_FOUND, problems.WORKFLOW_BROKEN),
     },
 }
 TASK: dict[str, Any] = {
-    "responses": {200: _reply(RECORD), **errors(problems.TASK_NOT_FOUND, *_REACHING_REDIS)},
+    "responses": {
+        200: _reply(examples.RECORD),
+        **errors(problems.TASK_NOT_FOUND, *_REACHING_REDIS),
+    },
 }
-_CANCELLED = {"task_id": TASK_ID, "status": "cancelled", "message": "任务已取消"}
 CANCEL: dict[str, Any] = {
     "responses": {
-        200: _reply(_CANCELLED, "Cancelled: it will not run"),
+        200: _reply(examples.CANCELLED, "Cancelled: it will not run"),
         202: {
             "model": CancelReply,
             **_reply(
-                {**_CANCELLED, "status": "running", "message": "已请求停止运行中的任务"},
+                {**examples.CANCELLED, "status": "running", "message": "已请求停止运行中的任务"},
                 "It runs, and was asked to stop: it ends in `cancelled`",
             ),
         },
@@ -340,25 +242,16 @@ RETRY: dict[str, Any] = {
 }
 STATS: dict[str, Any] = {
     "responses": {
-        200: _reply(_STATS, "`enabled` is false when the queue is switched off"),
+        200: _reply(examples.STATS, "`enabled` is false when the queue is switched off"),
         503: {
             "model": StatsUnavailable,
             **_reply({"enabled": True, "available": False}, "Redis is away: never zeros"),
         },
     },
 }
-_MINUTE = {
-    "minute": "2026-01-01T10:00:00Z",
-    "arrivals": 60,
-    "completions": 55,
-    "failures": 0,
-    "retries": 1,
-    "crashes": 0,
-    "service_seconds": 104.5,
-}
 HISTORY: dict[str, Any] = {
     "responses": {
-        200: _reply({"queues": {"workflow_execute": [_MINUTE]}}),
+        200: _reply({"queues": {"workflow_execute": [examples.MINUTE]}}),
         **errors(problems.QUEUE_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
     },
 }
@@ -368,7 +261,7 @@ DEAD_LETTERS: dict[str, Any] = {
             {
                 "items": [
                     {
-                        **RECORD,
+                        **examples.RECORD,
                         "status": "failed",
                         "result": None,
                         "error": "ValueError: no such city",
@@ -385,7 +278,7 @@ DEAD_LETTERS: dict[str, Any] = {
     },
 }
 WORKERS: dict[str, Any] = {
-    "responses": {200: _reply({"workers": [_WORKER]}), **errors(*_REACHING_REDIS)},
+    "responses": {200: _reply({"workers": [examples.WORKER]}), **errors(*_REACHING_REDIS)},
 }
 DRAIN: dict[str, Any] = {
     "responses": {

@@ -176,6 +176,30 @@ class TaskPage(Reply):
     """The next page's offset; null: this is the last page."""
 
 
+class TaskTypeReply(Reply):
+    """A task type: what its payload must be, and what holds for a task that says nothing else."""
+
+    name: str
+    """Also the name of its queue."""
+    payload_schema: dict[str, Any]
+    """The payload's JSON Schema (draft 2020-12)."""
+    max_retries: int
+    """Retries after a failure."""
+    timeout_seconds: float | None
+    """How long one attempt may take; null: for ever."""
+    version: str
+    """Of the package that brings it."""
+    live_workers: LiveWorkerCount
+    runs_inline: bool
+    """Whether this API can run one inside a request, while Redis is away."""
+
+
+class TaskTypesReply(Reply):
+    """All task types that a worker has ever published, or that this API can run itself."""
+
+    task_types: list[TaskTypeReply]
+
+
 class WorkflowSummary(Reply):
     """A workflow in the list."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
@@ -53,6 +54,7 @@ def _document(routes: Sequence[GuardedRoute], root_path: str) -> dict[str, Any]:
         version=__version__,
         description=DESCRIPTION,
         routes=routes,
+        tags=documentation.TAGS,
         servers=[{"url": root_path}] if root_path else None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
@@ -73,7 +75,11 @@ def _document(routes: Sequence[GuardedRoute], root_path: str) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], route: GuardedRoute) -> None:
-    """Key, role and the errors that every route may answer with."""
+    """Summary, key, role and the errors that every route may answer with."""
+    # The docstring's first sentence; FastAPI makes a title of the function's name.
+    summary, *rest = re.split(r"(?<=\.)\s+", operation["description"], maxsplit=1)
+    operation["summary"] = summary
+    operation["description"] = "".join(rest)
     responses = operation["responses"]
     for status, described in route.responses.items():
         for media_type, content in described.get("content", {}).items():

@@ -24,6 +24,7 @@ from services.api.problems import (
     TASK_TYPE_UNKNOWN,
     Problem,
 )
+from services.queue import type_info
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +45,22 @@ MAX_ERRORS = 20
 class KnownType:
     """A task type as a submit needs it."""
 
-    name: str
-    max_retries: int
+    info: TypeInfo
+    """As a worker published it; of a type that none has, as this process would."""
     own: AnyTaskType | None
     """The handler in this process, if it has one: it can run a task inside a request."""
     validator: jsonschema_rs.Draft202012Validator | None
     """Of the schema that a worker published."""
+
+    @property
+    def name(self) -> str:
+        """The type's name, which is its queue's too."""
+        return self.info.name
+
+    @property
+    def max_retries(self) -> int:
+        """How often a task is tried again that does not say so itself."""
+        return self.info.max_retries
 
     def check(self, payload: bytes, pointer: str) -> None:
         """Raise the 422 problem unless the payload, a JSON document, fits.
@@ -108,6 +119,16 @@ class TaskTypes:
     def names(self) -> tuple[str, ...]:
         """The names of all known types, sorted."""
         return tuple(sorted(self._known))
+
+    async def all(self) -> list[KnownType]:
+        """All types, sorted by name; while Redis is away, those that are known already."""
+        queue = self._queue
+        if queue is not None:
+            try:
+                await self._availability.call(lambda: self.refresh(queue))
+            except QueueUnavailable as error:
+                log.debug("task_types.not_read", error=str(error))
+        return [self._known[name] for name in self.names()]
 
     async def get(self, name: str, by: float) -> KnownType:
         """A type by its name. Raises the 501 problem for an unknown one, and as `find` does."""
@@ -176,7 +197,7 @@ class TaskTypes:
 
 
 def _own_type(own: AnyTaskType) -> KnownType:
-    return KnownType(own.name, own.max_retries, own, None)
+    return KnownType(type_info(own), own, None)
 
 
 def _published_type(info: TypeInfo, own: AnyTaskType | None) -> KnownType:
@@ -190,7 +211,7 @@ def _published_type(info: TypeInfo, own: AnyTaskType | None) -> KnownType:
     except (ValueError, jsonschema_rs.ReferencingError) as error:  # ValidationError is the former
         log.warning("task_types.schema_unusable", type=info.name, error=str(error))
         validator = None
-    return KnownType(info.name, info.max_retries, own, validator)
+    return KnownType(info, own, validator)
 
 
 def _no_retrieval(uri: str) -> Any:

@@ -24,9 +24,9 @@ from headrace.taskqueue import (
     QueueError,
     Renewal,
     TaskQueue,
-    TypeInfo,
     WorkerInfo,
 )
+from services.queue import type_info
 from services.worker import journal
 from services.worker.background import Background
 from services.worker.contact import Contact
@@ -78,7 +78,7 @@ class Worker:
         self.info = info
         self._grace_seconds = grace_seconds
         self._loop = asyncio.get_running_loop()
-        self._consumer = queue.consumer(info, [_type_info(one) for one in types])
+        self._consumer = queue.consumer(info, [type_info(one) for one in types])
         self._contact = Contact()
         self._threads = ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler")
         self._hand = Hand(
@@ -394,13 +394,3 @@ class Worker:
                 await self._back_off()
             else:
                 return
-
-
-def _type_info(task_type: TaskType[Any, Any]) -> TypeInfo:
-    return TypeInfo(
-        name=task_type.name,
-        payload_schema=task_type.payload_schema(),
-        max_retries=task_type.max_retries,
-        timeout_seconds=task_type.timeout_seconds,
-        version=task_type.version,
-    )

@@ -1,8 +1,11 @@
 """The API's addresses, one router a resource."""
 
-from services.api.routes import health, queue, tasks, workers, workflows
+from services.api.routes import health, queue, task_types, tasks, workers, workflows
 
-ROUTERS = (workflows.router, tasks.router, queue.router, workers.router, health.router)
+ROUTERS = (
+    *(workflows.router, tasks.router, task_types.router),
+    *(queue.router, workers.router, health.router),
+)
 """In the order of the documentation."""
 
 __all__ = ["ROUTERS"]

@@ -52,5 +52,5 @@ def test_every_reply_is_as_documented(server: RedisServer, tmp_path: Path) -> No
             try_out(operation, GenerationMode.POSITIVE)
             if operation.body or len(operation.query) or len(operation.headers):
                 try_out(operation, GenerationMode.NEGATIVE)
-        assert len(operations) == 19
+        assert len(operations) == 20
         assert not api.events("http.error")

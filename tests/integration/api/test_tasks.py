@@ -13,6 +13,7 @@ import pytest
 
 from headrace.handlers import Context, handler
 from services.api import middleware
+from tests.integration.api.conftest import RESIZE
 from tests.unit.api.harness import ECHO, WAITING, ApiUnderTest, api_settings, running
 from tests.unit.api.test_models import GUIDE
 from tests.unit.api.test_problems import check
@@ -299,8 +300,8 @@ async def test_a_batch_sent_again_with_its_key_is_the_same_batch(
     check(await api.post(address, json=other, headers=key), "idempotency-conflict")
 
 
-async def until_served(api: ApiUnderTest, queue: str, live_workers: int) -> None:
-    """Until the API's reading shows so many live workers."""
+async def until_served(api: ApiUnderTest, queue: str, live_workers: int | None) -> None:
+    """Until the API's reading shows so many live workers; None: that Redis is away."""
     async with asyncio.timeout(5):
         while api.api.live_workers.count(queue) != live_workers:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.02)
@@ -334,3 +335,47 @@ async def test_who_polls_for_a_task_does_not_fill_the_log(
     assert (await api.get(f"{address}/{task_id}")).status_code == 200
     assert (await api.get(f"{address}/{UNKNOWN}")).status_code == 404
     assert paths == [f"{address}/{UNKNOWN}"]
+
+
+async def test_task_types_are_listed_with_schema_defaults_and_live_workers(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    found = await types_of(api)
+    assert list(found) == ["resize_image", "workflow_execute"]
+    resize = found["resize_image"]
+    assert resize["payload_schema"]["required"] == ["url"]
+    assert (resize["max_retries"], resize["timeout_seconds"], resize["version"]) == (7, 60.0, "2.0")
+    assert [one["runs_inline"] for one in found.values()] == [False, True]
+    await until_served(api, "resize_image", 1)
+    assert {one["live_workers"] for one in (await types_of(api)).values()} == {1}
+
+    await worker.consumer.deregister()
+    await until_served(api, "resize_image", 0)
+    assert {one["live_workers"] for one in (await types_of(api)).values()} == {0}
+
+
+async def types_of(api: ApiUnderTest) -> dict[str, dict[str, Any]]:
+    response = await api.get("/api/task-types")
+    assert response.status_code == 200
+    return {one["name"]: one for one in response.json()["task_types"]}
+
+
+async def test_a_type_is_listed_from_its_first_worker_on(
+    api: ApiUnderTest, queue: TaskQueue, worker: HandWorker
+) -> None:
+    assert "later" not in await types_of(api)
+    info = msgspec.structs.replace(worker.consumer.info, id="second", queues=["later"])
+    second = queue.consumer(info, [msgspec.structs.replace(RESIZE, name="later")])
+    await second.register()
+    assert "later" in await types_of(api)
+    await second.close()
+
+
+async def test_without_redis_the_types_are_listed_as_they_are_known(
+    api: ApiUnderTest, worker: HandWorker, server: RedisServer
+) -> None:
+    assert (await types_of(api))["resize_image"]["max_retries"] == 7
+    server.terminate()
+    assert list(await types_of(api)) == ["resize_image", "workflow_execute"]
+    await until_served(api, "resize_image", None)
+    assert {one["live_workers"] for one in (await types_of(api)).values()} == {None}

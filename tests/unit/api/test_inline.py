@@ -15,6 +15,7 @@ from headrace.taskqueue import NewTask, TaskStatus, new_id
 from services.api.inline import InlineRunner
 from services.api.problems import INLINE_BUSY, Problem
 from services.api.task_types import KnownType
+from services.queue import type_info
 
 release = threading.Event()
 
@@ -93,7 +94,7 @@ async def odd(ctx: Context, payload: Odd) -> None:
 
 async def test_a_payload_check_that_breaks_fails_the_run_and_frees_its_slot() -> None:
     inline = runner(max_running=1)
-    KnownType("odd", 3, odd, None).check(b'{"a":1}', "/payload")
+    KnownType(type_info(odd), odd, None).check(b'{"a":1}', "/payload")
     for _ in range(2):
         record = await inline.run(odd, task(odd))
         assert record.status is TaskStatus.FAILED

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
+import msgspec
+import pytest
 
+from headrace.handlers.builtin import builtin_types
+from headrace.workflows import Catalog, HttpPolicy, Runtime
+from services.api import examples, problems
 from services.api.problems import MEDIA_TYPE
 from tests.unit.api.harness import api_settings, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
 
 
 async def document(folder: Path) -> dict[str, Any]:
@@ -46,6 +54,7 @@ async def test_every_address_of_the_guide_and_more_is_in_it(tmp_path: Path) -> N
         "GET /api/tasks/{task_id}",
         "POST /api/tasks/{task_id}/cancel",
         "POST /api/tasks/{task_id}/retry",
+        "GET /api/task-types",
         "GET /api/workers",
         "POST /api/workers/{worker_id}/drain",
         "POST /api/workers/{worker_id}/undrain",
@@ -63,13 +72,52 @@ async def test_every_example_fits_its_schema(tmp_path: Path) -> None:
         for content in contents:
             for media_type, described in content.items():
                 schema = {**described["schema"], "components": found["components"]}
-                examples = [one["value"] for one in described.get("examples", {}).values()]
-                examples += [described["example"]] if "example" in described else []
-                assert examples, f"{name} has no example of {media_type}"
-                for example in examples:
+                values = [one["value"] for one in described.get("examples", {}).values()]
+                values += [described["example"]] if "example" in described else []
+                assert values, f"{name} has no example of {media_type}"
+                for example in values:
                     jsonschema_rs.validate(schema, example)
                     checked += 1
     assert checked > 50
+
+
+async def test_summaries_are_sentences_and_every_tag_is_described(tmp_path: Path) -> None:
+    found = await document(tmp_path)
+    described = {tag["name"]: tag["description"] for tag in found["tags"]}
+    assert all(len(text.split()) > 4 for text in described.values())
+    used = set()
+    for name, operation in operations(found):
+        assert operation["summary"].endswith("."), name
+        assert len(operation["summary"].split()) >= 3, name
+        assert not operation["description"].startswith(operation["summary"]), name
+        used.update(operation["tags"])
+    assert used == set(described)
+
+
+async def test_every_problem_type_has_an_example_of_its_own(tmp_path: Path) -> None:
+    found = await document(tmp_path)
+    seen: dict[str, dict[str, Any]] = {}
+    for _, operation in operations(found):
+        for response in operation["responses"].values():
+            for slug, example in (
+                response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {}).items()
+            ):
+                seen[slug] = example["value"]
+                assert example["value"]["type"] == problems.ALL[slug].uri
+    texts = [value["detail"] for value in seen.values()]
+    assert len(set(texts)) == len(texts) > 15
+    assert all("…" not in value["instance"] for value in seen.values())
+
+
+@pytest.mark.parametrize("name", examples.SUBMIT_BODIES)
+def test_the_example_of_each_task_type_is_one_that_it_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "package" / "src"))
+    builtins = builtin_types(Catalog.load(ROOT / "examples" / "workflows"), Runtime(HttpPolicy()))
+    known = [*builtins, import_module("invoices.tasks").invoice_total]
+    [task_type] = [found for found in known if found.name == name]
+    task_type.validate(msgspec.json.encode(examples.SUBMIT_BODIES[name]["value"]["payload"]))
 
 
 async def test_every_reference_leads_somewhere(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from services.api.problems import (
 )
 from services.api.submission import InlineRun, Request, Submission
 from services.api.task_types import KnownType
+from services.queue import type_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ def request(**changes: Any) -> Request:
     keyed = changes.pop("keyed", False)
     own = changes.pop("own", echo)
     task = NewTask(**{"type": "echo", "payload": b'{"a":1}', "id": new_id(), **changes})
-    return Request(task, KnownType("echo", 3, own, None), keyed)
+    return Request(task, KnownType(type_info(echo), own, None), keyed)
 
 
 async def test_a_submit_that_was_provably_not_sent_runs_inside_the_request() -> None:

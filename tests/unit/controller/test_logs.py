@@ -101,3 +101,10 @@ def test_people_get_lines_and_a_plain_traceback(stream: io.StringIO) -> None:
     assert "part=loop" in text
     assert text.rstrip().endswith("ValueError: no")
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("namespaces", [["default", "jobs"], ("default", "jobs")])
+def test_people_get_lists_without_quotes(stream: io.StringIO, namespaces: object) -> None:
+    logs.configure("info", "console", stream)
+    structlog.get_logger("controller").info("operator.started", namespaces=namespaces)
+    assert "namespaces=default,jobs" in stream.getvalue()
