@@ -22,12 +22,12 @@ from pydantic_core import PydanticSerializationError
 from headrace.handlers.context import Context
 from headrace.handlers.deadlines import Deadlines
 from headrace.handlers.errors import Fatal, PayloadInvalid
+from headrace.handlers.failures import describe, holds_fatal, storable
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.results import encode_result
 from headrace.handlers.task_type import TaskType
 
 DEFAULT_MAX_RESULT_BYTES = 1_048_576
-MAX_ERROR_CHARACTERS = 2_000
 STOP_GRACE_SECONDS = 5.0
 """How long a coroutine that was told to stop may tidy up before its outcome is reported."""
 
@@ -87,30 +87,18 @@ class Attempt:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, payload: bytes) -> None:
-        """Check the payload and set the handler going."""
+        """Set the handler going."""
         self._loop = loop
         self.started_at = loop.time()
-        task_type = self.task_type
-        try:
-            value = task_type.validate(payload)
-        except PayloadInvalid as error:
-            self._decide(Raised(_storable(str(error)), retryable=False))
-            self._leave()
-            return
-        except BaseException as error:
-            # The payload's model may check it with code of its own, which may raise anything.
-            self._decide(Raised(_describe(error), retryable=False, exception=error))
-            self._leave()
-            return
-        timeout_seconds = task_type.timeout_seconds
+        timeout_seconds = self.task_type.timeout_seconds
         if timeout_seconds is not None:
             self.ctx.set_deadline(time.time() + timeout_seconds)
             self._deadlines.set(loop, self, self.started_at + timeout_seconds)
-        if task_type.is_async:
-            self._task = loop.create_task(self._drive(value))
+        if self.task_type.is_async:
+            self._task = loop.create_task(self._drive(payload))
         else:
             run = contextvars.copy_context().run
-            future = self._executor.submit(run, _call, task_type.function, self.ctx, value)
+            future = self._executor.submit(run, self._call, payload)
             future.add_done_callback(self._thread_ended)
 
     def stop(self, outcome: Outcome, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
@@ -137,21 +125,43 @@ class Attempt:
                 timer.cancel()
             self._timer = self._loop.call_later(grace_seconds, self._decide, outcome)
 
-    async def _drive(self, value: Any) -> None:
+    async def _drive(self, payload: bytes) -> None:
         """Run an async handler, in a task of its own."""
         try:
-            outcome = self._accept(await self.task_type.function(self.ctx, value))
-        except GeneratorExit:
-            raise
+            value = self.task_type.validate(payload)
         except BaseException as error:
-            # SystemExit and KeyboardInterrupt too: raised by a handler they end its attempt, not
-            # the worker. A cancellation that nobody asked for is a handler's error as well.
-            outcome = self._refuse(error)
+            outcome: Outcome = _refuse_payload(error)
+        else:
+            try:
+                outcome = self._accept(await self.task_type.function(self.ctx, value))
+            except BaseException as error:
+                # SystemExit and KeyboardInterrupt too: raised by a handler they end its attempt,
+                # not the worker. A cancellation that nobody asked for is a handler's error as well.
+                if isinstance(error, GeneratorExit) and self._loop.is_closed():
+                    raise  # the process ends, and has reported the attempt long since
+                outcome = self._refuse(error)
         self._task = None
         self._decide(outcome)
         self._leave()
 
-    def _thread_ended(self, future: Future[Any]) -> None:
+    def _call(self, payload: bytes) -> Outcome:
+        """Run a sync handler, in its thread.
+
+        The code that payload and result bring along runs here too, not in the event loop: a
+        model's validators and properties, a generator's body.
+        """
+        if self.ctx.cancelled:
+            return _NOTHING
+        try:
+            value = self.task_type.validate(payload)
+        except BaseException as error:
+            return _refuse_payload(error)
+        try:
+            return self._accept(self.task_type.function(self.ctx, value))
+        except BaseException as error:
+            return self._refuse(error)
+
+    def _thread_ended(self, future: Future[Outcome]) -> None:
         """Called in the handler's thread."""
         try:
             self._loop.call_soon_threadsafe(self._collect, future)
@@ -159,17 +169,16 @@ class Attempt:
             # The event loop is closed: the process ends, and has reported the attempt long since.
             return
 
-    def _collect(self, future: Future[Any]) -> None:
-        """Take what a sync handler returned or raised."""
+    def _collect(self, future: Future[Outcome]) -> None:
+        """Take what came of a sync handler."""
         if self.outcome is None:
-            error = future.exception()
-            self._decide(self._accept(future.result()) if error is None else self._refuse(error))
+            self._decide(future.result())
         self._leave()
 
     def time_out(self) -> None:
         """The handler's time is over: at once for a thread, for a coroutine when it has ended."""
         error = TimeoutError(f"the handler took longer than {self.task_type.timeout_seconds:g} s")
-        outcome = Raised(_describe(error), self.task_type.wants_retry(error))
+        outcome = Raised(describe(error), self._wants_retry(error))
         self.stop(outcome, STOP_GRACE_SECONDS if self.task_type.is_async else 0.0)
 
     def _accept(self, value: Any) -> Outcome:
@@ -194,9 +203,14 @@ class Attempt:
         """What a raised error amounts to."""
         if isinstance(error, asyncio.CancelledError):
             error = RuntimeError("the handler was cancelled from within: nobody stopped the task")
-        retryable = not _holds_fatal(error) and self.task_type.wants_retry(error)
-        told = type(error) is Fatal and error.__cause__ is None
-        return Raised(_describe(error), retryable, None if told else error)
+        is_plain = type(error) is Fatal and error.__cause__ is None
+        return Raised(describe(error), self._wants_retry(error), None if is_plain else error)
+
+    def _wants_retry(self, error: BaseException) -> bool:
+        try:
+            return not holds_fatal(error) and self.task_type.wants_retry(error)
+        except BaseException:  # a class in `retry_on` may judge by code of its own
+            return False
 
     def _decide(self, outcome: Outcome) -> None:
         """Settle on the outcome: the first stop's, else this one."""
@@ -295,34 +309,17 @@ def _shared_threads() -> Executor:
     return ThreadPoolExecutor(thread_name_prefix="headrace-handler")
 
 
-def _call(function: Callable[[Context, Any], Any], ctx: Context, value: Any) -> Any:
-    """Run a sync handler, in its thread; unless it was stopped while it waited for the thread."""
-    return None if ctx.cancelled else function(ctx, value)
+def _refuse_payload(error: BaseException) -> Outcome:
+    """What an error amounts to that the payload's check raised: another try meets it again."""
+    if isinstance(error, PayloadInvalid):
+        return _fatal(str(error))
+    # The payload's model may check it with code of its own, which may raise anything.
+    return Raised(describe(error), retryable=False, exception=error)
 
 
 def _fatal(message: str) -> Raised:
-    return Raised(_storable(message), retryable=False)
+    return Raised(storable(message), retryable=False)
 
 
-def _holds_fatal(error: BaseException) -> bool:
-    """Whether it is a `Fatal`, or a group that holds one."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_holds_fatal(one) for one in error.exceptions)
-    return isinstance(error, Fatal)
-
-
-def _describe(error: BaseException) -> str:
-    """Type and message of an error; the message alone of a `Fatal`; of a group, all it holds."""
-    try:
-        if type(error) is Fatal and str(error):
-            return _storable(str(error))
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    except Exception as broken:
-        text = f"{type(error).__name__}: (its message cannot be read: {type(broken).__name__})"
-    if isinstance(error, BaseExceptionGroup):
-        text += ": " + "; ".join(_describe(one) for one in error.exceptions)
-    return _storable(text)
-
-
-def _storable(text: str) -> str:
-    return text[:MAX_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+_NOTHING = Returned(b"null")
+"""Of an attempt that was stopped before it began: the stop's outcome counts."""

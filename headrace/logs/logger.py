@@ -6,12 +6,12 @@ import atexit
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Iterable
 from typing import Any, Literal
 
 import structlog
 
+from headrace.logs.exceptions import format_exception
 from headrace.logs.render import Fields, Renderer, console_renderer, render_json
 from headrace.logs.sink import BufferedSink
 
@@ -89,7 +89,7 @@ class Logger(structlog.BoundLoggerBase):
         if exc_info:
             error = exc_info if isinstance(exc_info, BaseException) else sys.exc_info()[1]
             if error is not None:
-                fields["exception"] = "".join(traceback.format_exception(error)).rstrip()
+                fields["exception"] = format_exception(error)
         _active.emit(severity, level, event, self._context, fields)
 
 
@@ -104,8 +104,8 @@ class _StandardHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             fields: Fields = {"logger": record.name}
-            if record.exc_info:
-                fields["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            if record.exc_info and record.exc_info[1] is not None:
+                fields["exception"] = format_exception(record.exc_info[1])
             _active.emit(record.levelno, _name(record.levelno), record.getMessage(), {}, fields)
         except Exception:  # a wrong format string in a library: as logging itself deals with it
             self.handleError(record)

@@ -14,9 +14,6 @@ Renderer = Callable[[str, str, Fields, Fields], bytes]
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
-# Half a surrogate pair, a number of 80 bits, a list that holds itself.
-_UNENCODABLE = (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError)
-
 _OWN_LOGGERS = ("headrace", "services")
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
@@ -58,7 +55,9 @@ def render_json(level: str, event: str, context: Fields, fields: Fields) -> byte
     record = {"timestamp": _utc_now(), "level": level, "event": event, **context, **fields}
     try:
         return _encoder.encode(record) + b"\n"
-    except _UNENCODABLE:
+    except BaseException:
+        # Half a surrogate pair, a number of 80 bits, a list that holds itself; or an object of a
+        # handler, whose `__str__` may raise anything: no line may end what writes it.
         return _encoder.encode({key: _encodable(value) for key, value in record.items()}) + b"\n"
 
 
@@ -66,9 +65,17 @@ def _encodable(value: object) -> object:
     """The value, or how it looks: the line matters more than one odd value in it."""
     try:
         _encoder.encode(value)
-    except _UNENCODABLE:
-        return ascii(value)
+    except BaseException:
+        return _shown(ascii, value)
     return value
+
+
+def _shown(show: Callable[[object], str], value: object) -> str:
+    """The value as text, or its type where its own code fails."""
+    try:
+        return show(value)
+    except BaseException as error:
+        return f"<{type(value).__name__}, which cannot be shown: {type(error).__name__}>"
 
 
 def console_renderer(*, colours: bool) -> Renderer:
@@ -98,10 +105,14 @@ def _is_ours(logger: object) -> bool:
     return str(logger).partition(".")[0] in _OWN_LOGGERS
 
 
-def _value(value: object) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)) and value:
-        value = ",".join([str(item) for item in value])
-    text = str(value)
+        return ",".join([str(item) for item in value])
+    return str(value)
+
+
+def _value(value: object) -> str:
+    text = _shown(_plain, value)
     return text if text.isprintable() and " " not in text and text else repr(text)
 
 

@@ -212,3 +212,58 @@ def test_a_closed_pipe_does_not_stop_the_process(log_file: LogFile) -> None:
     os.close(writer)
     logs.get_logger("x").info("still here")
     assert log_file.records()[0]["event"] == "still here"
+
+
+class Unprintable:
+    """An object whose own code fails in each way of showing it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __str__(self) -> str:
+        raise self.error
+
+    __repr__ = __str__
+
+
+class UnprintableError(Exception):
+    """An error whose message raises what no `except Exception` holds."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+def with_notes(notes: Any) -> Exception:
+    error = ValueError("x")
+    error.__notes__ = notes
+    return error
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize("raised", [ValueError("x"), SystemExit(1), KeyboardInterrupt()])
+def test_a_value_that_cannot_be_shown_is_named_by_its_type(
+    log_file: LogFile, format: Any, raised: BaseException
+) -> None:
+    logs.configure("info", format, log_file.fd)
+    logs.get_logger("t").error("task.failed", value=Unprintable(raised), fine=1)
+    line = log_file.text()
+    assert "<Unprintable, which cannot be shown: " in line
+    assert "fine" in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SyntaxError("x", ("t", 3, "col", "text"))  # type: ignore[arg-type], with_notes(7), UnprintableError()],
+    ids=["syntax", "notes", "message"],
+)
+def test_an_error_that_cannot_be_printed_is_named_by_its_type(
+    log_file: LogFile, error: BaseException
+) -> None:
+    logs.get_logger("t").error("task.failed", exc_info=error)
+    (record,) = log_file.records()
+    assert type(error).__name__ in record["exception"]
+
+
+def test_a_traceback_is_bounded(log_file: LogFile) -> None:
+    logs.get_logger("t").error("task.failed", exc_info=ValueError("x" * 10_000_000))
+    assert len(log_file.text()) < 100_000

@@ -1,0 +1,60 @@
+"""What is said of an error that a handler raised. Never raises, whatever the error does.
+
+An error holds code of its author: its `__str__` may raise anything, SystemExit and CancelledError
+included, and groups may be nested deeper than Python's stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headrace.handlers.errors import Fatal
+
+MAX_ERROR_CHARACTERS = 2_000
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error; the message alone of a `Fatal`; of a group, all it holds."""
+    text, separator = "", ""
+    for part in _parts(error):
+        text += separator + _describe_alone(part)
+        if len(text) >= MAX_ERROR_CHARACTERS:
+            break
+        separator = ": " if _is_group(part) else "; "
+    return storable(text)
+
+
+def holds_fatal(error: BaseException) -> bool:
+    """Whether it is a `Fatal`, or a group that holds one."""
+    return any(issubclass(type(part), Fatal) for part in _parts(error))
+
+
+def storable(text: str) -> str:
+    """As much of a text as a record keeps, in characters that UTF-8 has."""
+    return text[:MAX_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+def _parts(error: BaseException) -> Iterator[BaseException]:
+    """The error, and of a group all that it holds, in the order of reading."""
+    left = [error]
+    while left:
+        part = left.pop()
+        yield part
+        if _is_group(part):
+            # The group's own field: a subclass may have put code in its place.
+            left.extend(reversed(BaseExceptionGroup.exceptions.__get__(part)))
+
+
+def _is_group(error: BaseException) -> bool:
+    return issubclass(type(error), BaseExceptionGroup)
+
+
+def _describe_alone(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        message = str(error)[:MAX_ERROR_CHARACTERS]
+    except BaseException as broken:
+        return f"{name}: (its message cannot be read: {type(broken).__name__})"
+    if message and type(error) is Fatal:
+        return message
+    return f"{name}: {message}" if message else name
