@@ -11,6 +11,9 @@ from headrace.handlers.errors import (
     PayloadInvalid,
     RegistrationError,
 )
+from headrace.handlers.forks import guard_forks
+from headrace.handlers.leaving import leave_within
+from headrace.handlers.loops import own_task, run
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.registry import AnyTaskType, Registry, load_registry
 from headrace.handlers.runner import Attempt, Ended, Limit, run_attempt
@@ -40,7 +43,11 @@ __all__ = [
     "StopReason",
     "Stopped",
     "TaskType",
+    "guard_forks",
     "handler",
+    "leave_within",
     "load_registry",
+    "own_task",
+    "run",
     "run_attempt",
 ]

@@ -23,6 +23,7 @@ from headrace.handlers.context import Context
 from headrace.handlers.deadlines import Deadlines
 from headrace.handlers.errors import Fatal, PayloadInvalid
 from headrace.handlers.failures import describe, holds_fatal, storable
+from headrace.handlers.forks import calls_handlers
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.results import encode_result
 from headrace.handlers.task_type import TaskType
@@ -125,6 +126,7 @@ class Attempt:
                 timer.cancel()
             self._timer = self._loop.call_later(grace_seconds, self._decide, outcome)
 
+    @calls_handlers
     async def _drive(self, payload: bytes) -> None:
         """Run an async handler, in a task of its own."""
         try:
@@ -144,6 +146,7 @@ class Attempt:
         self._decide(outcome)
         self._leave()
 
+    @calls_handlers
     def _call(self, payload: bytes) -> Outcome:
         """Run a sync handler, in its thread.
 

@@ -151,3 +151,7 @@ def flush() -> None:
 @atexit.register
 def _close() -> None:
     _active.sink.close()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=lambda: _active.sink.start_anew())

@@ -55,6 +55,14 @@ class BufferedSink:
         self._something.set()
         self.flush()
 
+    def start_anew(self) -> None:
+        """In a forked child: without the parent's lines, its thread, or a lock that it held.
+
+        Each line is written at once: a child of `multiprocessing` ends without running `atexit`.
+        """
+        self.__init__(self._fd)  # type: ignore[misc]
+        self._closed = True
+
     def _wake_thread(self) -> None:
         if self._thread is None:
             with self._flushing:

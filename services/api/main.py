@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 import sys
 
 from headrace import logs
-from headrace.handlers import RegistrationError
+from headrace.handlers import RegistrationError, guard_forks, leave_within, run
 from headrace.settings import ApiSettings, load, warn_near_misses
 from headrace.taskqueue import QueueError
 from services.api.application import CLIENT_NAME, edge, new_api, new_app
@@ -31,8 +31,11 @@ def main() -> None:
     except (RegistrationError, CannotListen, QueueError, ValueError) as error:
         sys.stderr.write(f"api: {error}\n")
         sys.exit(2)
-    Server(edge(api, new_app(api)), settings, api.lifecycle).run(sockets)
-    if api.inline.running:
-        # A sync handler past its time: its thread cannot be killed, and Python would wait for it.
-        logs.flush()
-        os._exit(0)
+    guard_forks()
+    run(_serve(Server(edge(api, new_app(api)), settings, api.lifecycle), sockets))
+
+
+async def _serve(server: Server, sockets: list[socket.socket]) -> None:
+    await server.serve(sockets)
+    # The thread of a sync handler past its time cannot be killed, and Python would wait for it.
+    leave_within(0, asyncio.get_running_loop())

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from headrace.handlers import own_task
+
 
 class Background:
     """Tasks of the event loop that nobody awaits. `failed` is called when one of them fails."""
@@ -17,7 +19,7 @@ class Background:
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin it, and keep it from being collected."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = own_task(asyncio.get_running_loop(), work)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
         return task

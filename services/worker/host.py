@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from headrace.handlers import Context
+from headrace.handlers import Context, own_task
 from headrace.taskqueue import QueueError, QueueUnavailable
 from services.worker.running import Hand, Running
 from services.worker.session import BACKOFF, Session
@@ -39,6 +39,8 @@ class WorkerHost:
         self._hand = hand
         self._loop = asyncio.get_running_loop()
         self._reports: dict[Running, Report] = {}
+        self._noted = False
+        """The event loop is going to look at `_reports`."""
         self._reporting: asyncio.Task[None] | None = None
 
     # For contexts
@@ -49,7 +51,11 @@ class WorkerHost:
         if running is None or running.outcome is not None:
             return
         self._reports[running] = (percent, message or "")
-        self._loop.call_soon_threadsafe(self._report_soon)
+        if not self._noted:
+            # Once until the event loop has seen it: a handler that reports in a tight loop would
+            # fill the memory with calls that wait for the event loop.
+            self._noted = True
+            self._loop.call_soon_threadsafe(self._report_soon)
 
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """Keep bytes under the task; waits while Redis is away."""
@@ -85,8 +91,9 @@ class WorkerHost:
             self._hand.lose(running)
 
     def _report_soon(self) -> None:
+        self._noted = False
         if self._reporting is None:
-            self._reporting = self._loop.create_task(self._report_now_and_then())
+            self._reporting = own_task(self._loop, self._report_now_and_then())
 
     async def _report_now_and_then(self) -> None:
         try:

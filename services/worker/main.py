@@ -18,7 +18,7 @@ from typing import NoReturn
 import redis
 
 from headrace import __version__, logs
-from headrace.handlers import RegistrationError, load_registry
+from headrace.handlers import RegistrationError, guard_forks, leave_within, load_registry, run
 from headrace.handlers.builtin import builtin_types
 from headrace.settings import WorkerSettings, load, warn_near_misses
 from headrace.taskqueue import TaskQueue, WorkerInfo
@@ -46,19 +46,12 @@ def main() -> NoReturn:
     for sentence in warn_near_misses():
         log.warning("settings.near_miss", hint=sentence)
     try:
-        status = _run(settings)
+        guard_forks()
+        status = run(serve(settings))
     except (Unusable, RegistrationError, ValueError) as error:
         sys.stderr.write(f"worker: {error}\n")
         sys.exit(EXIT_UNUSABLE)
     sys.exit(status)
-
-
-def _run(settings: WorkerSettings) -> int:
-    if sys.platform == "win32":
-        return asyncio.run(serve(settings))
-    import uvloop
-
-    return uvloop.run(serve(settings))
 
 
 async def serve(settings: WorkerSettings) -> int:
@@ -89,10 +82,8 @@ async def serve(settings: WorkerSettings) -> int:
     except Exception:
         log.exception("worker.crashed", worker=worker.info.id)
         status = EXIT_BROKEN
-    if worker.leftovers:
-        # Threads cannot be killed, and Python would wait for them to end.
-        logs.flush()
-        os._exit(status)
+    leftovers = [f"{one.claimed.type} {one.claimed.id}" for one in worker.leftovers]
+    leave_within(status, loop, attempts=leftovers)
     await queue.close()
     await runtime.close()
     return status

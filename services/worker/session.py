@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from headrace.handlers import Backoff
+from headrace.handlers import Backoff, own_task
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     Claim,
@@ -136,7 +136,7 @@ class Session:
             if gone != self.epoch:
                 return
             self.restorations += 1
-            self._restoring = asyncio.create_task(self._restore())
+            self._restoring = own_task(asyncio.get_running_loop(), self._restore())
         await asyncio.shield(self._restoring)
 
     async def _restore(self) -> None:

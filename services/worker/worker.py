@@ -163,7 +163,7 @@ class Worker:
 
     @property
     def leftovers(self) -> list[Running]:
-        """Code that runs on although its attempt has ended: it would keep the process alive."""
+        """Code that runs on although its attempt has ended: it may keep the process alive."""
         return list(self._hand.slots)
 
     # The loop
