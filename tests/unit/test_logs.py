@@ -253,7 +253,11 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type(
 
 @pytest.mark.parametrize(
     "error",
-    [SyntaxError("x", ("t", 3, "col", "text"))  # type: ignore[arg-type], with_notes(7), UnprintableError()],
+    [
+        SyntaxError("x", ("t", 3, "col", "text")),  # type: ignore[arg-type]
+        with_notes(7),
+        UnprintableError(),
+    ],
     ids=["syntax", "notes", "message"],
 )
 def test_an_error_that_cannot_be_printed_is_named_by_its_type(
