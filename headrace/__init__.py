@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from headrace.taskqueue import TaskStatus as TaskStatus
     from headrace.taskqueue import new_id as new_id
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "headrace.handlers": (
