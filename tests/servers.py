@@ -22,6 +22,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from headrace.taskqueue.acl import ROLES, acl_rules
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -33,6 +35,11 @@ KINDS: tuple[Kind, ...] = ("redis-7.0", "valkey-9", "redis-6.2")
 
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
+
+ACL_ROLE = os.environ.get("HEADRACE_TEST_ACL", "")
+"""With HEADRACE_TEST_ACL=api or =worker, the code under test logs in as a user who has the rights
+of that role alone. The tests' own client may do everything."""
+ACL_PASSWORD = "sample-password"
 
 
 def binary(kind: Kind) -> Path | None:
@@ -108,7 +115,16 @@ class RedisServer:
     @property
     def url(self) -> str:
         """What REDIS_URL has to be."""
+        return self.url_of(f"headrace-{ACL_ROLE}") if ACL_ROLE else self.default_url
+
+    @property
+    def default_url(self) -> str:
+        """The same for the user `default`, who may do everything."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def url_of(self, user: str) -> str:
+        """The same for `headrace-api` or `headrace-worker`."""
+        return f"redis://{user}:{ACL_PASSWORD}@127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -201,6 +217,8 @@ class RedisServer:
         arguments += ["--dir", str(self.folder), "--daemonize", "no"]
         for name, value in self._options.items():
             arguments += [f"--{name.replace('_', '-')}", str(value)]
+        for role in ROLES:
+            arguments += ["--user", f"headrace-{role}", "on", f">{ACL_PASSWORD}", *acl_rules(role)]
         with self.log_file.open("ab") as log:
             # A session of its own: Ctrl-C in pytest's terminal is for pytest alone.
             self._process = subprocess.Popen(

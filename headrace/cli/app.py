@@ -1,4 +1,4 @@
-"""The commands: `headrace keys new`, `headrace workflows check`."""
+"""The commands: `headrace keys new`, `headrace workflows check`, `headrace redis-acl`."""
 
 from __future__ import annotations
 
@@ -73,3 +73,26 @@ def check_workflows(
         typer.echo(f"refused  {error}", err=True)
     if catalog.errors:
         raise typer.Exit(1)
+
+
+@app.command("redis-acl")
+def print_redis_acl(
+    namespace: Annotated[
+        str, typer.Option(help="QUEUE_NAMESPACE: only its keys may be used.")
+    ] = "headrace",
+    wait_fsync: Annotated[
+        bool, typer.Option("--wait-fsync", help="For REDIS_WAIT_FSYNC: also WAITAOF (Redis 7.2).")
+    ] = False,
+) -> None:
+    """Print the Redis users that API and workers need, with the rights they need and no others.
+
+    Each line is one of an ACL file. Add the password: `>the-password`, or `#` and its SHA-256.
+    """
+    from headrace.taskqueue.acl import acl_file
+
+    try:
+        text = acl_file(namespace, wait_fsync=wait_fsync)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    typer.echo(text, nl=False)

@@ -84,3 +84,22 @@ do:
       set:
         greeting: hello
 """
+
+
+def test_the_redis_users_are_printed_for_a_namespace() -> None:
+    result = runner.invoke(app, ["redis-acl", "--namespace", "team-a"])
+    assert result.exit_code == 0, result.output
+    api, worker = (line.split() for line in result.output.splitlines())
+    assert api[:3] == ["user", "headrace-api", "on"]
+    assert worker[:3] == ["user", "headrace-worker", "on"]
+    for rules in (api, worker):
+        assert {"~{team-a}:*", "&{team-a}:*", "-@all", "+evalsha"} <= set(rules)
+        assert "+waitaof" not in rules
+    assert "+blpop" in worker
+    assert "+blpop" not in api
+
+
+def test_a_namespace_that_no_queue_has_is_refused() -> None:
+    result = runner.invoke(app, ["redis-acl", "--namespace", "a b"])
+    assert result.exit_code == 2
+    assert "namespace" in result.output

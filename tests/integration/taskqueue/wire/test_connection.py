@@ -71,7 +71,7 @@ async def wait_for_answer(made: Link, seconds: float = 15) -> None:
 
 
 def test_the_blocking_client_never_sends_twice(server: RedisServer) -> None:
-    with blocking(parse_url(server.url), timeout_seconds=0.2) as client:
+    with blocking(parse_url(server.default_url), timeout_seconds=0.2) as client:
         client.ping()
         server.pause()
         begun = time.monotonic()
@@ -97,7 +97,7 @@ def test_the_blocking_client_is_refused_at_once() -> None:
 def test_the_blocking_client_tells_its_name_and_waits_longer_if_told(
     any_server: RedisServer,
 ) -> None:
-    with blocking(parse_url(any_server.url), timeout_seconds=2) as client:
+    with blocking(parse_url(any_server.default_url), timeout_seconds=2) as client:
         assert client.client_getname() in ("headrace-test", b"headrace-test")
         assert client.blpop(["none"], timeout=1.1) is None
 
@@ -106,7 +106,7 @@ def test_the_blocking_client_leaves_a_demoted_master(
     any_server: RedisServer, new_server: ServerFactory
 ) -> None:
     other = new_server(any_server.kind)
-    with blocking(parse_url(any_server.url)) as client:
+    with blocking(parse_url(any_server.default_url)) as client:
         count = client.register_script(COUNT.text)
         assert count(keys=["n"]) == 1
         before = client.client_id()

@@ -1,0 +1,79 @@
+"""What the queue's users in Redis may do: the rules of their ACLs.
+
+The scripts' commands are read from the scripts; Redis asks for the right to each of them when a
+script runs it. What the clients send besides stands here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from .keys import Keys
+from .scripts import all_scripts
+
+AclRole = Literal["api", "worker"]
+"""Who logs in: the API, or a worker."""
+
+ROLES: tuple[AclRole, ...] = get_args(AclRole)
+
+_CLIENTS = (
+    "client|id",
+    "client|setname",
+    "cluster|slots",
+    "command|info",
+    "evalsha",
+    "get",
+    "hget",
+    "hvals",
+    "role",
+    "script|load",
+    "select",
+    "set",
+    "wait",
+)
+_WORKERS = ("blpop", "client|unblock", "ping")
+"""How a worker waits, and looks whether Redis answers at all."""
+
+_CALL = re.compile(r"\bredis\.p?call\(([^,)]*)")
+_COMMAND = re.compile(r"'([A-Z]+)'")
+
+
+def script_commands() -> set[str]:
+    """The commands that the scripts run.
+
+    Raises ValueError for a call whose command is not written out: `redis.call(name, …)`.
+    """
+    found: set[str] = set()
+    for script in all_scripts():
+        for call in _CALL.finditer(script.text.decode()):
+            commands = _COMMAND.findall(call[1])
+            if not commands:
+                raise ValueError(f"{call[0]}…: write the command out, so that the ACL has it")
+            found.update(command.lower() for command in commands)
+    return found
+
+
+def acl_rules(role: AclRole, namespace: str = "headrace", *, wait_fsync: bool = False) -> list[str]:
+    """The rules of one user, as `ACL SETUSER` and an ACL file take them, without its password.
+
+    It may use the keys and channels of the namespace and no others. `wait_fsync`: also WAITAOF,
+    for REDIS_WAIT_FSYNC; a server older than Redis 7.2 refuses that rule. Raises ValueError for a
+    namespace that the queue would not take.
+    """
+    prefix = Keys(namespace).prefix
+    commands = script_commands().union(_CLIENTS)
+    if role == "worker":
+        commands.update(_WORKERS)
+    if wait_fsync:
+        commands.add("waitaof")
+    allowed = (f"+{command}" for command in sorted(commands))
+    return ["resetkeys", f"~{prefix}*", "resetchannels", f"&{prefix}*", "-@all", *allowed]
+
+
+def acl_file(namespace: str = "headrace", *, wait_fsync: bool = False) -> str:
+    """A line a user, for an ACL file of Redis; see `acl_rules`."""
+    return "".join(
+        f"user headrace-{role} on {' '.join(acl_rules(role, namespace, wait_fsync=wait_fsync))}\n"
+        for role in ROLES
+    )
