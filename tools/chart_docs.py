@@ -1,4 +1,7 @@
-"""`make chart-docs`: the chart's README and the descriptions in its schemas, from values.yaml.
+"""`make chart-docs`: what the chart takes from elsewhere.
+
+The chart's README and the descriptions in its schemas come from values.yaml; the rights of the
+users in its Redis from the queue's scripts.
 
 What a value means stands once, in the `# --` comment above it. This program copies it into the
 table in charts/headrace/README.md and into values.schema.json, where editors show it. With
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,6 +71,9 @@ class Chart:
 PARENT = Chart(CHART)
 REDIS = Chart(CHART / "charts" / "redis", ("redis",), frozenset({"global", "enabled"}))
 CHARTS = (PARENT, REDIS)
+USERS = REDIS.folder / "files" / "users.acl"
+ELSEWHERE = "#/$defs/elsewhere"
+"""Words of other charts, which the schema lets pass and a template refuses with a sentence."""
 
 
 def comments(text: str) -> dict[Path_, str]:
@@ -157,6 +164,8 @@ def described(chart: Chart, values: list[Value]) -> tuple[str, list[str]]:
 def properties(schema: Any, node: Any, path: Path_, leaves: set[Path_]) -> Iterator[Path_]:
     """The paths of all named properties, down to the values that are documented as a whole."""
     for key, inner in resolved(schema, node).get("properties", {}).items():
+        if inner.get("$ref") == ELSEWHERE:
+            continue
         here = (*path, key)
         yield here
         if here not in leaves:
@@ -195,6 +204,12 @@ def readme(values: dict[Chart, list[Value]]) -> str:
     return "\n".join((before + begin, "", *lines, "", end + after))
 
 
+def redis_users() -> str:
+    """What `headrace redis-acl` prints."""
+    command = [sys.executable, "-m", "headrace", "redis-acl"]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def main() -> None:
     """Write, or check."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -202,7 +217,7 @@ def main() -> None:
     check = parser.parse_args().check
     try:
         values = {chart: documented(chart) for chart in CHARTS}
-        files = {CHART / "README.md": readme(values)}
+        files = {CHART / "README.md": readme(values), USERS: redis_users()}
     except ValueError as error:
         sys.exit(str(error))
     problems = []
@@ -210,7 +225,7 @@ def main() -> None:
         files[chart.schema_file], wrong = described(chart, found)
         problems += wrong
     for file, text in files.items():
-        if file.read_text(encoding="utf-8") == text:
+        if file.exists() and file.read_text(encoding="utf-8") == text:
             continue
         if check:
             problems.append(f"{file.relative_to(ROOT)} is out of date: run make chart-docs")

@@ -35,6 +35,14 @@
 {{ include "headrace.fullname" . }}-redis-url
 {{- end }}
 
+{{- define "headrace.checks.redisUrl.name" -}}
+{{ include "headrace.fullname" . }}-redis-check-url
+{{- end }}
+
+{{- define "headrace.checks.workflows.name" -}}
+{{ include "headrace.fullname" . }}-workflows-check
+{{- end }}
+
 {{- define "headrace.workflows.name" -}}
 {{ include "headrace.fullname" . }}-workflows
 {{- end }}

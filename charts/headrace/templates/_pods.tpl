@@ -55,12 +55,14 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* The environment that API and workers share. */}}
+{{/* The environment that API and workers share. Takes `root` and the `role`: api or worker. */}}
 {{- define "headrace.env" -}}
+{{- $role := .role }}
+{{- with .root }}
 - name: QUEUE_ENABLED
   value: {{ .Values.queue.enabled | quote }}
 {{- if .Values.queue.enabled }}
-{{- include "headrace.redisEnv" . }}
+{{- include "headrace.redisEnv" (dict "root" . "role" $role) }}
 - name: QUEUE_NAMESPACE
   value: {{ .Values.queue.namespace | quote }}
 - name: LEASE_SECONDS
@@ -87,17 +89,21 @@ envFrom:
 - name: HTTP_ALLOW
   value: {{ join "," .Values.workflows.httpAllow | quote }}
 {{- end }}
+{{- end }}
 
-{{/* Where Redis is. */}}
+{{/* Where Redis is. Takes the same. */}}
 {{- define "headrace.redisEnv" -}}
+{{- $role := .role }}
+{{- with .root }}
 {{- if .Values.redis.enabled }}
+{{- $login := dict "root" .Subcharts.redis "role" $role }}
 - name: REDIS_PASSWORD
   valueFrom:
     secretKeyRef:
       name: {{ include "headrace-redis.secret" .Subcharts.redis }}
-      key: {{ include "headrace-redis.secretKey" .Subcharts.redis }}
+      key: {{ include "headrace-redis.userKey" $login }}
 - name: REDIS_URL
-  value: redis://:$(REDIS_PASSWORD)@{{ include "headrace-redis.fullname" .Subcharts.redis }}:6379/0
+  value: redis://{{ include "headrace-redis.user" $login }}:$(REDIS_PASSWORD)@{{ include "headrace-redis.fullname" .Subcharts.redis }}:6379/0
 {{- else }}
 - name: REDIS_URL
   valueFrom:
@@ -107,6 +113,7 @@ envFrom:
 {{- if include "headrace.redisCa" . }}
 - name: REDIS_TLS_CA_FILE
   value: /etc/headrace/redis-ca/{{ .Values.externalRedis.tls.key }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -136,6 +143,10 @@ envFrom:
       - configMap:
           name: {{ include "headrace.workflows.name" . }}
       {{- end }}
+{{- include "headrace.redisCaVolume" . }}
+{{- end }}
+
+{{- define "headrace.redisCaVolume" -}}
 {{- if include "headrace.redisCa" . }}
 - name: redis-ca
   {{- if .Values.externalRedis.tls.existingSecret }}
@@ -154,6 +165,10 @@ envFrom:
 - name: workflows
   mountPath: /etc/headrace/workflows
   readOnly: true
+{{- include "headrace.redisCaMount" . }}
+{{- end }}
+
+{{- define "headrace.redisCaMount" -}}
 {{- if include "headrace.redisCa" . }}
 - name: redis-ca
   mountPath: /etc/headrace/redis-ca
@@ -169,4 +184,13 @@ checksum/redis-url: {{ .root.Values.externalRedis.url | sha256sum }}
 {{- with .settings.podAnnotations }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* What is wrong with the memory in requests or limits when its unit was forgotten; else nothing. */}}
+{{- define "headrace.tooLittleMemory" -}}
+{{- $memory := (default dict .).memory -}}
+{{- $text := ternary (toString (int64 $memory)) (toString $memory) (kindIs "float64" $memory) -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+)?m?$" $text -}}
+{{- if lt (trimSuffix "m" $text | float64) 1048576.0 }}{{ $text }}{{ ternary ", which is less than a byte" " bytes" (hasSuffix "m" $text) }}{{ end -}}
+{{- end -}}
 {{- end }}

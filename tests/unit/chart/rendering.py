@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -29,20 +30,20 @@ Values = dict[str, Any]
 
 def helm() -> str:
     """The program. Without it the test is skipped: see `absent`."""
-    found = shutil.which("helm")
+    found = shutil.which(os.environ.get("HELM", "helm"))
     if found is None:
-        absent("helm is not on PATH: install Helm 4 to test the chart's templates")
+        absent("helm is not on PATH: install Helm 4 or 3.19 to test the chart's templates")
     return found
 
 
 @cache
 def _template(
-    values: str, file: Path | None, flags: tuple[str, ...]
+    values: str, file: Path | None, flags: tuple[str, ...], chart: Path = CHART
 ) -> subprocess.CompletedProcess[str]:
     """`helm template` with values as JSON, which is YAML, and a file of values below them."""
     files = ["--values", str(file)] if file else []
     return subprocess.run(
-        [helm(), "template", RELEASE, CHART, "-n", NAMESPACE, *flags, *files, "--values", "-"],
+        [helm(), "template", RELEASE, chart, "-n", NAMESPACE, *flags, *files, "--values", "-"],
         input=values,
         capture_output=True,
         text=True,
@@ -73,7 +74,7 @@ class Rendered:
         found = {}
         for one in self.objects:
             key = f"{one['kind']}/{one['metadata']['name']}"
-            if one["kind"] in ("Deployment", "StatefulSet"):
+            if one["kind"] in ("Deployment", "StatefulSet", "Job"):
                 found[key] = one["spec"]["template"]["spec"]
             elif one["kind"] == "Pod":
                 found[key] = one["spec"]
@@ -81,18 +82,20 @@ class Rendered:
 
 
 @cache
-def _rendered(values: str, file: Path | None, flags: tuple[str, ...]) -> Rendered:
-    done = _template(values, file, flags)
+def _rendered(values: str, file: Path | None, flags: tuple[str, ...], chart: Path) -> Rendered:
+    done = _template(values, file, flags, chart)
     assert done.returncode == 0, done.stderr
     return Rendered([one for one in YAML(typ="safe").load_all(done.stdout) if one])
 
 
-def render(values: Values | None = None, file: Path | None = None, *flags: str) -> Rendered:
+def render(
+    values: Values | None = None, file: Path | None = None, *flags: str, chart: Path = CHART
+) -> Rendered:
     """What `helm template` makes of the values, to be read only: tests share it.
 
     AssertionError when helm refuses them.
     """
-    return _rendered(json.dumps(values or {}), file, flags)
+    return _rendered(json.dumps(values or {}), file, flags, chart)
 
 
 def refusal(values: Values, *flags: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from tests.unit.chart.rendering import refusal, render
+from tests.unit.chart.rendering import CHART, refusal, render
 
 SHA = "0" * 64
 URL = "redis://redis.example.com:6379/0"
@@ -186,11 +187,53 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"redis": {"podSecurityContext": {"runAsUser": 0}}},
         "redis.podSecurityContext has runAsUser 0, which is root, and runAsNonRoot",
     ),
+    "a lease that a slow reply would lose": (
+        {"queue": {"leaseSeconds": 1}},
+        "queue.leaseSeconds is 1 and queue.redisTimeoutSeconds 1: a lease is renewed every third",
+    ),
+    "users of another namespace": (
+        {"queue": {"namespace": "team-a"}},
+        "queue.namespace is team-a and redis.auth.namespace headrace, whose keys alone API and",
+    ),
+    "memory without its unit": (
+        {"api": {"resources": {"limits": {"memory": 256}}}},
+        "api.resources.limits.memory is 256 bytes: write the unit, such as 256Mi",
+    ),
+    "a pool's memory without its unit": (
+        {"workers": {"default": {"resources": {"requests": {"memory": "128"}}}}},
+        "workers.default.resources.requests.memory is 128 bytes: write the unit, such as 256Mi",
+    ),
+    "thousandths of bytes": (
+        {"controller": {"resources": {"limits": {"memory": "256m"}}}},
+        "controller.resources.limits.memory is 256m, which is less than a byte: write the unit",
+    ),
+    "Redis's memory without its unit": (
+        {"redis": {"resources": {"limits": {"memory": 512}}}},
+        "redis.resources.limits.memory is 512 bytes: write the unit, such as 256Mi",
+    ),
     "a line of redis.conf that the chart writes": (
         {"redis": {"extraConfig": "hz 20\nappendfsync no\n"}},
         "redis.extraConfig sets what the chart sets itself",
     ),
 }
+
+
+ELSEWHERE: dict[str, str] = YAML(typ="safe").load(CHART / "files" / "elsewhere.yaml")
+
+
+@pytest.mark.parametrize("word", [*ELSEWHERE, "workers.default.replicaCount"])
+def test_a_word_of_other_charts_is_refused_with_the_right_one(word: str) -> None:
+    value: Any = ["any"]
+    for name in reversed(word.split(".")):
+        value = {name: value}
+    instead = ELSEWHERE[word.replace("workers.default.", "workerDefaults.")]
+    assert f"{word} is no value of this chart: use {instead}" in refusal(value)
+
+
+def test_a_word_of_other_charts_is_refused_when_its_value_is_empty_too() -> None:
+    assert "replicaCount is no value of this chart: use api.replicas" in refusal(
+        {"replicaCount": 0}
+    )
 
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
@@ -209,6 +252,10 @@ def test_all_problems_are_told_at_once() -> None:
     "values",
     [
         {"redis": {"maxmemory": "300mb"}},
+        {"queue": {"namespace": "team-a"}, "redis": {"auth": {"namespace": "team-a"}}},
+        {"queue": {"namespace": "team-a"}, "redis": {"auth": {"users": False}}},
+        {"queue": {"leaseSeconds": 3}},
+        {"api": {"resources": {"limits": {"memory": 1073741824}}}},
         {"redis": {"resources": {"limits": {"memory": None}}, "maxmemory": "1gb"}},
         {"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}},
         {"workers": {"default": {"queues": ["a"]}, "more": {"queues": ["b"]}}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.chart.rendering import CHART, container, environment, render
+from tests.unit.chart.rendering import CHART, Values, container, environment, render
 
 API = "demo-headrace-api"
 
@@ -98,8 +98,33 @@ def test_an_http_route_leads_to_the_service() -> None:
     assert rule["backendRefs"] == [{"name": API, "port": 8000}]
 
 
-def test_a_disruption_budget_is_there_only_for_several_pods() -> None:
-    assert render().get("PodDisruptionBudget", API)["spec"]["maxUnavailable"] == 1
-    assert render({"api": {"replicas": 1}}).of("PodDisruptionBudget") == []
-    off = {"api": {"podDisruptionBudget": {"enabled": False}}}
-    assert render(off).of("PodDisruptionBudget") == []
+def budgets(values: Values | None = None) -> dict[str, object]:
+    """How many pods each disruption budget lets go, by its name."""
+    found = render(values).of("PodDisruptionBudget")
+    return {one["metadata"]["name"]: one["spec"]["maxUnavailable"] for one in found}
+
+
+def test_a_drained_node_takes_few_pods_of_a_kind_at_a_time() -> None:
+    pools = {"default": {"queues": ["a"]}, "more": {"queues": ["b"]}}
+    two = {"controller": {"replicas": 2}, "workers": pools}
+    assert budgets(two) == {
+        API: 1,
+        "demo-headrace-controller": 1,
+        "demo-headrace-worker-default": "25%",
+        "demo-headrace-worker-more": "25%",
+        "demo-redis": 1,
+    }
+
+
+def test_a_single_api_or_operator_pod_has_no_disruption_budget() -> None:
+    assert not budgets({"api": {"replicas": 1}}).keys() & {API, "demo-headrace-controller"}
+
+
+def test_redis_can_be_kept_from_a_drained_node() -> None:
+    assert budgets({"redis": {"podDisruptionBudget": {"maxUnavailable": 0}}})["demo-redis"] == 0
+
+
+def test_disruption_budgets_can_be_left_out() -> None:
+    off = {"podDisruptionBudget": {"enabled": False}}
+    values = {"api": off, "workerDefaults": off, "controller": {**off, "replicas": 2}, "redis": off}
+    assert budgets(values) == {}

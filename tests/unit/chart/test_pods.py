@@ -77,10 +77,11 @@ def test_selectors_select_the_pods_that_are_made(file: Path) -> None:
 
 
 @EVERY_FILE
-def test_nothing_but_the_test_is_a_hook(file: Path) -> None:
+def test_nothing_but_the_test_and_the_checks_is_a_hook(file: Path) -> None:
     for one in render(file=file).objects:
         hook = one["metadata"].get("annotations", {}).get("helm.sh/hook")
-        assert hook == ("test" if one["kind"] == "Pod" else None)
+        component = one["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert (hook is not None) == (component in ("test", "check")), one["metadata"]["name"]
 
 
 @EVERY_FILE

@@ -58,9 +58,6 @@ def test_the_password_stands_in_no_argument() -> None:
     redis = container(rendered, NAME, "StatefulSet")
     expected = {"secretKeyRef": {"name": NAME, "key": "password"}}
     assert environment(redis)["REDISCLI_AUTH"] == expected
-    api = environment(container(rendered, "demo-headrace-api"))
-    assert api["REDIS_PASSWORD"] == expected
-    assert api["REDIS_URL"] == "redis://:$(REDIS_PASSWORD)@demo-redis:6379/0"
     assert "sha256sum" in redis["command"][-1]
     assert "requirepass" not in str(rendered.get("ConfigMap", NAME))
 

@@ -12,6 +12,27 @@
 {{ ternary .Values.auth.existingSecretKey "password" (ne .Values.auth.existingSecret "") }}
 {{- end }}
 
+{{/*
+Not empty when API and workers log in as users of their own. A Redis that is there keeps what it has,
+for a change starts it anew: an upgrade from a release without these users would be felt.
+*/}}
+{{- define "headrace-redis.users" -}}
+{{- if kindIs "bool" .Values.auth.users -}}
+{{- if .Values.auth.users }}true{{ end -}}
+{{- else if not .Values.auth.existingSecret -}}
+{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "headrace-redis.fullname" .) -}}
+{{- if not $live }}true{{ else if contains "API_PASSWORD" (toJson $live.spec.template) }}true{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The user and the Secret's key of its password. Takes the Redis chart's `root` and the `role`: api or worker. */}}
+{{- define "headrace-redis.user" -}}
+{{ if include "headrace-redis.users" .root }}headrace-{{ .role }}{{ end }}
+{{- end }}
+{{- define "headrace-redis.userKey" -}}
+{{ if include "headrace-redis.users" .root }}{{ .role }}-password{{ else }}{{ include "headrace-redis.secretKey" .root }}{{ end }}
+{{- end }}
+
 {{- define "headrace-redis.serviceAccount" -}}
 {{- $account := .Values.serviceAccount -}}
 {{ default (ternary (include "headrace-redis.fullname" .) "default" $account.create) $account.name }}
