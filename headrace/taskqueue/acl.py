@@ -1,7 +1,8 @@
 """What the queue's users in Redis may do: the rules of their ACLs.
 
 The scripts' commands are read from the scripts; Redis asks for the right to each of them when a
-script runs it. What the clients send besides stands here.
+script runs it. What the clients send besides stands here; so does, for one release, what only
+the scripts of the release before run: its pods are there during an upgrade.
 """
 
 from __future__ import annotations
