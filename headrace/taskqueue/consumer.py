@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,10 @@ from .errors import QueueError
 from .installation import Installation
 from .outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
 from .records import request_hash
-from .renewer import MIN_BLOCK_SECONDS, Renewer
+from .renewer import MIN_BLOCK_SECONDS, Renewal, Renewer, renewal_call, renewal_of
 from .replies import script_error
 from .scripts import script
-from .stats import REGISTRATION_KEPT_SECONDS, TypeInfo, WorkerInfo
+from .stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
 from .submitter import ENOUGH_BYTES, MAX_BATCH
 from .task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
 from .wire import Command, ReplyError
@@ -88,6 +89,15 @@ class Consumer:
         """The heartbeat, for a thread of its own."""
         return Renewer(self._installation, self.info.id, lambda: self.epoch)
 
+    async def renew(
+        self, held: Sequence[ClaimedTask], running: Sequence[RunningTask], settled_request: int
+    ) -> Renewal:
+        """A heartbeat over this connection, while the Renewer's own gets no answer."""
+        name, args = renewal_call(
+            self._installation, self.info.id, self.epoch, held, running, settled_request
+        )
+        return renewal_of(await self._call(name, args))
+
     # Claiming
 
     async def claim(self, limit: int) -> Claim:
@@ -105,7 +115,7 @@ class Consumer:
         """Wait until there may be something to claim, at most so long; then claim.
 
         Both commands leave together, on a connection of their own: the claim runs right after the
-        waiting ends. To be cut short by `unblock`.
+        waiting ends. To be cut short by `unblock`; cancelled, it closes that connection.
         """
         tokens = [self._installation.keys.wake(name) for name in self.info.queues]
         wait: Command = ("BLPOP", *tokens, f"{max(timeout_seconds, MIN_BLOCK_SECONDS):.3f}")
@@ -116,8 +126,10 @@ class Consumer:
             )
             if isinstance(reply, QueueError):
                 raise script_error(reply) if isinstance(reply, ReplyError) else reply
-        except BaseException:
+        except BaseException as error:
             self._claim_failed()
+            if isinstance(error, asyncio.CancelledError):
+                self._wait_link.drop()
             raise
         return _claim(reply)
 

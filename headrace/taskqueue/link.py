@@ -89,8 +89,12 @@ class Link:
             self._attempt.cancel()
         if self._connection is not None and not self._connection.closed:
             self._connection.retire()
-            if not self._connection.closed:
-                self._connection.fail("the connection was closed here")
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection, whatever it waits for. The next call makes a new one."""
+        if self._connection is not None and not self._connection.closed:
+            self._connection.fail("the connection was closed here")
 
     async def call(self, *command: Argument, timeout: float | None = None) -> Reply:
         """Send one command and return its reply.

@@ -83,31 +83,22 @@ class Renewer:
 
         Raises EpochChanged, WorkerNotFound (register again), NoReply.
         """
-        rules = self._installation
-        args: list[Any] = [
-            *(self._worker_id, self._epoch(), rules.lease_ms, rules.retention_seconds),
-            *(
-                REGISTRATION_KEPT_SECONDS * 1000,
-                settled_request,
-                len(running),
-                msgspec.json.encode(running),
-            ),
-        ]
-        for task in held:
-            args.extend((task.id, task.type, task.fence))
-        draining, drained, lost, cancelled = _reached(lambda: self._run("renew", args))
-        return Renewal(
-            [hold.decode() for hold in lost],
-            [hold.decode() for hold in cancelled],
-            bool(draining),
-            bool(drained),
+        name, args = renewal_call(
+            self._installation, self._worker_id, self._epoch(), held, running, settled_request
         )
+        try:
+            return renewal_of(_reached(lambda: self._run(name, args)))
+        except NoReply:
+            # Redis may be at its `maxclients`: a connection that only listens gives its place up.
+            if self._signals is not None:
+                self._signals.connection_pool.disconnect()
+            raise
 
     def close(self) -> None:
         """Close the connections."""
         for client in (self._client, self._signals):
             if client is not None:
-                client.close()
+                client.connection_pool.disconnect()
 
     def _run(self, name: str, args: Sequence[Any]) -> Any:
         if self._client is None:
@@ -121,6 +112,36 @@ class Renewer:
                 return client.evalsha(move.sha, 1, self._installation.keys.meta, *args)
         except redis.exceptions.ResponseError as error:
             raise script_error(ReplyError(str(error)), subject=self._worker_id) from None
+
+
+def renewal_call(
+    rules: Installation,
+    worker_id: str,
+    epoch: str,
+    held: Sequence[ClaimedTask],
+    running: Sequence[RunningTask],
+    settled_request: int,
+) -> tuple[str, list[Any]]:
+    """The script of a heartbeat, and what it is given."""
+    args: list[Any] = [
+        *(worker_id, epoch, rules.lease_ms, rules.retention_seconds),
+        *(REGISTRATION_KEPT_SECONDS * 1000, settled_request),
+        *(len(running), msgspec.json.encode(running)),
+    ]
+    for task in held:
+        args.extend((task.id, task.type, task.fence))
+    return "renew", args
+
+
+def renewal_of(reply: Sequence[Any]) -> Renewal:
+    """What the script returned."""
+    draining, drained, lost, cancelled = reply
+    return Renewal(
+        [hold.decode() for hold in lost],
+        [hold.decode() for hold in cancelled],
+        bool(draining),
+        bool(drained),
+    )
 
 
 def _reached(call: Callable[[], Any]) -> Any:

@@ -72,6 +72,9 @@ class Listener(Protocol):
     def renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
         """Hear what a renewal brought. Returns at once."""
 
+    def not_renewed(self) -> None:
+        """Hear that a renewal failed. Returns at once."""
+
     def forgotten(self, epoch: str) -> None:
         """Hear that Redis knows this worker no more, in this epoch. Returns at once."""
 
@@ -119,19 +122,20 @@ class RenewalThread(threading.Thread):
                 wanted = (
                     self._renewer.wait_for_signal(self._patience(due)) or self._may_be_drained()
                 )
-                self._contact.answered("renewal")
                 failures = 0
             except (EpochChanged, WorkerNotFound):
                 self._contact.answered("renewal")
                 self._listener.forgotten(self._epoch)
                 self._ended.wait(BACKOFF.base_seconds)
-            except QueueError as error:
-                self._contact.failed("renewal", error)
+            except QueueError:
+                # Waiting for a signal may fail alone, so the next thing is to renew: that tells.
+                wanted = True
                 self._ended.wait(self.backoff.delay(failures, random.random))
                 failures += 1
             except Exception:
                 # Without this thread every task is lost to others: no fault may end it.
                 log.exception("worker.renewal_failed")
+                self._listener.not_renewed()
                 self._ended.wait(BACKOFF.cap_seconds)
         self._renewer.close()
 
@@ -149,8 +153,15 @@ class RenewalThread(threading.Thread):
                 renewal = self._renewer.renew(
                     [one.claimed for one in held], self._hand.running_now(), settled_request
                 )
+            except (EpochChanged, WorkerNotFound):
+                raise
+            except QueueError as error:
+                self._contact.failed("renewal", error)
+                listener.not_renewed()
+                raise
             finally:
                 self._contact.end(number)
+        self._contact.answered("renewal")
         self._draining, self._drained = renewal.draining, renewal.drained
         listener.renewed(held, renewal, restorations)
 

@@ -21,6 +21,7 @@ from headrace.taskqueue import (
     LayoutTooNew,
     Outcome,
     QueueError,
+    Renewal,
     TaskStatus,
     WorkerNotFound,
 )
@@ -75,9 +76,15 @@ class Session:
         return await self._call("claim", lambda: self._consumer.claim(limit), asks=True)
 
     async def wait_and_claim(self, limit: int, timeout_seconds: float) -> Claim:
-        """Wait for a wake-up, then take what waits."""
+        """Wait for a wake-up, then take what waits.
+
+        On a connection of its own, which says nothing of whether ends can be reported.
+        """
         return await self._call(
-            "wake-up", lambda: self._consumer.wait_and_claim(limit, timeout_seconds), asks=True
+            "wake-up",
+            lambda: self._consumer.wait_and_claim(limit, timeout_seconds),
+            asks=True,
+            tells=False,
         )
 
     async def unblock(self) -> None:
@@ -96,34 +103,58 @@ class Session:
             "checkpoint", lambda: self._consumer.checkpoint(running.claimed, state)
         )
 
+    async def renew(self, held: Sequence[Running]) -> Renewal:
+        """Renew the leases over the loop's connection."""
+        return await self._call(
+            "renew",
+            lambda: self._consumer.renew(
+                [one.claimed for one in held],
+                self._hand.running_now(),
+                self._consumer.settled_request,
+            ),
+        )
+
     async def deregister(self) -> None:
         """Say goodbye."""
         await self._call("deregister", self._consumer.deregister)
 
-    async def _call(self, name: str, make: Callable[[], Awaitable[T]], *, asks: bool = False) -> T:
+    async def _call(
+        self,
+        name: str,
+        make: Callable[[], Awaitable[T]],
+        *,
+        asks: bool = False,
+        tells: bool = True,
+    ) -> T:
         """One call, repeated after a restoration; an answer or a failure is noted."""
         while True:
             if self._restoring is not None:
                 await asyncio.shield(self._restoring)
             epoch = self.epoch
             try:
-                return await self._noted(name, make, asks=asks)
+                return await self._noted(name, make, asks=asks, tells=tells)
             except EpochChanged:
                 await self.restore(epoch)
 
-    async def _noted(self, name: str, make: Callable[[], Awaitable[T]], *, asks: bool) -> T:
+    async def _noted(
+        self, name: str, make: Callable[[], Awaitable[T]], *, asks: bool, tells: bool = True
+    ) -> T:
+        """One call. `tells`: its end tells whether the loop has contact with Redis."""
         number = self._contact.begin(name, asks=asks)
         try:
             result = await make()
         except (EpochChanged, LayoutTooNew, WorkerNotFound):
-            self._contact.answered("loop")
+            if tells:
+                self._contact.answered("loop")
             raise
         except QueueError as error:
-            self._contact.failed("loop", error)
+            if tells:
+                self._contact.failed("loop", error)
             raise
         finally:
             self._contact.end(number)
-        self._contact.answered("loop")
+        if tells:
+            self._contact.answered("loop")
         return result
 
     async def restore(self, gone: str) -> None:

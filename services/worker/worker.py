@@ -5,6 +5,10 @@ free. What ends meanwhile joins the next call. So a busy worker needs no timer a
 its batches grow with the load. When a claim brings less than was asked for, a second connection
 waits for work (`_wait_for_work`); until that ends, the loop only reports. There is never more than
 one claim under way.
+
+Nothing is claimed while a renewal of the leases or a report fails. Each has a connection of its
+own, and Redis may refuse some of them only (it is at its `maxclients`, a password was changed): a
+worker that could claim but not renew would take its own tasks for lost, and run them again.
 """
 
 from __future__ import annotations
@@ -104,6 +108,11 @@ class Worker:
         """Something has changed that the loop acts on."""
         self._waiter: asyncio.Task[None] | None = None
         """Asks for tasks while the loop does not."""
+        self._failed_waits = 0
+        self._renewing = False
+        """Whether the last renewal has succeeded."""
+        self._keeping: asyncio.Task[None] | None = None
+        """Renews instead of the renewal thread."""
         self._next_in: float | None = None
         self._mark = DrainMark(info.id)
         self._full = False
@@ -204,6 +213,8 @@ class Worker:
     async def _exchange(self, limit: int) -> None:
         """Report what has ended and claim up to `limit` tasks, in one call."""
         moves = one_call([one.move for one in self._finished if one.move is not None])
+        if moves and self._failures:
+            limit = 0
         batch = self._finished[: len(moves)]
         self._finished = self._finished[len(moves) :]
         try:
@@ -216,6 +227,7 @@ class Worker:
             return
         except QueueError:
             self._finished[:0] = batch
+            self._stop_waiting()
             await self._back_off()
             return
         self._failures, self._stuck_since = 0, None
@@ -225,8 +237,10 @@ class Worker:
             self._waiter = self._background.start(self._wait_for_work())
 
     async def _wait_for_work(self) -> None:
-        """Ask for tasks, each time as soon as there may be some, until there are enough."""
-        failures = 0
+        """Ask for tasks, each time as soon as there may be some, until there are enough.
+
+        An error ends it too, after a pause: the loop then asks on its own connection.
+        """
         try:
             while (limit := self._free()) > 0:
                 try:
@@ -237,16 +251,22 @@ class Worker:
                         claim = await self._session.wait_and_claim(limit, self._patience())
                 except LayoutTooNew as error:
                     self._refuse(error)
+                    return
                 except QueueError:
-                    await asyncio.sleep(BACKOFF.delay(failures, random.random))
-                    failures += 1
-                else:
-                    failures = 0
-                    if self._adopt(claim, limit):
-                        return
+                    self._failed_waits += 1
+                    await asyncio.sleep(BACKOFF.delay(self._failed_waits - 1, random.random))
+                    return
+                self._failed_waits = 0
+                if self._adopt(claim, limit):
+                    return
         finally:
             self._waiter = None
             self._news.set()
+
+    def _stop_waiting(self) -> None:
+        """Ask for nothing, and give that connection up: another one may need its place."""
+        if self._waiter is not None:
+            self._waiter.cancel()
 
     def _patience(self) -> float:
         next_in = MAX_WAIT_SECONDS if self._next_in is None else self._next_in
@@ -254,7 +274,9 @@ class Worker:
 
     def _free(self) -> int:
         """How many tasks may be claimed."""
-        return 0 if self._stopping else self.info.concurrency - len(self._hand.slots)
+        if self._stopping or not self._renewing:
+            return 0
+        return self.info.concurrency - len(self._hand.slots)
 
     def _adopt(self, claim: Claim, asked: int) -> bool:
         """Begin what was claimed. Whether to ask again at once: there may be more."""
@@ -309,7 +331,11 @@ class Worker:
 
     def renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
         """Hear what a renewal brought."""
-        self._from_thread(lambda: self._on_renewal(held, renewal, restorations))
+        self._from_thread(lambda: self._on_renewed(held, renewal, restorations))
+
+    def not_renewed(self) -> None:
+        """Hear that a renewal failed."""
+        self._from_thread(self._on_not_renewed)
 
     def forgotten(self, epoch: str) -> None:
         """Hear that Redis knows this worker no more, in this epoch."""
@@ -321,6 +347,29 @@ class Worker:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
+
+    def _on_renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
+        if not self._renewing:
+            self._renewing = True
+            self._free_since = time.monotonic()
+            self._news.set()
+        self._on_renewal(held, renewal, restorations)
+
+    def _on_not_renewed(self) -> None:
+        self._renewing = False
+        self._stop_waiting()
+        if self._keeping is None and self._hand.held:
+            self._keeping = self._background.start(self._keep_leases())
+
+    async def _keep_leases(self) -> None:
+        """Renew over the loop's connection: the renewal thread's may be refused alone."""
+        held, restorations = self._hand.held_now(), self._session.restorations
+        try:
+            self._on_renewal(held, await self._session.renew(held), restorations)
+        except QueueError:
+            return  # Redis is away for both, and the renewal thread goes on trying
+        finally:
+            self._keeping = None
 
     def _on_renewal(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
         for one in by_hold(held, renewal.cancelled):

@@ -110,6 +110,9 @@ def test_each_method_leads_to_its_script(name: str) -> None:
         assert "self._submitter.submit(" in source
         assert "self._send(" in inspect.getsource(submitter.Submitter.submit)
         source = inspect.getsource(submitter.Submitter._send)
+    elif name == "renew":
+        assert "renewal_call(" in source
+        source = inspect.getsource(renewer.renewal_call)
     elif name == "claim":
         assert "_claim_command" in source
         source = inspect.getsource(Consumer._claim_command)

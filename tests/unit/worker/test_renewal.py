@@ -58,9 +58,13 @@ class Listener:
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.failures = 0
 
     def renewed(self, held: list[Running], renewal: tq.Renewal, restorations: int) -> None:
         self.heard.append((renewal, restorations))
+
+    def not_renewed(self) -> None:
+        self.failures += 1
 
     def forgotten(self, epoch: str) -> None:
         self.heard.append(epoch)
@@ -130,6 +134,7 @@ def test_it_goes_on_after_every_error(kit: Set, error: Exception) -> None:
     kit.until(lambda: len(kit.listener.heard) == 1)
     assert len(kit.renewer.renewals) == 3
     assert isinstance(kit.listener.heard[0], tuple)
+    assert kit.listener.failures == 2
 
 
 def test_it_tells_of_another_epoch_and_of_a_lost_registration(kit: Set) -> None:
