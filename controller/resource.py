@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -94,6 +95,11 @@ def paused(body: Body) -> bool:
     return str(annotations.get(PAUSED_ANNOTATION, "")).lower() == "true"
 
 
+def age(body: Body, now: float) -> float:
+    """How many seconds ago it was made, by the API server's clock and the operator's."""
+    return now - datetime.fromisoformat(body["metadata"]["creationTimestamp"]).timestamp()
+
+
 def deleted(body: Body) -> bool:
     """Whether it only waits for finalizers of others, and is no more to be acted for."""
     return "deletionTimestamp" in body["metadata"]
@@ -143,7 +149,7 @@ class _Fields(_Part):
     target_ref: _Target
     api: _Api
     min_replicas: int = Spec.min_replicas
-    max_replicas: int = Spec.max_replicas
+    max_replicas: Annotated[int, Field(ge=1)] = Spec.max_replicas
     queues: list[str] = []
     concurrency: int = Spec.concurrency
     drain_seconds: int = int(Spec.drain_seconds)

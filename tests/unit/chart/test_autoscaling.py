@@ -94,6 +94,14 @@ def test_what_the_schema_refuses_it_says_how_to_mend() -> None:
         assert ": " in rule["message"]
 
 
+def test_a_maximum_of_no_workers_is_refused_by_chart_and_schema() -> None:
+    found = refusal({"workerDefaults": {"autoscaling": {"maxReplicas": 0}}})
+    assert "/autoscaling/maxReplicas" in found.replace(".", "/")
+    spec = {**resource(POOL)["spec"], "maxReplicas": 0}
+    with pytest.raises(jsonschema_rs.ValidationError, match="minimum of 1"):
+        jsonschema_rs.validate(schema("spec"), spec)
+
+
 def test_the_columns_tell_size_work_and_reason() -> None:
     [version] = crd()["spec"]["versions"]
     columns = [one["name"] for one in version["additionalPrinterColumns"]]

@@ -71,6 +71,7 @@ def test_all_fields_are_taken() -> None:
         ({"api": {"url": "http://user:key@x"}}, "spec.api.url: String should match"),
         ({"maxReplicas": "3"}, "spec.maxReplicas: Input should be a valid integer"),
         ({"minReplicas": 5, "maxReplicas": 3}, "at most max_replicas"),
+        ({"maxReplicas": 0}, "spec.maxReplicas: Input should be greater than or equal to 1"),
         ({"drainSeconds": 0}, "above 0"),
         ({"cooldownSeconds": -1}, "spec.cooldownSeconds: Input should be greater"),
         ({"queues": "all"}, "spec.queues: Input should be a valid list"),
