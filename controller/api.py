@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from . import kube
 from .kube import Json, Kube, KubeError
@@ -24,6 +25,9 @@ SECRET_SECONDS = 60.0
 """How often the Secret is read again."""
 SECRET_AGAIN_SECONDS = 5.0
 """How soon after it could not be read, or after its key was refused."""
+
+API_ANNOTATION = "headrace.dev/api-url"
+"""On a Secret: the base URL of the API that its key may be sent to."""
 
 log = structlog.get_logger("controller.api")
 
@@ -58,6 +62,27 @@ def credentials(secret: Json) -> Credentials:
     return Credentials(key or None, tls)
 
 
+def may_have_key(url: str, secret: Json, own_url: str) -> bool:
+    """Whether the API at a URL may have a Secret's key.
+
+    Who may make a WorkerAutoscaler names any URL and any Secret. Who may change the Secret has the
+    key, and so has the say: by the annotation. The release's own API may have each, by `own_url`.
+    """
+    annotations = secret["metadata"].get("annotations") or {}
+    return _place(url) in {_place(own_url), _place(annotations.get(API_ANNOTATION, ""))} - {None}
+
+
+def _place(url: str) -> tuple[str, str, int | None, str] | None:
+    """What two ways to write a URL have in common; None: it is none."""
+    try:
+        parsed = URL(url)
+    except ValueError:
+        return None
+    if not parsed.host:
+        return None
+    return parsed.scheme, parsed.host, parsed.port, parsed.raw_path.rstrip("/")
+
+
 def _text(data: dict[str, str], name: str) -> str:
     try:
         return base64.b64decode(data.get(name) or "").decode()
@@ -76,7 +101,11 @@ class Api:
         kubernetes: Kube,
         address: Address,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        own_url: str = "",
     ) -> None:
+        """`own_url`: the release's own API, which may have each key."""
+        self._own_url = own_url
         self.url, self._namespace, self._secret = address
         self._kube = kubernetes
         self._clock = clock
@@ -152,8 +181,8 @@ class Api:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ApiError(
                 0,
-                f"{self.url} cannot be reached ({error}): see that the API runs and that"
-                " spec.api.url is its address",
+                f"{self.url} cannot be reached ({kube.cause(error)}): see that the API runs and"
+                " that spec.api.url is its address",
             ) from error
         if response.status in (401, 403):
             self._read_again_soon()
@@ -172,11 +201,16 @@ class Api:
 
     async def _read_secret(self, name: str) -> None:
         """Read the Secret. What cannot be read leaves the credentials as they were."""
+        problem = None
         try:
-            self._credentials = credentials(
-                await self._kube.get(kube.secret(self._namespace, name))
-            )
-            problem = None
+            found = await self._kube.get(kube.secret(self._namespace, name))
+            read = credentials(found)
+            if read.key and not may_have_key(self.url, found, self._own_url):
+                problem = (
+                    f"the key of the Secret {name} (spec.api.secretName) is not for {self.url}:"
+                    f" annotate the Secret with {API_ANNOTATION}={self.url} if that API may have it"
+                )
+            self._credentials = None if problem else read
         except KubeError as error:
             problem = f"the Secret {name} (spec.api.secretName) cannot be read: {error}"
             if error.status == 404:

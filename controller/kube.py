@@ -140,8 +140,19 @@ class Kube:
                 0, f"{what}: the API server did not answer within {CALL_SECONDS:g} s"
             ) from error
         except (aiohttp.ClientError, OSError, config.ConfigException) as error:
-            raise KubeError(0, f"{what}: the API server cannot be reached ({error})") from error
+            raise KubeError(
+                0, f"{what}: the API server cannot be reached ({cause(error)})"
+            ) from error
         return parsed(what, response.status, content)
+
+
+def cause(error: Exception) -> str:
+    """Why a connection failed, without what aiohttp adds: "ssl:default", for http too."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__
 
 
 def parsed(what: str, status: int, content: bytes) -> Json:

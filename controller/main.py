@@ -88,7 +88,7 @@ class Operator:
         surroundings = Surroundings(
             kube=kube,
             watched=self._watched,
-            readers=Readers(partial(Api, kube)),
+            readers=Readers(partial(Api, kube, own_url=settings.api_url)),
             metrics=metrics,
             may_write=self._leadership.held,
             instance=settings.pod_name,

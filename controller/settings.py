@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     lease_name: str = "headrace-operator"
     """The Lease that operators of the same namespaces share: the one that holds it acts."""
 
+    api_url: str = ""
+    """The base URL of the release's own API: keys may be sent to it, whatever their Secrets say."""
+
     probe_host: str = "0.0.0.0"
     """On which address `/healthz` and `/readyz` are served."""
 

@@ -36,7 +36,7 @@ class Secrets(Kube):
         self._key = key
 
     async def get(self, path: str, **query: str) -> Json:
-        return {"data": {"key": base64.b64encode(self._key.encode()).decode()}}
+        return {"metadata": {}, "data": {"key": base64.b64encode(self._key.encode()).decode()}}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def connect(process: ApiProcess) -> AsyncIterator[Callable[[str], Api]]:
     made: list[Api] = []
 
     def new(key: str = KEYS["operator"]) -> Api:
-        made.append(Api(Secrets(key), (process.url, "shop", "operator-key")))
+        made.append(Api(Secrets(key), (process.url, "shop", "operator-key"), own_url=process.url))
         return made[-1]
 
     yield new

@@ -42,6 +42,44 @@
 {{- end -}}
 {{- end }}
 
+{{/* This release's API, as the operator calls it: with the namespace, for a cluster-wide one is in another. */}}
+{{- define "headrace.controller.apiUrl" -}}
+http://{{ include "headrace.api.name" . }}.{{ .Release.Namespace }}.svc:{{ int .Values.api.service.port }}{{ .Values.api.pathPrefix }}
+{{- end }}
+
+{{/* Not empty when a time of Kubernetes is of the last five minutes, however far this machine's clock is off. */}}
+{{- define "headrace.controller.lately" -}}
+{{- $passed := sub (now | unixEpoch | int64) (toDate "2006-01-02T15:04:05Z07:00" . | unixEpoch | int64) -}}
+{{- if lt (max $passed (mul -1 $passed)) 300 -}}true{{- end -}}
+{{- end }}
+
+{{/*
+The Leases of other operators that would serve the same resources, with commas between them. Looked for where the
+release has its own rights: in all namespaces for a cluster-wide operator, else at the release's own resources.
+*/}}
+{{- define "headrace.controller.rivals" -}}
+{{- $root := . -}}
+{{- $own := printf "%s/headrace-operator" .Release.Namespace -}}
+{{- $rivals := list -}}
+{{- if .Values.controller.clusterWide -}}
+{{- range (lookup "coordination.k8s.io/v1" "Lease" "" "").items -}}
+{{- $lease := printf "%s/%s" .metadata.namespace .metadata.name -}}
+{{- if and (eq .metadata.name "headrace-operator") (ne $lease $own) (dig "holderIdentity" "" (default dict .spec)) -}}
+{{- if include "headrace.controller.lately" .spec.renewTime }}{{ $rivals = append $rivals $lease }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if .Capabilities.APIVersions.Has "headrace.dev/v1alpha1/WorkerAutoscaler" -}}
+{{- range $pool, $settings := include "headrace.pools" . | fromJson -}}
+{{- $name := include "headrace.worker.name" (dict "root" $root "pool" $pool) -}}
+{{- with dig "status" "operator" dict (lookup "headrace.dev/v1alpha1" "WorkerAutoscaler" $root.Release.Namespace $name) -}}
+{{- if and (ne .lease $own) (include "headrace.controller.lately" .time) }}{{ $rivals = append $rivals .lease }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{ uniq $rivals | join ", " }}
+{{- end }}
+
 {{/* What the operator may do where it serves: all that it asks of Kubernetes, and no verb besides. */}}
 {{- define "headrace.controller.rules" -}}
 - apiGroups: [headrace.dev]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controller.api import API_ANNOTATION, may_have_key
 from tests.unit.chart.rendering import (
     CHART,
     NAMESPACE,
@@ -116,6 +117,26 @@ def test_the_operators_key_is_one_of_those_that_the_api_takes() -> None:
     [found] = [one for one in api_keys(rendered) if one.name == "controller"]
     assert found.role == "operator"
     assert found.digest == hashlib.sha256(key.encode()).digest()
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({}, f"http://demo-headrace-api.{NAMESPACE}.svc:8000"),
+        (
+            {"api": {"pathPrefix": "/tasks", "service": {"port": 80}}},
+            f"http://demo-headrace-api.{NAMESPACE}.svc:80/tasks",
+        ),
+    ],
+)
+def test_the_key_is_for_the_releases_own_api_alone(values: Object, url: str) -> None:
+    rendered = render(values)
+    annotations = rendered.get("Secret", KEY)["metadata"]["annotations"]
+    assert annotations == {API_ANNOTATION: url}
+    assert environment(container(rendered, NAME))["API_URL"] == url
+    [resource] = rendered.of("WorkerAutoscaler")
+    assert resource["spec"]["api"]["url"] == url
+    assert may_have_key(url, rendered.get("Secret", KEY), "")
 
 
 def test_the_key_is_there_for_whoever_sizes_the_pools_and_for_nobody_else() -> None:

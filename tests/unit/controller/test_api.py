@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from controller import kube
-from controller.api import Api, ApiError, Credentials, credentials
+from controller.api import Api, ApiError, Credentials, credentials, may_have_key
 from controller.kube import Json, Kube, KubeError
 from controller.model import Reading, Reason, Unread
 from controller.stats import LARGEST_REPLY
@@ -32,7 +32,7 @@ def secret(**data: str) -> Json:
         names.get(name, name): base64.b64encode(text.encode()).decode()
         for name, text in data.items()
     }
-    return {"data": encoded}
+    return {"metadata": {}, "data": encoded}
 
 
 class Secrets(Kube):
@@ -92,10 +92,15 @@ async def served() -> AsyncIterator[Served]:
 
 @asynccontextmanager
 async def calling(
-    url: str, secrets: Secrets | None = None, clock: Clock | None = None
+    url: str,
+    secrets: Secrets | None = None,
+    clock: Clock | None = None,
+    own_url: str | None = None,
 ) -> AsyncIterator[Api]:
+    """The API at this URL, which is the release's own unless the test says another."""
     name = None if secrets is None else "operator-key"
-    api = Api(secrets or Secrets(), (url, NAMESPACE, name), clock or Clock(0))
+    own = url if own_url is None else own_url
+    api = Api(secrets or Secrets(), (url, NAMESPACE, name), clock or Clock(0), own_url=own)
     try:
         yield api
     finally:
@@ -125,6 +130,71 @@ async def test_a_path_prefix_and_the_secrets_key_are_used(served: Served) -> Non
         ("POST", "/headrace/api/workers/pod-1%2Fa%20b/drain", "Bearer k1"),
         ("POST", "/headrace/api/workers/w/undrain", "Bearer k1"),
     ]
+
+
+def annotated(url: str, **data: str) -> Json:
+    found = secret(**data)
+    found["metadata"]["annotations"] = {"headrace.dev/api-url": url}
+    return found
+
+
+@pytest.mark.parametrize("own_url", ["", "http://headrace-api.headrace.svc:8000"])
+async def test_a_key_goes_to_no_api_that_its_secret_is_not_for(
+    served: Served, own_url: str
+) -> None:
+    for found in (secret(key="k1"), annotated("http://else:8000", key="k1")):
+        async with calling(served.url, Secrets(found), own_url=own_url) as api:
+            message = await refusal(api)
+            assert f"is not for {served.url}: annotate the Secret with" in message
+            with pytest.raises(ApiError, match="operator-key"):
+                await api.drain("w")
+    assert served.requests == []
+
+
+async def test_a_key_goes_to_the_api_that_its_secret_is_for(served: Served) -> None:
+    found = annotated(f"{served.url}/", key="k1")
+    async with calling(served.url, Secrets(found), own_url="http://else:8000") as api:
+        assert isinstance(await api.stats(), Reading)
+    assert served.requests[0][2] == "Bearer k1"
+
+
+async def test_a_key_that_an_api_may_not_have_any_more_is_not_sent_again(served: Served) -> None:
+    clock, secrets = Clock(0), Secrets(annotated(served.url, key="k1"))
+    async with calling(served.url, secrets, clock, own_url="") as api:
+        assert isinstance(await api.stats(), Reading)
+        secrets.found = annotated("http://else", key="k1")
+        clock.now = 61
+        await api.stats()
+        await asyncio.sleep(0)
+        before = len(served.requests)
+        assert "is not for" in await refusal(api)
+        assert len(served.requests) == before
+
+
+async def test_a_secret_without_a_key_may_name_certificates_for_any_api(served: Served) -> None:
+    async with calling(served.url, Secrets(secret()), own_url="") as api:
+        assert isinstance(await api.stats(), Reading)
+    assert served.requests[0][2] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://api:8000", True),
+        ("http://API:8000/", True),
+        ("https://api:8000", False),
+        ("http://api:8001", False),
+        ("http://api", False),
+        ("http://api:8000/other", False),
+        ("http://api.evil:8000", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_an_api_is_the_one_of_its_whole_base_url(url: str, allowed: bool) -> None:
+    assert may_have_key("http://api:8000", annotated(url), "") is allowed
+    assert may_have_key("http://api:8000", {"metadata": {}}, url) is allowed
+    assert not may_have_key("", annotated(""), "")
 
 
 async def test_a_redirect_is_not_followed(served: Served) -> None:
@@ -179,7 +249,16 @@ async def test_an_answer_that_does_not_come_is_given_up(
 
 async def test_nothing_that_listens_is_told() -> None:
     async with calling("http://127.0.0.1:9") as api:
-        assert "http://127.0.0.1:9 cannot be reached" in await refusal(api)
+        message = await refusal(api)
+    assert "http://127.0.0.1:9 cannot be reached (Connect call failed" in message
+    assert "ssl" not in message
+
+
+async def test_a_name_that_nobody_has_is_told() -> None:
+    async with calling("http://nobody.invalid:8000") as api:
+        message = await refusal(api)
+    assert "cannot be reached" in message
+    assert "ssl" not in message
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(served: Served) -> None:

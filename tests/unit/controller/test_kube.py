@@ -182,3 +182,4 @@ async def test_nobody_there_is_an_error_without_a_status(unused_port: int) -> No
         with pytest.raises(KubeError, match=r"GET /a: the API server cannot be reached") as error:
             await Kube(client).get("/a")
     assert error.value.status == 0
+    assert "ssl" not in str(error.value)
