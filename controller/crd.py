@@ -26,7 +26,7 @@ SPEC_FIELDS = frozenset({"targetRef", "api", *(to_camel(one.name) for one in fie
 STATUS_FIELDS = frozenset(
     {
         *("observedGeneration", "replicas", "desiredReplicas", "drainingReplicas", "demand"),
-        *("lastReading", "lastDecision", "lastScaleTime", "conditions"),
+        *("lastReading", "lastDecision", "lastScaleTime", "conditions", "operator", "standby"),
     }
 )
 _API = f"/apis/{GROUP}/{VERSION}"

@@ -125,7 +125,8 @@ def _failed(old: Status, new: Status) -> Iterable[Event]:
         SCALING_DELAYED,
         DRAINING_FAILED,
     )
-    if after["reason"] in faults and after["reason"] != before["reason"]:
+    failed = after["status"] == "False" and after["reason"] in faults
+    if failed and (after["status"], after["reason"]) != (before["status"], before["reason"]):
         yield Event(after["reason"], after["message"], warning=True, recurs=True)
 
 

@@ -92,6 +92,7 @@ class Operator:
             metrics=metrics,
             may_write=self._leadership.held,
             instance=settings.pod_name,
+            lease="/".join(settings.lease),
         )
         self._loop = Loop(surroundings)
         self._crd_served = False

@@ -17,15 +17,16 @@ import structlog
 
 from . import kube
 from .api import Api, ApiError
+from .claims import OPERATOR, STANDBY, Claim
 from .decide import History, decide
 from .events import Lately, events
 from .events import body as event_body
-from .kube import Kube, KubeError
+from .kube import Json, Kube, KubeError
 from .marks import Marks
 from .metrics import Metrics
 from .model import Decision, Observation, Reading
 from .observe import counted, observe
-from .resource import Autoscaler, Body, Identity, InvalidSpec, conflict, deleted, parse, paused
+from .resource import Autoscaler, Body, Identity, InvalidSpec, age, conflict, deleted, parse, paused
 from .scale import NotLeading, Scaled, Scaler, Waits
 from .stats import Readers
 from .status import (
@@ -38,15 +39,22 @@ from .status import (
     Status,
     decided,
     due,
+    timestamp,
     undecided,
 )
 from .watched import Watched
 
-ROUND_SECONDS = 1.0
+ROUND_SECONDS = 1.2
+"""A resource is looked at as soon as its queue was read, and so long after the last time: a little
+later than the next reading comes."""
+SHORTEST_ROUND_SECONDS = 0.05
+"""Readings that come closer together share a round of the loop."""
 LONGEST_ROUND_SECONDS = 10.0
 GAP_SECONDS = 15.0
 """After so long without a decision, longer than a round may take, nothing is known of what was
 wanted meanwhile: the size that is found counts as wanted, and the window begins again."""
+STARTING = 60.0
+"""Seconds that a new resource's Deployment and API may take to come, before that is a failure."""
 DELAYED_ROUNDS = 10
 """A size that is not written for so long, though nothing fails, is told."""
 VERIFY_SECONDS = 30.0
@@ -67,6 +75,8 @@ class Surroundings:
     """Whether this process still leads: asked before each write."""
     instance: str
     """The name by which events say who tells them."""
+    lease: str
+    """The Lease by which this process leads, as namespace/name."""
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
 
@@ -83,6 +93,10 @@ class Resource:
         self._lately = Lately()
         self._scaled_at: float | None = None
         self._decided_at = -math.inf
+        self._looked_at = -math.inf
+        self._asked_at: float | None = None
+        """When the reading was asked for that was looked at last."""
+        self._claim = Claim(surroundings.lease, surroundings.monotonic)
         self._failures: dict[str, str] = {}
         """What fails now, by kind: logged once."""
         self._begin_anew(None)
@@ -95,6 +109,12 @@ class Resource:
         self._scaler = Scaler(self._around.kube, self._around.may_write)
         self._rounds_waited = 0
 
+    def is_due(self, parsed: Autoscaler | InvalidSpec) -> bool:
+        """Whether there is a reading that was not looked at, or a round's time is over."""
+        passed = self._around.monotonic() - self._looked_at
+        late = passed >= ROUND_SECONDS - SHORTEST_ROUND_SECONDS
+        return late or self._around.readers.asked_at(parsed) != self._asked_at
+
     async def tick(
         self, body: Body, parsed: Autoscaler | InvalidSpec, fleet: Sequence[Autoscaler]
     ) -> None:
@@ -105,9 +125,12 @@ class Resource:
             parsed: what it asks for, or what is wrong with it.
             fleet: all resources that can be acted for.
         """
-        begun = self._around.monotonic()
+        begun = self._looked_at = self._around.monotonic()
+        self._asked_at = self._around.readers.asked_at(parsed)
         try:
             async with asyncio.timeout(LONGEST_ROUND_SECONDS):
+                if not await self._acts(body):
+                    return
                 if isinstance(parsed, InvalidSpec):
                     await self._cannot_act(body, Fault(INVALID_SPEC, str(parsed)))
                 else:
@@ -122,6 +145,27 @@ class Resource:
             self._failed("round", error, traceback=not isinstance(error, TimeoutError))
         finally:
             self._around.metrics.loop_seconds.observe(self._around.monotonic() - begun)
+
+    async def _acts(self, body: Body) -> bool:
+        """Whether this operator acts for the resource, and no other does: by the marks on it."""
+        claim, uid = self._claim, {"uid": self.identity.uid}
+        mark = claim.mark(timestamp(self._around.clock()))
+        rival = claim.other(body, OPERATOR)
+        if rival is not None:
+            claim.held = False
+            self._forget()
+            self._failed("claim", f"the operator of {rival} acts for it, that of {claim.lease} not")
+            if claim.standby_due(body):
+                await self._patch(uid, {STANDBY: mark})
+        elif not claim.held:
+            self._status = dict(body.get("status") or {})
+            # For this version alone: of two operators that take it at once the first has it.
+            version = uid | {"resourceVersion": body["metadata"]["resourceVersion"]}
+            taken = {OPERATOR: mark, STANDBY: None}
+            claim.held = claim.stands(body) or await self._patch(version, taken)
+        if claim.held:
+            self._succeeded("claim")
+        return claim.held
 
     async def _tick(self, body: Body, autoscaler: Autoscaler, fleet: Sequence[Autoscaler]) -> None:
         watched, namespace = self._around.watched, self.identity.namespace
@@ -164,9 +208,15 @@ class Resource:
             replicas=scaled.after if scaled else observation.replicas,
             scaled_at=self._scaled_at,
             fault=fault,
+            starting=self._starting(body),
+            standby=self._claim.other(body, STANDBY),
         )
         self._measure(decision, status)
-        await self._tell(status, now)
+        await self._tell(body, status, now)
+
+    def _starting(self, body: Body) -> bool:
+        """Whether the resource is new, and what it needs may still come."""
+        return age(body, self._around.clock()) < STARTING and "lastReading" not in self._status
 
     def _decide(self, observation: Observation, autoscaler: Autoscaler) -> Decision:
         if self._around.monotonic() - self._decided_at > GAP_SECONDS:
@@ -253,7 +303,7 @@ class Resource:
 
     async def _cannot_act(self, body: Body, fault: Fault) -> None:
         """Tell that nothing can be decided; afterwards everything is looked at anew."""
-        self._begin_anew(None)
+        self._forget()
         now = self._around.clock()
         status = undecided(
             self._status,
@@ -261,36 +311,46 @@ class Resource:
             now=now,
             generation=body["metadata"]["generation"],
             paused=paused(body),
+            starting=fault.reason == TARGET_NOT_FOUND and self._starting(body),
         )
+        await self._tell(body, status, now)
+
+    def _forget(self) -> None:
+        self._begin_anew(None)
         figures = self._around.metrics.of(self.identity)
         figures.decision = figures.replicas = figures.draining = figures.reading_at = None
-        await self._tell(status, now)
 
-    async def _tell(self, status: Status, now: float) -> None:
+    async def _tell(self, body: Body, status: Status, now: float) -> None:
         """Write the status if it is worth it, and the events that the change is worth."""
         monotonic = self._around.monotonic()
         if not due(self._status, status, monotonic - self._told_at):
             return
-        if not self._around.may_write():
-            raise NotLeading
-        namespace, name = self.identity.namespace, self.identity.name
+        status = self._claim.renewed(status, body, timestamp(now))
         # By its uid: a resource of the same name made since is not told this.
-        patch = {"metadata": {"uid": self.identity.uid}, "status": status}
-        try:
-            await self._around.kube.merge(kube.autoscaler_status(namespace, name), patch)
-            self._succeeded("status")
-        except KubeError as error:
-            if error.status not in (404, 409):
-                self._failed("status", error)
+        if not await self._patch({"uid": self.identity.uid}, status):
             return
         before, self._status, self._told_at = self._status, status, monotonic
         for event in self._lately.worth_telling(events(before, status), monotonic):
             written = event_body(event, self.identity, instance=self._around.instance, now=now)
             try:
-                await self._around.kube.create(kube.events(namespace), written)
+                await self._around.kube.create(kube.events(self.identity.namespace), written)
                 self._succeeded("event")
             except KubeError as error:
                 self._failed("event", error)
+
+    async def _patch(self, metadata: Json, status: Status) -> bool:
+        """Change the status. Returns whether it was written."""
+        if not self._around.may_write():
+            raise NotLeading
+        path = kube.autoscaler_status(self.identity.namespace, self.identity.name)
+        try:
+            await self._around.kube.merge(path, {"metadata": metadata, "status": status})
+        except KubeError as error:
+            if error.status not in (404, 409):
+                self._failed("status", error)
+            return False
+        self._succeeded("status")
+        return True
 
     def _measure(self, decision: Decision, status: Status) -> None:
         figures = self._around.metrics.of(self.identity)
@@ -316,7 +376,7 @@ class Resource:
 
 
 class Loop:
-    """A round of every resource each second. Runs only while this process leads."""
+    """Rounds of all resources, as soon as there are readings, while this process leads."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.ticked_at: float | None = None
@@ -334,13 +394,14 @@ class Loop:
                     begun = self._around.monotonic()
                     await self.round()
                     passed = self._around.monotonic() - begun
-                    await asyncio.sleep(max(ROUND_SECONDS - passed, 0.0))
+                    await asyncio.sleep(max(SHORTEST_ROUND_SECONDS - passed, 0.0))
+                    await self._around.readers.news(ROUND_SECONDS - passed)
         finally:
             await self._end(self._rounds)
             await self._around.readers.keep(())
 
     async def round(self) -> None:
-        """Begin a round of each resource whose last one has ended. Waits for none of them."""
+        """Begin a round of each resource that is due and has none. Waits for none of them."""
         self.ticked_at = self._around.monotonic()
         bodies = [body for body in self._around.watched.autoscalers() if not deleted(body)]
         present = {body["metadata"]["uid"]: body for body in bodies}
@@ -353,8 +414,9 @@ class Loop:
                 continue
             if uid not in self._resources:
                 self._resources[uid] = Resource(self._around, body)
-            if uid not in self._rounds or self._rounds[uid].done():
-                tick = self._resources[uid].tick(body, parsed[uid], fleet)
+            resource, last = self._resources[uid], self._rounds.get(uid)
+            if (last is None or last.done()) and resource.is_due(parsed[uid]):
+                tick = resource.tick(body, parsed[uid], fleet)
                 self._rounds[uid] = asyncio.create_task(tick)
 
     async def _verify(self) -> None:

@@ -7,6 +7,7 @@ missing, negative or no number is no reading: read as a zero it would take worke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from .model import Queue, Reading, Reason, Unread, Worker
-from .resource import Autoscaler, described
+from .resource import Autoscaler, InvalidSpec, described
 
 if TYPE_CHECKING:
     from .api import Api
@@ -166,7 +167,9 @@ class Reader:
         api: Api,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[], object] = lambda: None,
     ) -> None:
+        """`tell` is called when a poll has ended."""
         self.api = api
         self.latest: Reading | Unread | None = None
         """What the last poll brought; None: none has ended yet."""
@@ -174,6 +177,7 @@ class Reader:
         """When that poll began, by the monotonic clock: its reading is not older."""
         self._draw = draw
         self._clock = clock
+        self._tell = tell
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -182,6 +186,7 @@ class Reader:
             asked_at = self._clock()
             found = await self._read()
             self.latest, self.asked_at = found, asked_at
+            self._tell()
             if isinstance(found, Unread):
                 failures += 1
                 await asyncio.sleep(pause_seconds(failures, self._draw))
@@ -214,13 +219,28 @@ class Readers:
     def __init__(self, connect: Callable[[Address], Api]) -> None:
         self._connect = connect
         self._readers: dict[Address, Reader] = {}
+        self._news = asyncio.Event()
 
     def of(self, autoscaler: Autoscaler) -> Reader:
         """The resource's reader, begun when it is asked for first."""
         address = _address(autoscaler)
         if address not in self._readers:
-            self._readers[address] = Reader(self._connect(address))
+            self._readers[address] = Reader(self._connect(address), tell=self._news.set)
         return self._readers[address]
+
+    def asked_at(self, autoscaler: Autoscaler | InvalidSpec) -> float | None:
+        """When the resource's last poll began; None: there is no reader of it."""
+        if isinstance(autoscaler, InvalidSpec):
+            return None
+        reader = self._readers.get(_address(autoscaler))
+        return reader.asked_at if reader else None
+
+    async def news(self, seconds: float) -> None:
+        """Wait until a poll of any reader has ended since the last call, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
 
     async def keep(self, autoscalers: Iterable[Autoscaler]) -> None:
         """Close the readers of all but these."""

@@ -47,6 +47,8 @@ def decided(
     replicas: int,
     scaled_at: float | None,
     fault: Fault | None = None,
+    starting: bool = False,
+    standby: str | None = None,
 ) -> Status:
     """The status after a decision.
 
@@ -60,17 +62,19 @@ def decided(
         replicas: the Deployment's, after what was written.
         scaled_at: when the size was last written by this process; None: never.
         fault: what failed in carrying it out.
+        starting: whether the resource is so new that its API may still come.
+        standby: the Lease of another operator that serves the resource as well, and stands back.
     """
     reading = observation.reading
     # A gap that is too short to tell of is none.
     unread = None if decision.stats_available else decision.unread
     flags = {
-        READY: _ready(observation, spec, fault, unread),
+        READY: _ready(observation, spec, fault, unread, starting),
         ACTIVE: _active(decision.demand),
-        STATS: _stats(unread),
+        STATS: _stats(unread, starting),
         LIMITED: _limited(decision, spec),
         PAUSED: _paused(observation.paused),
-        CONFLICT: _conflict(observation.conflict),
+        CONFLICT: _conflict(observation.conflict, standby),
     }
     told = {
         "demand": decision.demand,
@@ -104,11 +108,13 @@ def decided(
     return status
 
 
-def undecided(old: Status, fault: Fault, *, now: float, generation: int, paused: bool) -> Status:
-    """The status of a resource that nothing can be decided for."""
+def undecided(
+    old: Status, fault: Fault, *, now: float, generation: int, paused: bool, starting: bool = False
+) -> Status:
+    """The status of a resource that nothing can be decided for. `starting`: not yet."""
     unknown: _Flagged = ("Unknown", fault.reason, "nothing is decided: see Ready")
     flags: dict[str, _Flagged] = {
-        READY: ("False", fault.reason, fault.message),
+        READY: (_failing(starting), fault.reason, fault.message),
         **dict.fromkeys((ACTIVE, STATS, LIMITED, CONFLICT), unknown),
         PAUSED: _paused(paused),
     }
@@ -206,16 +212,22 @@ def _conditions(
     return list(conditions.values())
 
 
+def _failing(starting: bool) -> Flag:
+    """What a new resource needs may still come: that is no failure yet, and no event's worth."""
+    return "Unknown" if starting else "False"
+
+
 def _ready(
     observation: Observation,
     spec: Spec,
     fault: Fault | None,
     unread: Unread | None,
+    starting: bool,
 ) -> _Flagged:
     if observation.conflict:
         return "False", "Conflict", f"{observation.conflict} scales the same Deployment"
     if unread:
-        return "False", str(unread.reason), unread.message
+        return _failing(starting), str(unread.reason), unread.message
     if fault:
         return "False", fault.reason, fault.message
     if observation.paused:
@@ -233,9 +245,9 @@ def _active(demand: int | None) -> _Flagged:
     return "False", "NoWork", "no task waits, runs or is due soon"
 
 
-def _stats(unread: Unread | None) -> _Flagged:
+def _stats(unread: Unread | None, starting: bool) -> _Flagged:
     if unread:
-        return "False", str(unread.reason), unread.message
+        return _failing(starting), str(unread.reason), unread.message
     return "True", "StatsRead", "the queue can be read"
 
 
@@ -257,9 +269,15 @@ def _paused(paused: bool) -> _Flagged:
     return "False", "NotPaused", "the annotation headrace.dev/paused does not stand"
 
 
-def _conflict(conflict: str | None) -> _Flagged:
+def _conflict(conflict: str | None, standby: str | None) -> _Flagged:
     if conflict:
         message = f"{conflict} scales the same Deployment: remove one of them; nothing is written"
+        return "True", "Conflict", message
+    if standby:
+        message = (
+            f"the operator of the Lease {standby} serves this resource as well and stands back:"
+            " let one operator serve a namespace (controller.enabled, controller.clusterWide)"
+        )
         return "True", "Conflict", message
     return "False", "NoConflict", "nobody else scales the Deployment"
 

@@ -12,7 +12,7 @@ from controller.api import Api, ApiError
 from controller.kube import Json, Kube, KubeError
 from controller.model import Reading, Unread
 from controller.observe import counted
-from controller.resource import Autoscaler, Body
+from controller.resource import Autoscaler, Body, InvalidSpec
 from controller.scale import COST_ANNOTATION
 from controller.stats import Reader, Readers
 from controller.watched import Watched
@@ -20,6 +20,7 @@ from controller.watched import Watched
 NAMESPACE = "shop"
 CREATED = "2027-01-15T08:00:00Z"
 HASH = "6d4f9"
+LEASE = f"{NAMESPACE}/headrace-operator"
 
 
 class Clock:
@@ -35,7 +36,7 @@ class Clock:
 def autoscaler(
     name: str = "workers", spec: Mapping[str, Any] | None = None, **metadata: Any
 ) -> Json:
-    """A WorkerAutoscaler of the Deployment "workers"."""
+    """A WorkerAutoscaler of the Deployment "workers", for which the operator acts already."""
     fields = {"targetRef": {"name": "workers"}, "api": {"url": "http://api:8000"}, **(spec or {})}
     known = {
         "namespace": NAMESPACE,
@@ -45,7 +46,8 @@ def autoscaler(
         "generation": 1,
         "creationTimestamp": CREATED,
     }
-    return {"metadata": {**known, **metadata}, "spec": fields}
+    status = {"operator": {"lease": LEASE, "time": CREATED}}
+    return {"metadata": {**known, **metadata}, "spec": fields, "status": status}
 
 
 def deployment(size: int, version: int = 1, /, **status: Any) -> Json:
@@ -258,6 +260,9 @@ class FakeReaders(Readers):
 
     def of(self, autoscaler: Autoscaler) -> Reader:
         return self._reader
+
+    def asked_at(self, autoscaler: Autoscaler | InvalidSpec) -> float | None:
+        return self._reader.asked_at
 
 
 class FakeWatched(Watched):

@@ -11,12 +11,16 @@ import pytest
 import structlog.testing
 
 from controller.kube import Json
+from controller.model import Queue, Reading, Unread
 from controller.reconcile import Loop
-from controller.resource import Autoscaler
+from controller.resource import Autoscaler, InvalidSpec
+from controller.stats import Reader, Readers
 
 from .fakes import (
     NAMESPACE,
+    FakeApi,
     FakeKube,
+    FakeReader,
     FakeReaders,
     FakeWatched,
     autoscaler,
@@ -58,6 +62,75 @@ async def test_the_loop_verifies_until_the_watches_are_complete_and_then_looks_e
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+class Telling(FakeApi):
+    """An API of its own for each address, whose stats are the test's."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    async def stats(self) -> Reading | Unread:
+        self.world.clock.now += 0.001
+        return Reading(
+            at=self.world.clock.now, epoch="e1", queues={"tasks": self.world.queue}, workers=()
+        )
+
+
+async def test_a_reading_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.reconcile.ROUND_SECONDS", 3600.0)
+    monkeypatch.setattr("controller.stats.POLL_SECONDS", 0.05)
+    world = World(0)
+    complete = Late([NAMESPACE])
+    complete.looks = 3
+    complete.attach(world.watched._indices)
+    readers = Readers(lambda address: Telling(world))
+    running = asyncio.create_task(
+        Loop(replace(world.around, readers=readers, watched=complete)).run()
+    )
+    await asyncio.sleep(0.3)
+    assert world.kube.sizes == []
+    world.queue = Queue(queue_length=50)
+    await asyncio.sleep(0.5)
+    assert world.kube.sizes == [10]
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_reading_begins_no_round_of_what_another_api_tells() -> None:
+    world = World(0)
+    world.autoscalers.append(
+        autoscaler("other", spec={"targetRef": {"name": "none"}, "api": {"url": "http://else"}})
+    )
+    world.start()
+    readers = {"http://api:8000": FakeReader(world.api), "http://else": FakeReader(world.api)}
+
+    class Two(FakeReaders):
+        def of(self, autoscaler: Autoscaler) -> Reader:
+            return readers[autoscaler.url]
+
+        def asked_at(self, autoscaler: Autoscaler | InvalidSpec) -> float | None:
+            assert isinstance(autoscaler, Autoscaler)
+            return readers[autoscaler.url].asked_at
+
+    loop = Loop(replace(world.around, readers=Two(world.reader)))
+
+    async def begun() -> int:
+        await loop.round()
+        count = sum(not round_.done() for round_ in loop._rounds.values())
+        await asyncio.gather(*loop._rounds.values())
+        return count
+
+    assert await begun() == 2
+    assert await begun() == 0
+    readers["http://else"].asked_at += 1
+    assert await begun() == 1
+    # Without a reading all are looked at again, a little later than one would come.
+    world.clock.now += 1.0
+    assert await begun() == 0
+    world.clock.now += 0.2
+    assert await begun() == 2
 
 
 async def test_what_stays_incomplete_is_compared_less_and_less_often(

@@ -249,6 +249,41 @@ async def test_an_outage_is_told_and_holds_the_size() -> None:
     assert [one for one, _ in world.kube.events] == ["StatsLost", "StatsBack"]
 
 
+async def test_while_a_new_resources_api_starts_nobody_is_warned() -> None:
+    world = World(0)
+    world.reader.latest = AWAY
+    for _ in range(55):
+        await world.tick()
+    assert world.kube.condition("StatsAvailable") == ("Unknown", "StatsUnavailable")
+    assert world.kube.condition("Ready") == ("Unknown", "StatsUnavailable")
+    await world.second(2)
+    assert world.kube.condition("Ready") == ("True", "Ready")
+    assert world.kube.events == []
+
+
+async def test_while_a_new_resources_deployment_is_made_nobody_is_warned() -> None:
+    world = World(0)
+    made = world.deployments.pop()
+    await world.second(3)
+    assert world.kube.condition("Ready") == ("Unknown", "TargetNotFound")
+    world.deployments.append(made)
+    await world.second(2)
+    assert world.kube.condition("Ready") == ("True", "Ready")
+    assert world.kube.events == []
+
+
+async def test_what_a_new_resource_lacks_for_a_minute_is_told() -> None:
+    world, alone = World(0), World(0)
+    alone.deployments.clear()
+    world.reader.latest = alone.reader.latest = AWAY
+    for _ in range(62):
+        await world.tick()
+        await alone.second()
+    assert world.kube.condition("StatsAvailable") == ("False", "StatsUnavailable")
+    assert [one for one, _ in world.kube.events] == ["StatsLost"]
+    assert [one for one, _ in alone.kube.events] == ["TargetNotFound"]
+
+
 async def test_a_quiet_resource_is_written_once_a_minute() -> None:
     world = World(1, {"minReplicas": 1})
     await world.second(121)

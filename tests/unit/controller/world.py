@@ -15,6 +15,7 @@ from controller.reconcile import Loop, Resource, Surroundings
 from controller.resource import Autoscaler, parse
 
 from .fakes import (
+    LEASE,
     NAMESPACE,
     Clock,
     FakeApi,
@@ -63,6 +64,7 @@ class World:
             metrics=self.metrics,
             may_write=lambda: self.leads,
             instance="operator-1",
+            lease=LEASE,
             clock=self.clock,
             monotonic=self.clock,
         )
