@@ -1,6 +1,7 @@
 # One image for both commands, as docs/guide shows it: `python run.py` and `python run_worker.py`.
 # On Kubernetes the smaller ones of services/api and services/worker are used.
-ARG BASE_IMAGE=python:3.13-slim
+# Pinned, so that the same commit builds the same image; docs/images.md says how to take a newer one.
+ARG BASE_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 FROM ${BASE_IMAGE}
 
 WORKDIR /app
