@@ -35,10 +35,13 @@ def storable(text: str) -> str:
 
 
 def _parts(error: BaseException) -> Iterator[BaseException]:
-    """The error, and of a group all that it holds, in the order of reading."""
-    left = [error]
+    """The error, and of a group all that it holds, in the order of reading; each once."""
+    left, seen = [error], set()
     while left:
         part = left.pop()
+        if id(part) in seen:  # a group may hold another one twice, and that one another twice
+            continue
+        seen.add(id(part))
         yield part
         if _is_group(part):
             # The group's own field: a subclass may have put code in its place.

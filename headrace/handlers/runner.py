@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic_core import PydanticSerializationError
@@ -117,6 +119,13 @@ class Attempt:
             self.ctx.cancelled.set()
             if self._task is not None:
                 self._task.cancel()
+                driving = cast("Coroutine[Any, Any, None]", self._task.get_coro())
+                if inspect.getcoroutinestate(driving) == inspect.CORO_CREATED:
+                    # Cancelled before its first step, a task runs none of its code.
+                    self._task = None
+                    self._decide(outcome)
+                    self._leave()
+                    return
         if grace_seconds <= 0:
             self._decide(outcome)
             return
@@ -139,7 +148,7 @@ class Attempt:
             except BaseException as error:
                 # SystemExit and KeyboardInterrupt too: raised by a handler they end its attempt,
                 # not the worker. A cancellation that nobody asked for is a handler's error as well.
-                if isinstance(error, GeneratorExit) and self._loop.is_closed():
+                if type(error) is GeneratorExit and self._loop.is_closed():
                     raise  # the process ends, and has reported the attempt long since
                 outcome = self._refuse(error)
         self._task = None
@@ -191,6 +200,9 @@ class Attempt:
                 return _fatal("the handler returned a Park, which is not possible in this run")
             fault = value.fault()
             return value if fault is None else _fatal(f"the handler's Park {fault}")
+        if hasattr(value, "__next__"):
+            # It may never end. Each item takes two bytes or more: so many are beyond the limit.
+            value = itertools.islice(value, self._max_result_bytes // 2 + 1)
         try:
             result = encode_result(value)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
@@ -204,7 +216,7 @@ class Attempt:
 
     def _refuse(self, error: BaseException) -> Outcome:
         """What a raised error amounts to."""
-        if isinstance(error, asyncio.CancelledError):
+        if issubclass(type(error), asyncio.CancelledError):
             error = RuntimeError("the handler was cancelled from within: nobody stopped the task")
         is_plain = type(error) is Fatal and error.__cause__ is None
         return Raised(describe(error), self._wants_retry(error), None if is_plain else error)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import structlog
 
 from headrace.logs.exceptions import format_exception
-from headrace.logs.render import Fields, Renderer, console_renderer, render_json
+from headrace.logs.render import Fields, Renderer, console_renderer, legible, render_json
 from headrace.logs.sink import BufferedSink
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -30,7 +30,13 @@ class _Output:
         self.sink = sink
 
     def emit(self, severity: int, level: str, event: str, context: Fields, fields: Fields) -> None:
-        self.sink.write(self._render(level, event, context, fields))
+        try:
+            line = self._render(level, event, context, fields)
+        except BaseException:
+            # A value whose text raises, be it SystemExit: no line may end anything.
+            shown = {legible(name): legible(it) for name, it in {**context, **fields}.items()}
+            line = self._render(level, legible(event), {}, shown)
+        self.sink.write(line)
         if severity >= logging.WARNING:
             self.sink.flush()
 
@@ -58,23 +64,23 @@ class Logger(structlog.BoundLoggerBase):
     def debug(self, event: str, *args: object, **fields: Any) -> None:
         """Write what helps to find a fault in the code."""
         if _active.threshold <= logging.DEBUG:
-            self._emit(logging.DEBUG, "debug", event % args if args else event, fields)
+            self._emit(logging.DEBUG, "debug", _filled(event, args), fields)
 
     def info(self, event: str, *args: object, **fields: Any) -> None:
         """Write what happens in the normal course."""
         if _active.threshold <= logging.INFO:
             if args:
-                event %= args
+                event = _filled(event, args)
             _active.emit(logging.INFO, "info", event, self._context, fields)
 
     def warning(self, event: str, *args: object, **fields: Any) -> None:
         """Write what someone should look at, some day."""
         if _active.threshold <= logging.WARNING:
-            self._emit(logging.WARNING, "warning", event % args if args else event, fields)
+            self._emit(logging.WARNING, "warning", _filled(event, args), fields)
 
     def error(self, event: str, *args: object, **fields: Any) -> None:
         """Write what went wrong."""
-        self._emit(logging.ERROR, "error", event % args if args else event, fields)
+        self._emit(logging.ERROR, "error", _filled(event, args), fields)
 
     def exception(self, event: str, *args: object, **fields: Any) -> None:
         """Write what went wrong, with the traceback of the exception being handled."""
@@ -85,11 +91,11 @@ class Logger(structlog.BoundLoggerBase):
     fatal = error
 
     def _emit(self, severity: int, level: Level, event: str, fields: Fields) -> None:
-        exc_info = fields.pop("exc_info", None)
-        if exc_info:
-            error = exc_info if isinstance(exc_info, BaseException) else sys.exc_info()[1]
-            if error is not None:
-                fields["exception"] = format_exception(error)
+        error = fields.pop("exc_info", None)
+        if not isinstance(error, BaseException) and error:
+            error = sys.exc_info()[1]
+        if isinstance(error, BaseException):
+            fields["exception"] = format_exception(error)
         _active.emit(severity, level, event, self._context, fields)
 
 
@@ -102,13 +108,24 @@ class _StandardHandler(logging.Handler):
     """Brings what libraries write by `logging` into the same lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        fields: Fields = {"logger": record.name}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["exception"] = format_exception(record.exc_info[1])
         try:
-            fields: Fields = {"logger": record.name}
-            if record.exc_info and record.exc_info[1] is not None:
-                fields["exception"] = format_exception(record.exc_info[1])
-            _active.emit(record.levelno, _name(record.levelno), record.getMessage(), {}, fields)
-        except Exception:  # a wrong format string in a library: as logging itself deals with it
-            self.handleError(record)
+            text = record.getMessage()
+        except BaseException:  # a wrong format string in a library, an argument without a text
+            text = f"{legible(record.msg)} {legible(record.args)}"
+        _active.emit(record.levelno, _name(record.levelno), text, {}, fields)
+
+
+def _filled(event: str, args: tuple[object, ...]) -> str:
+    """The event with its arguments, as `logging` fills them in; side by side if they misfit."""
+    if not args:
+        return event
+    try:
+        return event % args
+    except BaseException:
+        return f"{legible(event)} {legible(args)}"
 
 
 def _name(severity: int) -> Level:

@@ -61,6 +61,16 @@ def render_json(level: str, event: str, context: Fields, fields: Fields) -> byte
         return _encoder.encode({key: _encodable(value) for key, value in record.items()}) + b"\n"
 
 
+def legible(value: object) -> str:
+    """How a value looks, in ASCII. Never raises, whatever the value's own code does."""
+    try:
+        if type(value) is str:
+            return value.encode("ascii", "backslashreplace").decode()
+        return ascii(value)
+    except BaseException as error:
+        return f"<{type(value).__name__}, not legible: {type(error).__name__}>"
+
+
 def _encodable(value: object) -> object:
     """The value, or how it looks: the line matters more than one odd value in it."""
     try:

@@ -271,3 +271,40 @@ def test_an_error_that_cannot_be_printed_is_named_by_its_type(
 def test_a_traceback_is_bounded(log_file: LogFile) -> None:
     logs.get_logger("t").error("task.failed", exc_info=ValueError("x" * 10_000_000))
     assert len(log_file.text()) < 100_000
+
+
+# Nothing that is logged may end anything
+
+
+class Unspeakable:
+    """Its text raises this."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), ValueError("x")])
+def test_a_value_whose_text_raises_ends_nothing(
+    log_file: LogFile, format: Any, error: BaseException
+) -> None:
+    logs.configure("info", format, log_file.fd)
+    value = Unspeakable(error)
+    ours, other = logs.get_logger("headrace"), logging.getLogger("library")
+    ours.info("a field", value=value)
+    ours.info("an argument %s", value)
+    ours.info("a number %d", "seven")
+    other.warning("a library's argument %s", value)
+    other.warning(value)
+    ours.info(value)  # type: ignore[arg-type]
+    ours.info("last", fine=1)
+    text = log_file.text()
+    for words in ("a field", "an argument %s", "a number %d", "seven", "a library's argument %s"):
+        assert words in text
+    assert "Unspeakable" in text
+    assert "last" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -572,3 +573,72 @@ async def test_a_park_far_in_the_past_or_future_is_kept(when: datetime) -> None:
 
     ended = await run_attempt(typed(f), b"0", make_context(can_park=True))
     assert ended.outcome == Park(when, b"x" * 2**24)
+
+
+# What is hard to judge, to stop or to write
+
+
+def wide_group(depth: int) -> BaseException:
+    """A group that holds one twice, which holds one twice, and so on."""
+    error: Exception = ValueError("in the middle")
+    for _ in range(depth):
+        error = ExceptionGroup("g", [error, error])
+    return error
+
+
+class OddClass(Exception):
+    """Says nothing of its class."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None: ...
+
+
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("make", [OddClass, lambda: wide_group(60)])
+async def test_an_error_that_is_hard_to_judge_ends_its_attempt_soon(
+    threads: ThreadPoolExecutor, sync: bool, make: Any
+) -> None:
+    def fail(ctx: Context, payload: Any) -> Any:
+        raise make()
+
+    async def fail_later(ctx: Context, payload: Any) -> Any:
+        fail(ctx, payload)
+
+    attempt = await start(typed(fail if sync else fail_later), threads)
+    await until(lambda: attempt.gone)
+    assert attempt.calls == ["outcome", "gone"]
+    assert isinstance(attempt.outcome, Raised)
+    assert attempt.outcome.error
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_an_attempt_that_is_stopped_before_its_first_step_leaves(
+    threads: ThreadPoolExecutor, sync: bool
+) -> None:
+    def f(ctx: Context, payload: Any) -> Any: ...
+
+    async def g(ctx: Context, payload: Any) -> Any: ...
+
+    attempt = Watched(typed(f if sync else g), threads)
+    attempt.start(asyncio.get_running_loop(), b"null")
+    attempt.stop(Stopped(StopReason.CANCELLED))
+    await until(lambda: attempt.gone)
+    assert attempt.calls == ["outcome", "gone"]
+    assert attempt.outcome == Stopped(StopReason.CANCELLED)
+
+
+async def test_a_result_that_never_ends_is_refused_for_its_size(
+    threads: ThreadPoolExecutor,
+) -> None:
+    def f(ctx: Context, payload: Any) -> Any:
+        return itertools.count()
+
+    ended = await run_attempt(
+        typed(f), b"0", make_context(), executor=threads, max_result_bytes=1000
+    )
+    assert isinstance(ended.outcome, Raised)
+    assert "the limit is 1000" in ended.outcome.error
