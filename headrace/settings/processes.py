@@ -77,8 +77,8 @@ class WorkflowSettings(Group):
     """The folder of definitions, one YAML or JSON file each."""
 
     http_allow: CommaList = ()
-    """Hosts, addresses and networks that `call: http` may reach, separated by commas; none: every
-    public one."""
+    """Hosts, addresses and networks that `call: http` may reach, separated by commas; `*`: every
+    public host; none: the same. Those in private networks and clusters only if listed here."""
 
 
 class _BothSettings(ProcessSettings):

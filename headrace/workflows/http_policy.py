@@ -1,8 +1,9 @@
 """Which hosts and addresses a workflow may call, and within which limits. Pure.
 
-Refused unless an address or network in the allow-list covers them: loopback, link-local, cloud
-metadata, unspecified, multicast and reserved addresses. They are never opened by a host's name:
-whoever answers for the name could make it mean them.
+By default the public Internet, and nothing else: addresses that `ipaddress` calls global, but for
+those named below. Private networks, a cluster's Services among them, are opened by listing a host's
+name, an address or a network. Loopback, link-local, cloud metadata and the like are opened by an
+address or a network only: whoever answers for a name could make it mean them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ from dataclasses import dataclass, field
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Metadata and host services outside the link-local ranges: AWS over IPv6, Alibaba, Azure.
-_METADATA = frozenset(
-    ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")
-)
-_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+# The part of IPv6 that the Internet uses. `is_global` is true of much of the rest as well.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# Global by `is_global` of some Python or other, and yet not the Internet: protocol assignments,
+# where Oracle's metadata are; Azure's host services; documentation.
+_NOT_PUBLIC = _networks("192.0.0.0/24", "168.63.129.16/32", "3fff::/20")
+_PRIVATE = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+# In private networks, and never meant by a name: Alibaba, AWS, Google, Scaleway.
+_METADATA = _networks("100.100.100.200/32", "fd00:ec2::/32", "fd20:ce::254/128", "fd00:42::42/128")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def embedded(address: Address) -> Address:
@@ -31,18 +40,22 @@ def embedded(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
-def is_forbidden(address: Address) -> bool:
-    """Whether the address is one that is refused by default."""
+def is_public(address: Address) -> bool:
+    """Whether the address is one of the public Internet."""
     address = embedded(address)
-    return (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_unspecified
-        or address.is_multicast
-        or address.is_reserved
-        or address in _METADATA
-        or address in _THIS_NETWORK
-    )
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and not _within(address, _NOT_PUBLIC)
+
+
+def is_private(address: Address) -> bool:
+    """Whether the address is one of a private network that a name may stand for."""
+    address = embedded(address)
+    return _within(address, _PRIVATE) and not _within(address, _METADATA)
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,7 @@ class HttpPolicy:
     """The egress rules and limits of `call: http`.
 
     allow: hosts (`api.example.com`, `*.example.com`), addresses and networks (`10.0.0.0/8`), or
-        `*` for any host. Empty: any host. With entries: nothing but these.
+        `*` for every public host. Empty: every public host. With entries: nothing but these.
     """
 
     allow: tuple[str, ...] = ()
@@ -79,21 +92,19 @@ class HttpPolicy:
 
     def permitted(self, host: str, addresses: Iterable[str]) -> list[str]:
         """Those of a host's addresses that may be connected to."""
-        by_name = self._names(host.lower().rstrip("."))
-        return [
-            text for text in addresses if self._permits(ipaddress.ip_address(text), by_name=by_name)
-        ]
-
-    def _names(self, host: str) -> bool:
-        if not self._networks and not self._hosts:
-            return True
-        return any(
-            entry in ("*", host) or (entry.startswith("*.") and host.endswith(entry[1:]))
+        host = host.lower().rstrip(".")
+        listed = any(
+            entry == host or (entry.startswith("*.") and host.endswith(entry[1:]))
             for entry in self._hosts
         )
+        named = listed or "*" in self._hosts or not (self._hosts or self._networks)
+        return [
+            text
+            for text in addresses
+            if self._permits(ipaddress.ip_address(text), named=named, listed=listed)
+        ]
 
-    def _permits(self, address: Address, *, by_name: bool) -> bool:
-        real = embedded(address)
-        if any(real in network or address in network for network in self._networks):
+    def _permits(self, address: Address, *, named: bool, listed: bool) -> bool:
+        if _within(address, self._networks) or _within(embedded(address), self._networks):
             return True
-        return by_name and not is_forbidden(address)
+        return (named and is_public(address)) or (listed and is_private(address))

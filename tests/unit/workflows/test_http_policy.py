@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.workflows import HttpPolicy
-from headrace.workflows.http_policy import is_forbidden
+from headrace.workflows.http_policy import is_public
 
 PUBLIC = "93.184.216.34"
 REFUSED = [
@@ -31,6 +31,31 @@ REFUSED = [
     "::ffff:169.254.169.254",
     "64:ff9b::7f00:1",
     "2002:7f00:1::",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "192.0.0.192",
+    "fec0::1",
+    "::127.0.0.1",
+    "64:ff9b:1::7f00:1",
+    "2001::1",
+    "3fff::1",
+    "5f00::1",
+    "2002:a9fe:a9fe::",
+    "::ffff:100.100.100.200",
+    "64:ff9b::168.63.129.16",
+]
+PRIVATE = [
+    "10.1.2.3",
+    "172.16.0.1",
+    "172.31.255.254",
+    "192.168.0.9",
+    "100.64.0.1",
+    "100.127.255.254",
+    "fd00::8",
+    "fc00::1",
+    "::ffff:10.1.2.3",
+    "64:ff9b::10.1.2.3",
+    "2002:a01:203::",
 ]
 
 
@@ -39,9 +64,21 @@ def test_addresses_of_this_machine_and_its_cloud_are_refused_by_default(address:
     assert HttpPolicy().permitted("any.example", [address]) == []
 
 
-@pytest.mark.parametrize("address", [PUBLIC, "10.1.2.3", "192.168.0.9", "2606:2800:220:1::1"])
-def test_other_addresses_are_let_through_by_default(address: str) -> None:
+@pytest.mark.parametrize(
+    "address", [PUBLIC, "2606:2800:220:1::1", "::ffff:93.184.216.34", "64:ff9b::93.184.216.34"]
+)
+def test_public_addresses_are_let_through_by_default(address: str) -> None:
     assert HttpPolicy().permitted("any.example", [address]) == [address]
+    assert HttpPolicy(allow=("*",)).permitted("any.example", [address]) == [address]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_networks_are_opened_by_the_allow_list_alone(address: str) -> None:
+    host = "orders.shop.svc.cluster.local"
+    for allow in ((), ("*",), ("other.example", "*.example"), ("93.184.216.34",)):
+        assert HttpPolicy(allow=allow).permitted(host, [address]) == []
+    for allow in ((host,), ("*", host), ("*.shop.svc.cluster.local",), (address,)):
+        assert HttpPolicy(allow=allow).permitted(host, [address]) == [address]
 
 
 @pytest.mark.parametrize("address", REFUSED)
@@ -85,4 +122,6 @@ def test_an_ipv4_address_is_judged_the_same_in_ipv6_clothes(address: object) -> 
     number = int(plain)
     mapped = ipaddress.IPv6Address((0xFFFF << 32) | number)
     nat64 = ipaddress.IPv6Address((0x64FF9B << 96) | number)
-    assert is_forbidden(mapped) == is_forbidden(nat64) == is_forbidden(plain)
+    six_to_four = ipaddress.IPv6Address((0x2002 << 112) | (number << 80))
+    assert is_public(plain) == all(map(is_public, (mapped, nat64, six_to_four)))
+    assert is_public(plain) == any(map(is_public, (mapped, nat64, six_to_four)))
