@@ -27,6 +27,7 @@ import jq  # type: ignore[import-not-found]
 
 CACHED_PROGRAMS = 1024
 EXIT_OUT_OF_MEMORY = 77
+MAX_ERROR_CHARACTERS = 1000
 
 _LENGTH = struct.Struct(">I")
 _cache: OrderedDict[str, Any] = OrderedDict()
@@ -63,7 +64,9 @@ def _answer(programs: list[str], document: str, max_result_bytes: int) -> bytes:
             if sum(map(len, parts)) > max_result_bytes:
                 raise ValueError(f"its result is over {max_result_bytes} bytes")
         except (ValueError, RecursionError) as error:
-            return json.dumps({"index": index, "error": str(error)}).encode()
+            # jq quotes what it failed on, which may be all of the data.
+            reason = str(error)[:MAX_ERROR_CHARACTERS]
+            return json.dumps({"index": index, "error": reason}).encode()
     return f'{{"ok":[{",".join(parts)}]}}'.encode("utf-8", "replace")
 
 

@@ -2,16 +2,19 @@
 
 The name is resolved here, its addresses are checked, and the connection goes to the checked
 address itself, so that a name cannot mean another one a moment later. Every redirect opens its
-connection the same way.
+connection the same way, and one that leads to another host takes no credentials along.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -21,10 +24,29 @@ from headrace.workflows.http_policy import HttpPolicy
 
 _MAX_CONNECTIONS = 100
 _KEEPALIVE_SECONDS = 30.0
+# Of all that comes before an answer's body, any number of `100 Continue` included.
+_MAX_HEAD_BYTES = 256 * 1024
+# How much of it may still come, for the task that waits for it; None: it waits for no head.
+_head_bytes_left: ContextVar[int | None] = ContextVar("head_bytes_left", default=None)
+
+PLAIN_HEADERS = frozenset(
+    {
+        "accept", "accept-encoding", "accept-language", "connection", "content-encoding",
+        "content-language", "content-length", "content-type", "host", "if-match",
+        "if-modified-since", "if-none-match", "if-unmodified-since", "range", "transfer-encoding",
+        "user-agent",
+    }
+)  # fmt: skip
+"""A request's headers that hold no credentials. Any other one may: it is not sent on to another
+host, and its value stands in no result."""
 
 
 class EgressRefused(Exception):
     """The policy does not let a workflow call this host."""
+
+
+class HostInvalid(Exception):
+    """There can be no host of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +63,41 @@ class HttpReply:
     reason: str
     headers: dict[str, str]
     content: bytes
+
+
+class _BoundedStream(httpcore2.AsyncNetworkStream):
+    """A connection from which no more is read than the head of an answer may have."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await self._inner.read(max_bytes, timeout)
+        left = _head_bytes_left.get()
+        if left is not None:
+            if len(data) > left:
+                raise httpcore2.RemoteProtocolError(
+                    f"no answer began within the first {_MAX_HEAD_BYTES} bytes"
+                )
+            _head_bytes_left.set(left - len(data))
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
 
 class _CheckedBackend(httpcore2.AsyncNetworkBackend):
@@ -65,20 +122,25 @@ class _CheckedBackend(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectTimeout(f"the name {host} was not resolved in time") from None
         except OSError as error:
             raise httpcore2.ConnectError(f"the name {host} was not resolved: {error}") from None
+        except UnicodeError as error:
+            raise HostInvalid(f"{host!r} can be no host's name: {error}") from None
         permitted = self._policy.permitted(host, addresses)
         if not permitted:
             raise EgressRefused(
                 f"{host} ({', '.join(addresses)}) may not be called from a workflow: "
-                "HTTP_ALLOW has to list it, and for an internal address the address itself"
+                "HTTP_ALLOW has to list the host, or for this machine, link-local and metadata "
+                "the address"
             )
         failure: Exception | None = None
         for address in permitted:
             try:
-                return await self._inner.connect_tcp(
+                stream = await self._inner.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
+            else:
+                return _BoundedStream(stream)
         assert failure is not None
         raise failure
 
@@ -122,7 +184,6 @@ class HttpClient:
                 timeout=httpx2.Timeout(
                     self.policy.total_seconds, connect=self.policy.connect_seconds
                 ),
-                max_redirects=self.policy.max_redirects,
                 # A proxy from the environment would connect in our place, unchecked.
                 trust_env=False,
                 # What one run is told to remember must not be sent for another.
@@ -155,13 +216,12 @@ class HttpClient:
             raise WorkflowError.standard("timeout", f"{method} {shown}: {reason}") from None
         except EgressRefused as error:
             raise WorkflowError.standard("authorization", str(error)) from None
-        except httpx2.TooManyRedirects:
-            raise WorkflowError.standard(
-                "communication",
-                f"{method} {shown}: more than {self.policy.max_redirects} redirects",
-                status=502,
-            ) from None
-        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
+        except (
+            HostInvalid,
+            httpx2.InvalidURL,
+            httpx2.UnsupportedProtocol,
+            httpx2.LocalProtocolError,
+        ) as error:
             raise WorkflowError.standard("configuration", f"{method} {shown}: {error}") from None
         except httpx2.RequestError as error:
             reason = str(error) or type(error).__name__
@@ -181,20 +241,34 @@ class HttpClient:
         # Compressed answers could unfold to far more than the limit in one step.
         sent = [("accept-encoding", "identity"), *headers]
         request = client.build_request(method, url, headers=sent, content=content)
-        response = await client.send(request, stream=True, follow_redirects=follow_redirects)
+        for _ in range(1 + self.policy.max_redirects):
+            response = await self._exchange(client, request)
+            try:
+                body = await self._read(response)
+            finally:
+                await response.aclose()
+            if not (follow_redirects and response.has_redirect_location):
+                return HttpReply(
+                    method=request.method,
+                    url=str(request.url),
+                    request_headers=dict(request.headers.items()),
+                    status=response.status_code,
+                    reason=response.reason_phrase,
+                    headers=dict(response.headers.items()),
+                    content=body,
+                )
+            request = _redirected(response)
+        reason = f"{method} {_shown(url)}: more than {self.policy.max_redirects} redirects"
+        raise WorkflowError.standard("communication", reason, status=502)
+
+    @staticmethod
+    async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and read the head of its answer."""
+        _head_bytes_left.set(_MAX_HEAD_BYTES)
         try:
-            body = await self._read(response)
+            return await client.send(request, stream=True)
         finally:
-            await response.aclose()
-        return HttpReply(
-            method=response.request.method,
-            url=str(response.request.url),
-            request_headers=dict(response.request.headers.items()),
-            status=response.status_code,
-            reason=response.reason_phrase,
-            headers=dict(response.headers.items()),
-            content=body,
-        )
+            _head_bytes_left.set(None)
 
     async def _read(self, response: httpx2.Response) -> bytes:
         body = bytearray()
@@ -208,6 +282,22 @@ class HttpClient:
                     status=502,
                 )
         return bytes(body)
+
+
+def _redirected(response: httpx2.Response) -> httpx2.Request:
+    """The request that a redirect asks for. To another host it goes without credentials."""
+    request, before = response.next_request, response.request.url
+    if request is None:
+        reason = f"{_shown(str(before))} redirects to what is no URL"
+        raise WorkflowError.standard("communication", reason, status=502)
+    # Whoever answers chose them: they are not ours to use, and would stand in the result.
+    request.url = request.url.copy_with(username=None, password=None)
+    # From http to https, both on their usual ports, it is the same host's.
+    upgraded = before.copy_with(scheme="https") if before.port is None else before
+    if request.url.origin not in (before.origin, upgraded.origin):
+        for name in set(request.headers) - PLAIN_HEADERS:
+            del request.headers[name]
+    return request
 
 
 def _shown(url: str) -> str:

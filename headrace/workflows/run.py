@@ -120,6 +120,8 @@ async def execute(
         return Completed(await run.perform())
     except _Parked as parked:
         return Waiting(parked.resume_at, encode_state(run.state))
+    except RecursionError:
+        raise _nested_too_deeply(_WORKFLOW_INSTANCE) from None
 
 
 @dataclass(slots=True)
@@ -237,6 +239,8 @@ class Run:
             if error.instance is None:
                 error.instance = task.reference
             raise
+        except RecursionError:
+            raise _nested_too_deeply(task.reference) from None
 
     async def _task_in(self, scope: TaskScope) -> tuple[Any, str]:
         task = scope.task
@@ -361,6 +365,12 @@ class Run:
             "input": self.variables,
             "startedAt": describe_time(from_ms(self.state.started_at_ms)),
         }
+
+
+def _nested_too_deeply(instance: str) -> WorkflowError:
+    """The error for data that cannot be encoded: a definition's own depth has a limit."""
+    reason = "the data is nested too deeply, some 900 levels: flatten it"
+    return WorkflowError.standard("runtime", reason, instance=instance)
 
 
 def _describe_task(scope: TaskScope) -> dict[str, Any]:

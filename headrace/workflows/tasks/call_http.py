@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,13 +19,13 @@ from headrace.workflows.expressions import (
     read_runtime_expression,
     read_template,
 )
-from headrace.workflows.http_client import HttpReply
+from headrace.workflows.http_client import PLAIN_HEADERS, HttpReply
 from headrace.workflows.reader import Cursor, kind_of
 
 if TYPE_CHECKING:
     from headrace.workflows.run import Run, TaskScope
 
-_METHOD = re.compile(r"[A-Za-z]{1,20}")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # RFC 6570's operators and modifiers: the language has its simple expansion only.
 _OPERATORS = tuple("+#./;?&=,!@|")
@@ -33,7 +34,12 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIXED_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "upgrade"}
 )
-_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+# Python's names of the codecs that servers use. Its other ones fail on some texts, take time
+# that grows with the square of their length, or decode no text at all (`idna`, `punycode`, `hex`).
+_CHARSETS = re.compile(
+    r"ascii|utf-8(-sig)?|utf-(16|32)(-[bl]e)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-\w+|tis-620|ptcp154"
+    r"|gb2312|gbk|gb18030|hz|big5(hkscs)?|johab|(euc|shift)_\w+|iso2022_\w+"
+)
 REDACTED = "[redacted]"
 
 
@@ -85,8 +91,11 @@ def read_http_call(fields: dict[str, Cursor]) -> HttpCallAction:
         ("method", "endpoint"),
     )
     method = given["method"].text()
-    if "${" not in method and not _METHOD.fullmatch(method):
-        given["method"].refuse(f"{method!r} is no HTTP method")
+    if "${" not in method:
+        try:
+            check_method(method)
+        except ValueError as error:
+            given["method"].refuse(str(error))
     _check_endpoint(given["endpoint"])
     for field in ("headers", "query"):
         if field in given:
@@ -118,7 +127,7 @@ def _check_endpoint(cursor: Cursor) -> None:
             if not name or name.startswith(_OPERATORS) or name.endswith("*"):
                 raise ValueError(f"`{{{name}}}`: only simple names can stand in a URI template")
         if not uri.startswith("{"):
-            check_url(_PLACEHOLDER.sub("x", uri))
+            check_url(_PLACEHOLDER.sub("1", uri))  # "1" may also be a part of a port
     except ValueError as error:
         cursor.refuse(str(error))
 
@@ -155,9 +164,18 @@ def placeholders(uri: str) -> list[str]:
     return _PLACEHOLDER.findall(uri)
 
 
+def check_method(value: Any) -> str:
+    """The method in capitals. ValueError for one that is not in the list of those allowed."""
+    if not isinstance(value, str) or value.upper() not in METHODS:
+        raise ValueError(f"no HTTP method of those allowed ({', '.join(METHODS)}): {value!r}")
+    return value.upper()
+
+
 def check_url(url: str) -> None:
     """Raise ValueError unless it is an absolute http or https URL without credentials."""
     parts = urlsplit(url)
+    if parts.port == 0:  # above 65535 urlsplit raises ValueError itself
+        raise ValueError("port 0 cannot be called")
     if re.search(r"\s", url):
         raise ValueError(f"{url!r} has a space in it: write %20")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -186,9 +204,10 @@ def plain_text(value: Any) -> str:
 
 
 def _method(value: Any) -> str:
-    if not isinstance(value, str) or not _METHOD.fullmatch(value):
-        fail("configuration", f"{value!r} is no HTTP method")
-    return value.upper()
+    try:
+        return check_method(value)
+    except ValueError as error:
+        fail("configuration", str(error))
 
 
 def _url(given: dict[str, Any], arguments: Template, data: Any) -> str:
@@ -230,6 +249,11 @@ def _headers(value: Any) -> Iterator[tuple[str, str]]:
             fail("configuration", str(error))
         if any(ord(char) < 32 or ord(char) == 127 for char in text):
             fail("expression", f"the header {name!r} has a line break or control character in it")
+        if not text.isascii():
+            fail(
+                "configuration",
+                f"the header {name!r} holds more than ASCII: encode it, for example with @uri",
+            )
         if item is not None:
             yield name.lower(), text
 
@@ -276,7 +300,7 @@ def shape(reply: HttpReply, output: str) -> Any:
     if output == "content":
         return content
     shown = {
-        name: REDACTED if name in _SECRET_HEADERS else value
+        name: value if name in PLAIN_HEADERS else REDACTED
         for name, value in reply.request_headers.items()
     }
     return {
@@ -300,9 +324,15 @@ def _content(reply: HttpReply) -> Any:
             url = reply.url.partition("?")[0]
             fail("communication", f"{url} says that it answers JSON, and does not", status=502)
     if media_type.startswith("text/") or media_type.endswith("xml"):
-        match = re.search(r"charset=\"?([\w-]+)", content_type or "")
-        try:
-            return reply.content.decode(match[1] if match else "utf-8", "replace")
-        except LookupError:
-            return reply.content.decode("utf-8", "replace")
+        return reply.content.decode(_charset(content_type or ""), "replace")
     return base64.b64encode(reply.content).decode()
+
+
+def _charset(content_type: str) -> str:
+    """The codec that a content type names; UTF-8 when it names none, or none for text."""
+    match = re.search(r"charset=\"?([\w-]+)", content_type)
+    try:
+        codec = codecs.lookup(match[1]).name if match else "utf-8"
+    except (LookupError, UnicodeError):
+        return "utf-8"
+    return codec if _CHARSETS.fullmatch(codec) else "utf-8"

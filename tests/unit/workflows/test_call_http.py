@@ -236,6 +236,12 @@ async def test_json_that_is_none_is_a_communication_error(bench: Bench, web: Web
         (calling("${ .u }"), {"u": "ftp://a/"}, CONFIGURATION, "no absolute http or https"),
         (calling("${ .u }"), {"u": "http://u:p@127.0.0.1/"}, CONFIGURATION, "credentials"),
         (calling("${ .u }"), {"u": 5}, CONFIGURATION, "must be a text, not a number"),
+        (calling("${ .u }"), {"u": "http://a:65536/"}, CONFIGURATION, "Port out of range"),
+        (calling("http://a:{p}/"), {"p": 99999}, CONFIGURATION, "Port out of range"),
+        (calling("${ .u }"), {"u": "http://a:0/"}, CONFIGURATION, "port 0"),
+        (calling("${ .u }"), {"u": "http://[::1/"}, CONFIGURATION, "Invalid IPv6"),
+        (calling("${ .u }"), {"u": "http://a..b/"}, CONFIGURATION, "a..b"),
+        (calling("http://{h}.example/"), {"h": "a" * 64}, CONFIGURATION, "a.example"),
         (calling("{u}"), {"u": "127.0.0.1"}, CONFIGURATION, "no absolute http or https"),
         (calling("http://127.0.0.1/{id}"), {"id": [1]}, EXPRESSION, "a list"),
         (calling("http://127.0.0.1/", method="${ .m }"), {"m": "A B"}, CONFIGURATION, "method"),
@@ -244,6 +250,21 @@ async def test_json_that_is_none_is_a_communication_error(bench: Bench, web: Web
             {"h": "a\r\nHost: b"},
             EXPRESSION,
             "line break",
+        ),
+        *(
+            (
+                calling("http://127.0.0.1/", method="${ .m }"),
+                {"m": m},
+                CONFIGURATION,
+                "no HTTP method of those allowed (GET",
+            )
+            for m in ("SET", "CONNECT", "TRACE", "PROPFIND", "GETS", "", 5)
+        ),
+        (
+            calling("http://127.0.0.1/", headers={"X": "${ .h }"}),
+            {"h": "中"},
+            CONFIGURATION,
+            "more than ASCII",
         ),
         (
             calling("http://127.0.0.1/", headers="${ .h }"),
@@ -262,6 +283,115 @@ async def test_what_data_makes_of_a_request_is_checked(
     assert error.type == type_
     assert detail in error.detail
     assert error.instance == "/do/0/call"
+    assert not error.retryable
+
+
+async def test_a_method_is_written_in_any_case(bench: Bench, web: Web) -> None:
+    web.routes["/"] = Answer(204)
+    for method in ("get", "Head", "POST", "put", "patch", "delete", "options"):
+        await bench.output(calling(f"{web.url}/", method, output="raw"))
+    methods = [seen.method for seen in web.seen]
+    assert methods == ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+@pytest.mark.parametrize(
+    "charset", ["idna", "punycode", "undefined", "hex", "rot13", "utf-7", "unicode_escape", "none"]
+)
+async def test_a_charset_that_is_none_reads_as_utf_8(bench: Bench, web: Web, charset: str) -> None:
+    body = "zürich \\ud800 +2AA- ".encode() + b"\xff" * 300
+    web.routes["/"] = Answer(200, body, f"text/plain; charset={charset}")
+    assert await bench.output(calling(f"{web.url}/")) == body.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("charset", ["GB2312", "big5", "Shift_JIS", "utf-16", "windows-1252"])
+async def test_the_charsets_of_the_web_are_read(bench: Bench, web: Web, charset: str) -> None:
+    text = "zurich" if charset == "windows-1252" else "中"
+    web.routes["/"] = Answer(200, text.encode(charset), f'text/html; charset="{charset}"')
+    assert await bench.output(calling(f"{web.url}/")) == text
+
+
+async def test_a_redirect_to_another_host_takes_no_credentials_along(
+    bench: Bench, web: Web
+) -> None:
+    """Another port is another host, and any header but the plain ones may hold a credential."""
+    other = Web()
+    await other.start()
+    secrets = {"X-Api-Key": "a", "Authorization": "Bearer b", "X-Auth-Token": "c", "Anything": "d"}
+    plain = {"Accept": "text/plain", "Content-Type": "application/json"}
+    web.routes = {
+        "/near": Answer(307, headers=(("Location", "/new"),)),
+        "/far": Answer(307, headers=(("Location", f"{other.url}/new"),)),
+        "/new": json(1),
+    }
+    other.routes["/new"] = json(1)
+    for path in ("/near", "/far"):
+        workflow = calling(
+            web.url + path, "post", headers={**secrets, **plain}, body={"a": 1}, redirect=True
+        )
+        assert await bench.output(workflow) == 1
+    await other.close()
+    near, far = web.seen[1], other.seen[0]
+    for seen in (near, far):
+        assert (seen.method, seen.body) == ("POST", b'{"a":1}')
+        assert {name: seen.headers[name.lower()] for name in plain} == plain
+    assert {name: near.headers[name.lower()] for name in secrets} == secrets
+    assert not set(map(str.lower, secrets)) & set(far.headers)
+
+
+async def test_a_redirect_s_user_and_password_are_neither_used_nor_shown(
+    bench: Bench, web: Web
+) -> None:
+    location = f"http://user:hunter2@127.0.0.1:{web.port}/new"
+    web.routes = {"/old": Answer(302, headers=(("Location", location),)), "/new": json(1)}
+    workflow = calling(f"{web.url}/old", redirect=True, output="response")
+    response = await bench.output(workflow)
+    assert response["request"]["uri"] == f"{web.url}/new"
+    assert "hunter2" not in str(response)
+    assert "authorization" not in web.seen[1].headers
+    web.routes["/new"] = Answer(404)
+    assert "hunter2" not in str(await bench.error(workflow))
+
+
+async def test_a_result_shows_no_header_that_may_hold_a_credential(bench: Bench, web: Web) -> None:
+    web.routes["/"] = json(1)
+    headers = {"X-Api-Key": "hunter2", "Accept": "text/plain"}
+    response = await bench.output(calling(f"{web.url}/", headers=headers, output="response"))
+    assert response["request"]["headers"]["x-api-key"] == "[redacted]"
+    assert response["request"]["headers"]["accept"] == "text/plain"
+
+
+@pytest.mark.parametrize("location", ["http://a:99999/", "http://[", "http://a b/"])
+async def test_a_redirect_that_is_no_url_is_a_communication_error(
+    bench: Bench, web: Web, location: str
+) -> None:
+    web.routes["/"] = Answer(302, headers=(("Location", location),))
+    error = await bench.error(calling(f"{web.url}/", redirect=True))
+    assert error.type in (COMMUNICATION, CONFIGURATION)
+    assert len(web.seen) == 1
+
+
+async def test_the_body_of_a_redirect_is_bounded(web: Web) -> None:
+    headers = (("Location", "/new"),)
+    web.routes = {"/": Answer(302, b"x" * 100_001, headers=headers), "/new": json(1)}
+    runtime = Runtime(HttpPolicy(allow=("127.0.0.1",), max_response_bytes=100_000))
+    error = await Bench(runtime).error(calling(f"{web.url}/", redirect=True))
+    await runtime.close()
+    assert "over the limit of 100000 bytes" in error.detail
+
+
+async def test_what_comes_before_an_answer_is_bounded(bench: Bench, web: Web) -> None:
+    hundred = b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000
+    web.routes["/"] = Answer(raw=hundred, repeat=2_000)
+    error = await bench.error(calling(f"{web.url}/"))
+    assert (error.type, error.retryable) == (COMMUNICATION, True)
+    assert "no answer began within the first 262144 bytes" in error.detail
+    assert web.sent < 500  # the rest never left: the connection was closed
+
+
+async def test_a_few_interim_answers_are_passed_over(bench: Bench, web: Web) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n42"
+    web.routes["/"] = Answer(raw=b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 50 + answer)
+    assert await bench.output(calling(f"{web.url}/")) == 42
 
 
 @pytest.fixture
@@ -308,6 +438,36 @@ async def test_a_name_that_changes_its_meaning_does_not_get_through(
     error = await guarded.error(calling(f"http://rebinding.example:{web.port}/"))
     assert error.type == AUTHORIZATION
     assert connected == ["93.184.216.34"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1", "100.64.0.1", "fd00::8", "192.0.0.192", "fd20:ce::254", "64:ff9b::a00:1",
+     "::ffff:10.0.0.1", "2002:a00:1::"],
+)  # fmt: skip
+async def test_a_name_or_a_redirect_into_a_private_network_is_refused(
+    web: Web, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def look_up(host: str, port: int, **_: Any) -> Any:
+        found = {"inner.example": address}.get(host, host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, port))]
+
+    async def connect_here(factory: Any, host: str, port: int, **options: Any) -> Any:
+        assert host == "127.0.0.1"
+        return await connect(factory, host, port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", look_up)
+    monkeypatch.setattr(loop, "create_connection", connect_here)
+    web.routes["/"] = Answer(302, headers=(("Location", "http://inner.example/"),))
+    runtime = Runtime(HttpPolicy(allow=("*", "127.0.0.1")))
+    for url in ("http://inner.example/", f"{web.url}/"):
+        error = await Bench(runtime).error(calling(url, redirect=True))
+        assert (error.type, error.retryable) == (AUTHORIZATION, False)
+        assert f"inner.example ({address}) may not be called" in error.detail
+    await runtime.close()
 
 
 async def test_a_name_is_called_by_its_permitted_address(

@@ -182,3 +182,27 @@ async def test_an_error_inside_names_the_inner_task(bench: Bench) -> None:
 async def test_an_error_of_the_workflow_s_own_transformations_names_the_root(bench: Bench) -> None:
     error = await bench.error(define([], output={"as": "1 | keys"}))
     assert error.instance == "/"
+
+
+@pytest.mark.parametrize("levels", [980, 5_000])
+async def test_data_that_is_nested_too_deeply_fails_once(bench: Bench, levels: int) -> None:
+    deep: Any = "bottom"
+    for _ in range(levels):
+        deep = [deep]
+    by_task = define([{"x": put(x="${ .deep | [.] }")}])
+    by_input = define([{"x": put(x=1)}], input={"from": "{x: [.deep]}"})
+    by_expression = define([{"x": put(x=f"${{ reduce range({levels}) as $i (0; [.]) | [.] }}")}])
+    for workflow, instance in ((by_task, "/do/0/x"), (by_input, "/"), (by_expression, "/do/0/x")):
+        error = await bench.error(workflow, {"deep": deep})
+        assert error.instance == instance
+        assert "too deeply" in error.detail or "recursion" in error.detail
+        assert not error.retryable
+
+
+async def test_the_text_of_an_error_is_bounded(bench: Bench) -> None:
+    """An error quotes what it is about, which may be all of the data."""
+    variables = {"long": "x" * 3_000_000}
+    for expression in ("error(.long * 20)", "error({(.long): 1})", "{(.long): 1} | .[0]"):
+        error = await bench.error(define([{"x": put(x=f"${{ {expression} }}")}]), variables)
+        assert len(str(error)) < 1_200
+        assert not error.retryable

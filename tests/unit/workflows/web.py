@@ -22,13 +22,17 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer. `raw` takes the whole response's place; `hang` never answers."""
+    """What to answer. `raw` takes the whole response's place; `hang` never answers.
+
+    `repeat`: how often `raw` is sent.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     raw: bytes | None = None
+    repeat: int = 1
     hang: bool = False
 
 
@@ -44,6 +48,7 @@ class Web:
         self.routes: dict[str, Answer | Callable[[Seen], Answer]] = {}
         self.seen: list[Seen] = []
         self.connections = 0
+        self.sent = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._handlers: set[asyncio.Task[None]] = set()
@@ -83,8 +88,10 @@ class Web:
                     answer = answer(seen)
                 if answer.hang:
                     await asyncio.Event().wait()
-                writer.write(answer.raw or self._encode(answer))
-                await writer.drain()
+                for _ in range(answer.repeat):
+                    writer.write(answer.raw or self._encode(answer))
+                    await writer.drain()
+                    self.sent += 1
 
     @staticmethod
     async def _read(reader: asyncio.StreamReader) -> Seen | None:
