@@ -14,6 +14,7 @@ REGISTRY ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BIN := $(VENV)/bin
+REQUIREMENTS := $(VENV)/.requirements
 READY := $(VENV)/.ready
 
 # Pins with hashes for every system. No lock file: it would record download addresses.
@@ -30,7 +31,7 @@ help: ## Explain every target (this text)
 
 venv: $(READY) ## Make the virtual environment .venv, again when the requirements have changed
 
-$(READY): requirements-dev.txt
+$(REQUIREMENTS): requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Headrace needs Python 3.11 or newer, and none is on PATH:" \
 		"install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is missing:" \
@@ -38,6 +39,12 @@ $(READY): requirements-dev.txt
 	@echo "Installing the pinned requirements into $(VENV) (once, half a minute or so) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements-dev.txt
+	@touch $@
+
+# The checkout itself, for the `headrace` command and for packages that ask for headrace.
+$(READY): $(REQUIREMENTS) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--no-build-isolation --editable .
 	@touch $@
 
 dev: $(READY) ## Try it: Redis, the API and a worker in one terminal, and a sample run (PORT=8000)
@@ -96,7 +103,7 @@ audit: $(READY) ## Look the requirements up in the database of known weaknesses 
 	$(BIN)/pip-audit --requirement requirements.txt --requirement controller/requirements.txt \
 		--require-hashes
 
-requirements: $(READY) ## Pin the requirements anew after a change in pyproject.toml (UPGRADE=--upgrade)
+requirements: $(REQUIREMENTS) ## Pin the requirements anew after a change in pyproject.toml (UPGRADE=--upgrade)
 	$(PIN) --extra api --extra worker --extra cli pyproject.toml --output-file requirements.txt
 	$(PIN) --extra api --extra worker --extra cli --group dev pyproject.toml \
 		controller/requirements.in --constraint requirements.txt --output-file requirements-dev.txt
