@@ -9,6 +9,7 @@ VENV ?= .venv
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 PORT ?= 8000
+CASES ?= 20000
 DOCKER ?= docker
 REGISTRY ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -23,7 +24,7 @@ PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quie
 # What an image holds is pinned as in requirements.txt.
 PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
 
-.PHONY: help venv dev test check format bench simulate chaos test-cluster-smoke test-cluster \
+.PHONY: help venv dev test check format bench simulate chaos soak test-cluster-smoke test-cluster \
 	measure-operator images kind chart-docs audit requirements clean
 
 help: ## Explain every target (this text)
@@ -72,6 +73,10 @@ simulate: $(READY) ## Drive the scaling decision and its peers through seven loa
 
 chaos: $(READY) ## Kill, pause and cut for minutes, and look whether anything was lost
 	$(BIN)/python -m pytest -m chaos tests/chaos -s --timeout 1800 -o faulthandler_timeout=0 $(ARGS)
+
+soak: $(READY) ## Send the API generated requests and compare each reply with its document (CASES=20000)
+	@HEADRACE_API_CASES=$(CASES) $(BIN)/python -m pytest tests/integration/api/test_properties.py -s \
+		--timeout 3600 -o faulthandler_timeout=0 $(ARGS)
 
 test-cluster-smoke: $(READY) ## Install the chart on a real cluster and execute a workflow there
 	@PYTHON=$(BIN)/python tests/cluster/run.sh smoke $(ARGS)

@@ -97,9 +97,6 @@ def _body(model: type[msgspec.Struct], found: dict[str, Any], *, required: bool)
         [model], ref_template="#/components/schemas/{name}"
     )
     assert "$ref" in schema
-    for component in components.values():
-        if "start_in" in component["properties"]:
-            component["not"] = {"required": ["start_at", "start_in"]}
     bodies.update(components)
     return {
         "required": required,

@@ -193,7 +193,10 @@ async def cancel(
         bool, Query(description="Also ask a running task to stop; it ends in `cancelled`.")
     ] = False,
 ) -> Response:
-    """Cancel a task that is pending or queued; with `running=true` also one that runs."""
+    """Cancel a task that is pending or queued, or ask one that runs to stop.
+
+    A running task is a 409 unless `running=true` asks for that.
+    """
     queue, task_id = _addressed(request, task_id)
     call = api_of(request).availability.call
     try:

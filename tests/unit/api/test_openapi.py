@@ -88,6 +88,7 @@ async def test_summaries_are_sentences_and_every_tag_is_described(tmp_path: Path
     used = set()
     for name, operation in operations(found):
         assert operation["summary"].endswith("."), name
+        assert "`" not in operation["summary"], f"{name}: a summary is shown as plain text"
         assert len(operation["summary"].split()) >= 3, name
         assert not operation["description"].startswith(operation["summary"]), name
         used.update(operation["tags"])
