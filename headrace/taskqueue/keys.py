@@ -43,6 +43,7 @@ p   payload, unless it lies apart (pl)  pk  was parked: `b` stays at the next cl
 r   result, unless it lies apart (rl)   pp, pm  progress: percent, message
 er  the last error                      h   what was asked for, hashed (idempotent)
 hb  handed back soon after its start: `since:times`, in an hour
+lf  fence whose lease ended last        lw  why it ended, if its worker came back
 """
 
 from __future__ import annotations

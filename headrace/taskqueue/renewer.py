@@ -13,7 +13,7 @@ from .installation import Installation
 from .replies import script_error
 from .scripts import script
 from .stats import REGISTRATION_KEPT_SECONDS, RunningTask
-from .task import ClaimedTask
+from .task import MAX_CRASHES, ClaimedTask
 from .wire import ReplyError
 
 MIN_BLOCK_SECONDS = 0.01
@@ -93,6 +93,18 @@ class Renewer:
             if self._signals is not None:
                 self._signals.connection_pool.disconnect()
             raise
+
+    def stalled(self, tasks: Sequence[RunningTask], why: str) -> None:
+        """Say why this worker stood still, with the tasks that it ran. Raises as `renew` does.
+
+        Those whose lease ended meanwhile fail, if they fail of it, with this reason.
+        """
+        args: list[Any] = [
+            *(self._worker_id, self._epoch(), self._installation.lease_ms, MAX_CRASHES, why)
+        ]
+        for task in tasks:
+            args.extend((task.id, task.type, task.fence))
+        _reached(lambda: self._run("stalled", args))
 
     def close(self) -> None:
         """Close the connections."""

@@ -110,6 +110,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     retries_total: int
     crashes_total: int
     service_seconds_total: float
+    stalls_total: int = 0
+    """How often a worker that ran such a task stood still."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,6 +267,7 @@ def _queue(now_ms: int, raw: Sequence[Any]) -> QueueStats:
         retries_total=total("retries"),
         crashes_total=total("crashes"),
         service_seconds_total=(total("service_ms") + total("parked_ms")) / 1000,
+        stalls_total=total("stalls"),
     )
 
 

@@ -94,6 +94,7 @@ _COUNTERS = {
     "failures": "Tasks failed for good.",
     "retries": "Attempts that failed and were put back.",
     "crashes": "Attempts whose worker went silent.",
+    "stalls": "Times that a worker stood still which ran such a task: it may have held it up.",
 }
 
 

@@ -21,6 +21,7 @@ from headrace.taskqueue import (
 from services.worker.contact import Contact
 from services.worker.running import Hand, Running
 from services.worker.session import BACKOFF
+from services.worker.stalls import StallWatch
 
 RENEWALS_PER_LEASE = 3
 TRIES_PER_LEASE = 15
@@ -49,6 +50,9 @@ class Renews(Protocol):
         settled_request: int,
     ) -> Renewal:
         """Renew the leases of what is held."""
+
+    def stalled(self, tasks: Sequence[RunningTask], why: str) -> None:
+        """Say why this worker stood still."""
 
     def close(self) -> None:
         """Close its connections."""
@@ -100,6 +104,7 @@ class RenewalThread(threading.Thread):
             BACKOFF.base_seconds, min(BACKOFF.cap_seconds, lease_seconds / TRIES_PER_LEASE)
         )
         self._ended = threading.Event()
+        self._stalls = StallWatch(hand, lease_seconds, self._ended)
         self._renewing = threading.Lock()
         self._draining = False
         self._drained = False
@@ -113,12 +118,14 @@ class RenewalThread(threading.Thread):
 
     def run(self) -> None:
         """Renew until told to end, whatever happens."""
+        self._stalls.start()
         due, failures, wanted = time.monotonic(), 0, False
         while not self._ended.is_set():
             try:
                 if wanted or time.monotonic() >= due:
                     self._renew()
                     due = time.monotonic() + self._interval * random.uniform(1 - JITTER, 1)
+                self._tell_of_stalls()
                 wanted = (
                     self._renewer.wait_for_signal(self._patience(due)) or self._may_be_drained()
                 )
@@ -164,6 +171,13 @@ class RenewalThread(threading.Thread):
         self._contact.answered("renewal")
         self._draining, self._drained = renewal.draining, renewal.drained
         listener.renewed(held, renewal, restorations)
+
+    def _tell_of_stalls(self) -> None:
+        """After renewing: a lease that could be renewed has not ended."""
+        stalls = self._stalls.waiting
+        while stalls:
+            self._renewer.stalled(stalls[0].tasks, f"its lease ended while {stalls[0].what}")
+            stalls.popleft()
 
     def _may_be_drained(self) -> bool:
         return self._draining and not self._drained and self._hand.idle

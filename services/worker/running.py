@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -23,6 +24,10 @@ from headrace.handlers import (
 from headrace.taskqueue import ClaimedTask, Outcome, Released, RunningTask, TaskStatus
 from services.worker import journal
 from services.worker.moves import move_for
+
+SLOW_SECONDS = 0.3
+"""A third of the shortest lease is 0.33 s."""
+SLOW_KEPT = 16
 
 
 class Running(Attempt):
@@ -94,6 +99,8 @@ class Hand:
         """Claimed, and the end not yet accepted by the queue."""
         self.slots: set[Running] = set()
         """Code of theirs runs: also a thread past its time-out, whose lease is given up."""
+        self.slow: deque[tuple[float, RunningTask]] = deque(maxlen=SLOW_KEPT)
+        """Attempts that took long and are gone, with when they went (see stalls.py)."""
         self._types = types
         self._executor = executor
         self._max_result_bytes = max_result_bytes
@@ -183,6 +190,8 @@ class Hand:
 
     def _on_gone(self, running: Any) -> None:
         self.slots.discard(running)
+        if running.seconds >= SLOW_SECONDS:
+            self.slow.append((time.monotonic(), _as_registered(running)))
         self._changed()
 
     # For every thread
@@ -193,22 +202,32 @@ class Hand:
 
     def running_now(self) -> list[RunningTask]:
         """What each slot is busy with, as it stands in the registry."""
-        return [
-            RunningTask(
-                id=one.claimed.id,
-                type=one.claimed.type,
-                fence=one.claimed.fence,
-                attempt=one.claimed.attempt,
-                started_at_ms=one.started_at_ms,
-                timed_out=one.outcome is not None,
-            )
-            for one in list(self.slots)
-        ]
+        return [_as_registered(one) for one in list(self.slots)]
+
+    def ran_since(self, seconds: float) -> list[RunningTask]:
+        """What has run for the last so many seconds, though it may have ended just now."""
+        since = time.monotonic() - seconds
+        ended = [task for gone_at, task in list(self.slow) if gone_at >= since]
+        # What has ended is held until the queue has heard of it.
+        present = [_as_registered(one) for one in {*self.held_now(), *list(self.slots)}]
+        begun_ms = (time.time() - seconds) * 1000
+        return [task for task in (*present, *ended) if task.started_at_ms <= begun_ms]
 
     @property
     def idle(self) -> bool:
         """Nothing is held, and no slot is busy."""
         return not self.held and not self.slots
+
+
+def _as_registered(running: Running) -> RunningTask:
+    return RunningTask(
+        id=running.claimed.id,
+        type=running.claimed.type,
+        fence=running.claimed.fence,
+        attempt=running.claimed.attempt,
+        started_at_ms=running.started_at_ms,
+        timed_out=running.outcome is not None,
+    )
 
 
 def by_hold(held: list[Running], holds: list[str]) -> list[Running]:

@@ -34,7 +34,7 @@ for a = 5, #ARGV, 6 do
       redis.call('SET', P .. 'state:' .. id, state)
       redis.call('HSET', key, 'k', 1, 'pk', 1)
       if r[2] then
-        redis.call('HDEL', key, 'cc')
+        redis.call('HDEL', key, 'cc', 'lf', 'lw')
       end
       delay(id, task_type, due, is_retry(r[1], 0))
       count(task_type, 'parked_ms', run_ms)

@@ -21,7 +21,7 @@ if waiting_length(task_type, max_length - 1) >= max_length then
 end
 redis.call('ZREM', P .. 'dead:' .. task_type, id)
 redis.call('DEL', P .. 'result:' .. id)
-redis.call('HDEL', key, 'rc', 'cc', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd', 'hb')
+redis.call('HDEL', key, 'rc', 'cc', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd', 'hb', 'lf', 'lw')
 redis.call('PERSIST', key)
 if separate then
   redis.call('PERSIST', P .. 'payload:' .. id)

@@ -52,6 +52,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "progress": Consumer.progress,
     "restore": Consumer.restore,
     "renew": Renewer.renew,
+    "stalled": Renewer.stalled,
 }
 """The moves, and the method that makes each."""
 

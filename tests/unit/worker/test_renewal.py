@@ -25,6 +25,7 @@ class Renewer:
         self.signal = threading.Event()
         self.patience: list[float] = []
         self.settled: list[int] = []
+        self.stalls: list[str] = []
         self.closed = False
 
     def wait_for_signal(self, timeout_seconds: float) -> bool:
@@ -44,6 +45,9 @@ class Renewer:
         if self.script:
             return self.script.pop(0)()
         return tq.Renewal([], [], False, False)
+
+    def stalled(self, tasks: Sequence[tq.RunningTask], why: str) -> None:
+        self.stalls.append(why)
 
     def close(self) -> None:
         self.closed = True

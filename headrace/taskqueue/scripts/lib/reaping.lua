@@ -12,6 +12,14 @@ local function hand_back(id, task_type, retention_seconds)
   return 'queued'
 end
 
+-- why: the last lease of the task ended, if its worker came back and told (see stalled.lua).
+local function crash_message(crashes, why)
+  if why then
+    return why .. '; ' .. crashes .. ' attempts ended without an outcome'
+  end
+  return 'the worker was lost ' .. crashes .. ' times while it ran this task'
+end
+
 -- One attempt more that ended without an outcome: to the front of its list, as a retry. More than
 -- max_crashes: the task is taken for the cause, and fails. r: of its record cc, x, pl, k
 local function count_crash(id, task_type, r, max_crashes, retention_seconds, message)
@@ -21,7 +29,7 @@ local function count_crash(id, task_type, r, max_crashes, retention_seconds, mes
     end_task(id, 'cancelled', r[3], r[4], retention_seconds, 'cc', crashes)
     return 'cancelled'
   elseif crashes > max_crashes then
-    message = message or 'the worker was lost ' .. crashes .. ' times while it ran this task'
+    message = message or crash_message(crashes, redis.call('HGET', P .. 'task:' .. id, 'lw'))
     bury(id, task_type, message, r[3], r[4], retention_seconds, 'cc', crashes)
     count(task_type, 'unreported', 1)
     return 'failed'
@@ -48,6 +56,7 @@ local function reap(task_type, max_crashes, retention_seconds)
       redis.call('HDEL', P .. 'held:' .. h[3], member)
     end
     if h[1] == 'running' and h[2] == fence then
+      redis.call('HSET', task, 'lf', fence)
       local r = redis.call('HMGET', task, 'cc', 'x', 'pl', 'k')
       count_crash(id, task_type, r, max_crashes, retention_seconds)
     end

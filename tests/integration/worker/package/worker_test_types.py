@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -21,3 +22,12 @@ async def nap(ctx: Context, seconds: float) -> dict[str, Any]:
 def stubborn(ctx: Context, seconds: float) -> None:
     """Sleep in a thread, deaf to its time-out."""
     time.sleep(seconds)
+
+
+@handler("gil", max_retries=0)
+def gil(ctx: Context, seconds: float) -> int:
+    """One call that holds the interpreter for so long, on an idle CPU."""
+    began = time.process_time()
+    sum(itertools.repeat(1, 10_000_000))
+    a_second = 10_000_000 / (time.process_time() - began)
+    return sum(itertools.repeat(1, int(seconds * a_second)))
