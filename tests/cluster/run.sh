@@ -2,13 +2,14 @@
 # Runs the cluster tests on the cluster that there is: what KUBECONFIG names; else the one-node tool
 # that CLUSTER_TOOL names, which needs root; else kind with Docker. What it starts, it ends.
 #   tests/cluster/run.sh smoke    the chart installed, a workflow executed and its result read
-#   tests/cluster/run.sh all      all of them, and the unit tests of the templates
+#   tests/cluster/run.sh all      all of them, and the unit tests of the templates, by Helm 4 and 3
 #   tests/cluster/run.sh measure  no test: the operator is measured
 # More arguments go to pytest, or to measure_operator.py. PYTHON: which Python runs it.
 set -eu
 cd "$(dirname "$0")/../.."
 
-case ${1:-} in
+what=${1:-}
+case $what in
     smoke) tests=tests/cluster/test_smoke.py ;;
     all) tests="tests/unit/chart tests/cluster" ;;
     measure) tests= ;;
@@ -70,4 +71,15 @@ if [ -z "$tests" ]; then
 else
     # shellcheck disable=SC2086 # two paths
     "${PYTHON:-python3}" -m pytest -m "not chaos" -o faulthandler_timeout=0 "$@" $tests
+fi
+
+# The templates once more, by the other Helm that is promised.
+if [ "$what" = all ]; then
+    if HELM=$(tests/cluster/helm3.sh); then
+        export HELM
+        echo "The templates by $("$HELM" version --short):"
+        "${PYTHON:-python3}" -m pytest -q -m "not chaos and not cluster" tests/unit/chart
+    elif [ "${HEADRACE_NO_SKIP:-}" = 1 ]; then
+        exit 1
+    fi
 fi
