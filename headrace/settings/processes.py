@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, FilePath, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 
 from headrace.settings.fields import CommaList, Env, Group, Lower, Port, ProcessSettings
 from headrace.settings.keys import ApiKey, keys_in_file, keys_in_setting
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Check what CORS_ORIGINS holds. A browser compares it letter by letter with the page's own."""
+    for value in values:
+        if value != "*" and not re.fullmatch(r"https?://[^\s/@?#A-Z]+", value):
+            raise ValueError(
+                f"{value} is no origin: write scheme, host and port in small letters and nothing "
+                "behind them, as in https://app.example.com"
+            )
+    return values
 
 
 class QueueSettings(Group):
@@ -138,6 +150,15 @@ class ApiSettings(_BothSettings):
     allow_anonymous: bool = False
     """Without any key: whether the API may still listen on other addresses than this machine's."""
 
+    allowed_hosts: CommaList = ()
+    """Without any key: more names that the API answers to (the header `Host`), separated by commas.
+    `*.example.com` stands for all below it. It always answers to `localhost`, and to IP addresses
+    where HOST is not this machine's own."""
+
+    cors_origins: Annotated[CommaList, AfterValidator(_origins)] = ()
+    """Origins whose pages may use the API in a browser (CORS), separated by commas, such as
+    `https://app.example.com`; `*` with API keys: all; none: no other than its own."""
+
     metrics_host: str = "127.0.0.1"
     """The address that `/metrics` is served on."""
 
@@ -174,6 +195,15 @@ class ApiSettings(_BothSettings):
             raise ValueError(
                 f"HOST={self.host} lets other machines in, and no API key is set: set API_KEYS or "
                 "API_KEYS_FILE, or ALLOW_ANONYMOUS=true if everyone who reaches it may use it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_page_of_everybody(self) -> Self:
+        if "*" in self.cors_origins and not self.keys and self.api_keys_file is None:
+            raise ValueError(
+                "CORS_ORIGINS=* lets the pages of every site use an API that asks for no key: name "
+                "the origins, or set API_KEYS"
             )
         return self
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from headrace import __version__
 from headrace.handlers import load_registry
@@ -14,6 +16,7 @@ from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
 from headrace.workflows import Catalog, HttpPolicy, Runtime
 from services.api import errors, metrics, swagger
+from services.api.anonymous import Anonymous
 from services.api.auth import KeyRing
 from services.api.availability import Availability
 from services.api.context import Api
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable
     from typing import Any
 
+    from starlette.types import ASGIApp
+
     from headrace.handlers import AnyTaskType
     from headrace.settings import ApiSettings
 
@@ -41,6 +46,8 @@ log = get_logger(__name__)
 
 CLIENT_NAME = "headrace-api"
 """Shown by Redis's CLIENT LIST."""
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-ID")
+"""What a page of another origin may send, beside what browsers always let it."""
 
 
 def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api:
@@ -72,7 +79,11 @@ def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api
         definitions=definitions,
         inline=inline,
         submission=Submission(queue, availability, inline, settings.queue.max_payload_bytes),
-        keys=KeyRing(settings.api_keys, settings.api_keys_file, bound_host=settings.host),
+        keys=KeyRing(
+            settings.api_keys,
+            settings.api_keys_file,
+            open_to=Anonymous(settings.host, settings.allowed_hosts, settings.cors_origins),
+        ),
         runtime=runtime,
         lifecycle=Lifecycle(),
         http_metrics=HttpMetrics(),
@@ -88,6 +99,8 @@ def new_app(api: Api) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        # Starlette's redirect leads to whatever `Host` says, and never to https: see errors.py.
+        redirect_slashes=False,
     )
     app.state.api = api
     errors.install(app)
@@ -104,7 +117,30 @@ def new_app(api: Api) -> FastAPI:
 def edge(api: Api, app: FastAPI) -> Edge:
     """What the server serves: the application, and what happens to every request."""
     settings = api.settings
-    return Edge(app, api.lifecycle, api.http_metrics, settings.max_body_bytes, settings.root_path)
+    return Edge(
+        app,
+        api.lifecycle,
+        api.http_metrics,
+        settings.max_body_bytes,
+        settings.root_path,
+        cors=partial(_cors, settings.cors_origins),
+    )
+
+
+def _cors(origins: tuple[str, ...], app: ASGIApp) -> ASGIApp:
+    """Let pages of these origins use what is served; without any, nothing is added.
+
+    Keys are sent in a header that a page sets by itself, so no credentials of the browser's.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=REQUEST_HEADERS,
+        expose_headers=("X-Request-ID", "Retry-After"),
+    )
 
 
 @asynccontextmanager

@@ -18,12 +18,12 @@ import hmac
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from headrace.logs import get_logger
-from headrace.settings import ApiKey, Role, is_loopback
+from headrace.settings import ApiKey, Role
 from headrace.settings.keys import keys_in_file
-from services.api.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED, Problem
+from services.api.anonymous import Anonymous
+from services.api.problems import FORBIDDEN, UNAUTHORIZED, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +61,8 @@ _CHANGING = frozenset({Permission.SUBMIT, Permission.OPERATE})
 class KeyRing:
     """The keys of the settings and of a file that is read again whenever it changes.
 
-    Without a key in either place everybody may do everything who reaches `bound_host`, the
-    address that the server listens on: whether that is allowed is decided in the settings. But for
-    the pages of other sites, that a browser on this machine shows.
+    Without a key in either place everybody may do everything who reaches the server: whether that
+    is allowed is decided in the settings, and what `open_to` still refuses in anonymous.py.
     """
 
     def __init__(
@@ -71,11 +70,11 @@ class KeyRing:
         fixed: tuple[ApiKey, ...] = (),
         file: Path | None = None,
         *,
-        bound_host: str = "127.0.0.1",
+        open_to: Anonymous | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fixed = fixed
-        self._local = is_loopback(bound_host)
+        self._open_to = open_to or Anonymous("127.0.0.1")
         self._file = file
         self._clock = clock
         self._checked_at = clock()
@@ -93,10 +92,7 @@ class KeyRing:
         if permission is Permission.OPEN:
             return
         if self.anonymous:
-            if self._local:
-                _refuse_foreign_names(headers)
-            if permission in _CHANGING:
-                _refuse_foreign_pages(headers)
+            self._open_to.check(headers, changing=permission in _CHANGING)
             return
         self._reload_if_changed()
         presented = _presented(headers)
@@ -162,50 +158,6 @@ def _presented(headers: Headers) -> str | None:
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
     return headers.get("x-api-key") or None
-
-
-def _refuse_foreign_names(headers: Headers) -> None:
-    """A site may let its own name lead to this machine, and its page is then of the same origin.
-
-    So an API that is open to this machine alone answers to this machine's names only.
-    """
-    host = headers.get("host")
-    if host is not None and not _names_this_machine(host):
-        raise Problem(
-            CROSS_SITE,
-            f"this request was sent to {host!r}, and an API without keys answers on this machine "
-            "only, as localhost or 127.0.0.1: set API_KEYS to use it under other names",
-        )
-
-
-def _names_this_machine(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        return False
-    return name is not None and is_loopback(name)
-
-
-def _refuse_foreign_pages(headers: Headers) -> None:
-    """Without keys, whatever page a developer visits could send requests to this machine.
-
-    Browsers say where a request comes from: by Sec-Fetch-Site, which no other client sends, or,
-    over plain HTTP and in old versions, by Origin alone. With keys there is no danger: a foreign
-    page has none.
-    """
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is not None:
-        foreign = site in ("cross-site", "same-site")
-    else:
-        foreign = (
-            origin is not None and origin.partition("://")[2] != headers.get("host", "").lower()
-        )
-    if foreign:
-        raise Problem(
-            CROSS_SITE,
-            "a page of another site sent this request; an API without keys takes it from its own "
-            "pages and from other programs only",
-        )
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MAX_KEY_LENGTH = 255
-MAX_AHEAD = timedelta(days=100 * 365)
-"""A start time lies at most so far ahead."""
+MAX_AHEAD = timedelta(days=36_525)
+"""A start time lies at most so far ahead: 100 years, with their leap days."""
 
 MaxRetries = Annotated[
     int,
@@ -31,7 +31,8 @@ MaxRetries = Annotated[
 StartAt = Annotated[
     datetime,
     Meta(
-        description="Not before this time. ISO 8601; without an offset it is read as UTC.",
+        description="Not before this time, which lies at most 100 years ahead. ISO 8601; without "
+        "an offset it is read as UTC.",
         extra_json_schema={"format": "date-time"},
     ),
 ]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 from starlette.routing import Match
 
 from headrace.logs import get_logger
 from headrace.taskqueue import QueueError
 from services.api.middleware import REQUEST_ID_KEY
+from services.api.models import is_task_id
 from services.api.problems import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import BaseRoute
 
 log = get_logger(__name__)
 
@@ -83,6 +87,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     match error.status_code:
+        case 404 if (location := _without_slash(request)) is not None:
+            return RedirectResponse(location)
         case 404:
             problem = Problem(
                 ROUTE_NOT_FOUND, f"there is nothing at {path}: the addresses are listed at /docs"
@@ -99,11 +105,40 @@ async def _http(request: Request, error: Exception) -> Response:
     return _answer(request, problem)
 
 
+def _without_slash(request: Request) -> str | None:
+    """Where the same address without its last slash is, if there is anything.
+
+    Path and query alone: behind a proxy nothing of the request tells the scheme or the host that
+    the client knows.
+    """
+    path, root = request.scope["path"], request.scope.get("root_path", "")
+    shorter = path.rstrip("/")
+    if shorter == path or not _routes(request, shorter):
+        return None
+    query = request.scope["query_string"].decode("latin-1")
+    location = quote(root + shorter.removeprefix(root))
+    return f"{location}?{query}" if query else location
+
+
 def _methods(request: Request) -> set[str]:
-    """All methods of an address: two routes may share it (`GET` one, `POST` the other)."""
-    allowed: set[str] = set()
-    for route in request.app.router.routes:
-        match, _ = route.matches({**request.scope, "method": "*"})
-        if match is not Match.NONE:
-            allowed |= getattr(route, "methods", None) or set()
+    """All methods of an address, as the document lists them: two routes may share their shape.
+
+    `/api/tasks/…` takes GET where a task's id stands, and POST where a task type does.
+    """
+    routes = _routes(request, request.scope["path"])
+    if {"task_id", "task_type"} <= {name for _, names in routes for name in names}:
+        is_id = any(is_task_id(names.get("task_id", "")) for _, names in routes)
+        routes = [found for found in routes if ("task_id" in found[1]) is is_id]
+    allowed = {method for route, _ in routes for method in getattr(route, "methods", None) or ()}
     return allowed | {"HEAD"} if "GET" in allowed else allowed
+
+
+def _routes(request: Request, path: str) -> list[tuple[BaseRoute, dict[str, str]]]:
+    """The routes that an address has, by any method, and what its variable parts are."""
+    scope = {**request.scope, "path": path, "method": "*"}
+    found = [(route, *route.matches(scope)) for route in request.app.router.routes]
+    return [
+        (route, child.get("path_params", {}))
+        for route, match, child in found
+        if match is not Match.NONE
+    ]

@@ -1,8 +1,8 @@
 """What happens to every request: one pure ASGI class around the whole application.
 
-Request id in and out, the path under which a proxy publishes the API, the body's limit,
-`Connection: close` while the server stops, the access log line and the metrics. One class, not
-five: each layer costs microseconds on every submit.
+Request id in and out, what is no proper request, the path under which a proxy publishes the API,
+the body's limit, `Connection: close` while the server stops, the access log line and the metrics.
+One class, not five: each layer costs microseconds on every submit.
 """
 
 from __future__ import annotations
@@ -15,9 +15,19 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 
 from headrace.logs import get_logger
-from services.api.problems import BODY_TOO_LARGE, Problem, internal_error
+from services.api.problems import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    TRANSFER_ENCODING_UNKNOWN,
+    UNSUPPORTED_MEDIA_TYPE,
+    Problem,
+    ProblemType,
+    internal_error,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from services.api.lifecycle import Lifecycle
@@ -29,6 +39,10 @@ REQUEST_ID_KEY = "headrace.request_id"
 """Where in the scope a request's id stands."""
 
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII
+).fullmatch
+"""RFC 3986: a host and a port."""
 _POLLED_ROUTES = frozenset(
     {
         *("/healthz", "/readyz", "/api/workflows/queue/stats", "/api/workers"),
@@ -52,8 +66,10 @@ class Edge:
         metrics: HttpMetrics,
         max_body_bytes: int,
         root_path: str = "",
+        cors: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
-        self.app = app
+        self.app = cors(app)
+        self._cors = cors
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -66,14 +82,21 @@ class Edge:
             return
         started = perf_counter()
         request_id = b""
-        length = 0
+        length = hosts = 0
+        proper = True
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _ACCEPTABLE_ID(value):
                 request_id = value
             elif name == b"content-length":
                 length = int(value)
+            elif name == b"host":
+                hosts += 1
+                proper = proper and _HOST(value) is not None
             elif name == b"transfer-encoding":
                 receive = self._counted(receive)
+                proper = False
+            elif name == b"content-encoding":
+                proper = False
         if not request_id:
             request_id = uuid.uuid4().hex.encode()
         scope[REQUEST_ID_KEY] = request_id.decode()
@@ -91,17 +114,20 @@ class Edge:
                     headers.append((b"connection", b"close"))
             await send(message)
 
+        refusal = None if proper and hosts == 1 else _improper(scope)
+        if length > self._max_body_bytes:
+            refusal = refusal or self._too_large(length)
         try:
-            if length > self._max_body_bytes:
-                await _answer(scope, receive, send_marked, self._too_large(length))
-            else:
+            if refusal is None:
                 await self.app(scope, receive, send_marked)
+            else:
+                await self._answer(scope, receive, send_marked, refusal)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
         except Exception:
             log.exception("http.error", request_id=scope[REQUEST_ID_KEY], path=scope["path"])
             if not status:
-                await _answer(scope, receive, send_marked, internal_error())
+                await self._answer(scope, receive, send_marked, internal_error())
         self._note(scope, status, perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
@@ -134,6 +160,11 @@ class Edge:
 
         return receive_counted
 
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+        """As the application would, so that a page of another origin may read it too."""
+        response = problem.response(scope["path"], scope[REQUEST_ID_KEY])
+        await self._cors(response)(scope, receive, send)
+
     def _too_large(self, size: int) -> Problem:
         return Problem(
             BODY_TOO_LARGE,
@@ -148,5 +179,34 @@ def route_template(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "other")
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
-    await problem.response(scope["path"], scope[REQUEST_ID_KEY])(scope, receive, send)
+def _improper(scope: Scope) -> Problem | None:
+    """Why a request is none that this server understands: which host it is for, how its body comes.
+
+    Two hosts, or two ways to tell where a body ends, are how a request is smuggled past a proxy.
+    """
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        fields.setdefault(name, []).append(value.lower())
+    hosts = fields.get(b"host", [])
+    codings = fields.get(b"transfer-encoding", [])
+    old = scope["http_version"] == "1.0"
+    if len(hosts) != 1 and not (old and not hosts):
+        return _closing(BAD_REQUEST, f"a request has one header `Host`, this one has {len(hosts)}")
+    if hosts and not _HOST(hosts[0]):
+        return _closing(BAD_REQUEST, "the header `Host` must be a host, and its port if need be")
+    if codings and (old or codings != [b"chunked"]):
+        return _closing(
+            TRANSFER_ENCODING_UNKNOWN, "the only `Transfer-Encoding` that is understood is chunked"
+        )
+    if set(fields.get(b"content-encoding", ())) - {b"", b"identity"}:
+        return Problem(
+            UNSUPPORTED_MEDIA_TYPE,
+            "the body is sent with a `Content-Encoding`: send it as it is",
+            headers={"Accept-Encoding": "identity"},
+        )
+    return None
+
+
+def _closing(kind: ProblemType, detail: str) -> Problem:
+    """Where the next request would begin is doubtful: the connection ends."""
+    return Problem(kind, detail, headers={"Connection": "close"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     from headrace.workflows import Workflow
 
 TASK_ID = "550e8400-e29b-41d4-a716-446655440000"
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 """The task id of the guide's examples."""
+
+
+def is_task_id(text: str) -> bool:
+    """Whether it has the form of a task's id: a UUID as it is usually written."""
+    return _TASK_ID.fullmatch(text) is not None
 
 
 class Reply(BaseModel):

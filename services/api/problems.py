@@ -80,6 +80,9 @@ INVALID_PAYLOAD = _type("invalid-payload", 422, "The payload does not fit the ta
 HEAD_TOO_LARGE = _type("head-too-large", 431, "The request's head is too large")
 INTERNAL_ERROR = _type("internal-error", 500, "Something went wrong on the server")
 TASK_TYPE_UNKNOWN = _type("task-type-unknown", 501, "No worker and no handler has this task type")
+TRANSFER_ENCODING_UNKNOWN = _type(
+    "transfer-encoding-unknown", 501, "The request's body is sent in a way that is not understood"
+)
 QUEUE_UNAVAILABLE = _type("queue-unavailable", 503, "The queue cannot be reached now")
 QUEUE_DISABLED = _type("queue-disabled", 503, "The queue is switched off")
 QUEUE_FULL = _type("queue-full", 503, "The queue is full")

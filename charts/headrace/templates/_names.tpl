@@ -19,6 +19,18 @@
 {{ include "headrace.fullname" . }}-api
 {{- end }}
 
+{{- /* The names that an API without keys answers to: its Service's, and those it is published under. */}}
+{{- define "headrace.api.hosts" -}}
+{{- $service := include "headrace.api.name" . -}}
+{{- $hosts := list $service }}
+{{- range list "" ".svc" ".svc.cluster.local" }}
+{{- $hosts = append $hosts (printf "%s.%s%s" $service $.Release.Namespace .) }}
+{{- end }}
+{{- if .Values.ingress.enabled }}{{ $hosts = concat $hosts .Values.ingress.hosts }}{{ end }}
+{{- if .Values.httpRoute.enabled }}{{ $hosts = concat $hosts .Values.httpRoute.hostnames }}{{ end }}
+{{- concat $hosts .Values.api.allowedHosts | join "," -}}
+{{- end }}
+
 {{- define "headrace.metrics.name" -}}
 {{ include "headrace.api.name" . }}-metrics
 {{- end }}

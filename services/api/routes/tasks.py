@@ -5,7 +5,6 @@ Both addresses answer for tasks of every type: an id is unique, whatever it is o
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -43,6 +42,7 @@ from services.api.models import (
     RetryReply,
     TaskReply,
     execution,
+    is_task_id,
     task_fields,
 )
 from services.api.problems import QUEUE_DISABLED, TASK_RUNNING, Problem
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PREFIXES = ("/workflows/tasks", "/tasks")
 
 _MESSAGES: dict[str, dict[Language, str]] = {
@@ -241,7 +240,7 @@ def _addressed(request: HttpRequest, task_id: str) -> tuple[TaskQueue, str]:
     """The queue and the id as the queue writes it. What is no UUID is no task's id."""
     queue = api_of(request).queue
     normal = task_id.lower()
-    if queue is None or not _ID.fullmatch(normal):
+    if queue is None or not is_task_id(normal):
         raise TaskNotFound(task_id)
     return queue, normal
 

@@ -12,6 +12,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from headrace.settings import ApiKey, Role
+from services.api.anonymous import Anonymous
 from services.api.auth import PERMISSIONS, KeyRing, Permission
 from services.api.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED, Problem
 from tests.unit.api.harness import api_settings, running
@@ -20,6 +21,11 @@ from tests.unit.api.harness import api_settings, running
 def new_key(role: Role) -> tuple[str, ApiKey]:
     key = secrets.token_urlsafe(32)
     return key, ApiKey(role, hashlib.sha256(key.encode()).digest(), "test")
+
+
+def ring_at(bound_host: str, *names: str, origins: tuple[str, ...] = ()) -> KeyRing:
+    """Without keys, on a server that listens there and answers to these names as well."""
+    return KeyRing(open_to=Anonymous(bound_host, names, origins))
 
 
 class Clock:
@@ -64,7 +70,7 @@ def test_without_keys_a_foreign_page_may_look_but_not_act(site: str) -> None:
 def test_a_browser_that_tells_the_origin_alone_is_judged_by_it(
     origin: str, host: str | None, taken: bool
 ) -> None:
-    ring = KeyRing(bound_host="0.0.0.0")
+    ring = ring_at("0.0.0.0", "api.example")
     headers = Headers({"Origin": origin.lower()} | ({} if host is None else {"Host": host}))
     ring.check(headers, Permission.READ)
     if taken:
@@ -80,7 +86,7 @@ def test_a_browser_that_tells_the_origin_alone_is_judged_by_it(
     ["localhost", "localhost:8000", "LOCALHOST:80", "127.0.0.1:8000", "127.0.0.2", "[::1]:8"],
 )
 def test_an_api_open_to_this_machine_answers_to_its_names(host: str) -> None:
-    KeyRing(bound_host="127.0.0.1").check(Headers({"Host": host}), Permission.SUBMIT)
+    ring_at("127.0.0.1").check(Headers({"Host": host}), Permission.SUBMIT)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +98,61 @@ def test_a_site_whose_name_leads_to_this_machine_is_refused(host: str) -> None:
     headers = Headers({"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"})
     for permission in set(Permission) - {Permission.OPEN}:
         with pytest.raises(Problem) as caught:
-            KeyRing(bound_host="127.0.0.1").check(headers, permission)
+            ring_at("127.0.0.1").check(headers, permission)
         assert caught.value.kind is CROSS_SITE
-    KeyRing(bound_host="127.0.0.1").check(headers, Permission.OPEN)
-    KeyRing(bound_host="0.0.0.0").check(headers, Permission.SUBMIT)
+    ring_at("127.0.0.1").check(headers, Permission.OPEN)
     key, entry = new_key(Role.SUBMIT)
     with_key = Headers({"Host": host, "X-API-Key": key})
-    KeyRing((entry,), bound_host="127.0.0.1").check(with_key, Permission.SUBMIT)
+    KeyRing((entry,)).check(with_key, Permission.SUBMIT)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "api", "[", "", "a b"])
+@pytest.mark.parametrize("bound_host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_an_api_open_to_others_is_guarded_from_foreign_names_as_well(
+    host: str, bound_host: str
+) -> None:
+    headers = Headers({"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"})
+    for permission in set(Permission) - {Permission.OPEN}:
+        with pytest.raises(Problem, match="ALLOWED_HOSTS") as caught:
+            ring_at(bound_host).check(headers, permission)
+        assert caught.value.kind is CROSS_SITE
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "192.0.2.7:80", "[2001:db8::1]:8"])
+def test_an_api_open_to_others_answers_to_addresses(host: str) -> None:
+    ring_at("0.0.0.0").check(Headers({"Host": host}), Permission.SUBMIT)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "taken"),
+    [
+        ("api", "api:8000", True),
+        ("API.example", "api.EXAMPLE", True),
+        ("*.example", "a.b.example", True),
+        ("*.example", "example", False),
+        ("*.example", "badexample", False),
+        ("example", "a.example", False),
+        ("*", "any.thing", True),
+    ],
+)
+@pytest.mark.parametrize("bound_host", ["127.0.0.1", "0.0.0.0"])
+def test_more_names_are_allowed_by_a_setting(
+    allowed: str, host: str, taken: bool, bound_host: str
+) -> None:
+    ring = ring_at(bound_host, allowed)
+    if taken:
+        ring.check(Headers({"Host": host}), Permission.SUBMIT)
+        return
+    with pytest.raises(Problem):
+        ring.check(Headers({"Host": host}), Permission.SUBMIT)
+
+
+def test_a_page_of_an_allowed_origin_may_act() -> None:
+    ring = ring_at("127.0.0.1", origins=("https://app.example",))
+    page = {"Host": "localhost", "Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
+    ring.check(Headers(page), Permission.SUBMIT)
+    with pytest.raises(Problem):
+        ring.check(Headers({**page, "Origin": "https://app.example.evil"}), Permission.SUBMIT)
 
 
 @pytest.mark.parametrize("role", list(Role))

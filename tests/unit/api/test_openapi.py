@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest
 from headrace.handlers.builtin import builtin_types
 from headrace.workflows import Catalog, HttpPolicy, Runtime
 from services.api import examples, problems
+from services.api.bodies import SubmitBody, start_of
 from services.api.problems import MEDIA_TYPE
 from tests.unit.api.harness import api_settings, running
 
@@ -138,3 +140,30 @@ async def test_guarded_addresses_tell_their_roles_and_refusals(tmp_path: Path) -
             continue
         assert "Roles: " in operation["description"], name
         assert {"401", "403"} <= set(operation["responses"]), name
+
+
+async def test_what_an_address_allows_is_what_the_document_lists(tmp_path: Path) -> None:
+    places = {
+        "workflow_id": "my-workflow",
+        "task_id": "550e8400-e29b-41d4-a716-446655440000",
+        "task_type": "workflow_execute",
+        "worker_id": "worker-1",
+    }
+    async with running(api_settings(tmp_path)) as api:
+        paths = (await api.get("/openapi.json")).json()["paths"]
+        for path, methods in paths.items():
+            refused = await api.client.put(path.format(**places))
+            assert refused.status_code == 405, path
+            # HEAD is answered wherever GET is.
+            allowed = set(refused.headers["allow"].split(", ")) - {"HEAD"}
+            assert allowed == {method.upper() for method in methods}, path
+
+
+async def test_a_start_lies_as_far_ahead_as_the_document_says(tmp_path: Path) -> None:
+    async with running(api_settings(tmp_path)) as api:
+        schemas = (await api.get("/openapi.json")).json()["components"]["schemas"]
+    today = datetime.now(UTC)
+    ahead = today.replace(year=today.year + 100, day=min(today.day, 28))
+    for name in ("ExecuteBody", "SubmitBody"):
+        assert "at most 100 years ahead" in json.dumps(schemas[name]["properties"]["start_at"])
+    assert start_of(SubmitBody(start_at=ahead)) == ahead

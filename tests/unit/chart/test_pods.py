@@ -120,6 +120,34 @@ def test_extra_env_is_checked_against_all_variables_that_the_chart_sets() -> Non
             assert environment(container(one, f"demo-headrace-{name}")).keys() <= listed
 
 
+def test_an_api_without_keys_answers_to_the_names_that_it_is_published_under() -> None:
+    def hosts(values: dict[str, Any]) -> str | None:
+        env = environment(container(render(values), "demo-headrace-api"))
+        return env.get("ALLOWED_HOSTS")
+
+    service = "demo-headrace-api"
+    names = [service, *(f"{service}.somewhere{end}" for end in ("", ".svc", ".svc.cluster.local"))]
+    anonymous = {"auth": {"allowAnonymous": True}}
+    assert hosts({}) is None
+    assert hosts(anonymous) == ",".join(names)
+    published: dict[str, Any] = {
+        **anonymous,
+        "ingress": {"enabled": True, "hosts": ["in.example.com"]},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["*.b.example"]},
+        "api": {"allowedHosts": ["c.example"]},
+    }
+    found = hosts(published)
+    assert found == ",".join([*names, "in.example.com", "*.b.example", "c.example"])
+    hidden = {**published, "ingress": {"enabled": False, "hosts": ["in.example.com"]}}
+    assert "in.example.com" not in (hosts(hidden) or "")
+
+
+def test_pages_of_other_origins_are_let_in_by_a_value() -> None:
+    for origins in ([], ["https://a.example.com", "https://b.example.com"]):
+        env = environment(container(render({"api": {"corsOrigins": origins}}), "demo-headrace-api"))
+        assert env.get("CORS_ORIGINS") == (",".join(origins) or None)
+
+
 def test_the_charts_defaults_are_the_processes_defaults() -> None:
     values: dict[str, Any] = YAML(typ="safe").load(CHART / "values.yaml")
     queue, api, worker = values["queue"], values["api"], values["workerDefaults"]
