@@ -67,7 +67,7 @@ class GuardedRoute(APIRoute):
         documented = (self.openapi_extra or {}).get("parameters", ())
         self._parameters = (
             *(field.alias for field in self.dependant.query_params),
-            *(one["name"] for one in documented if one["in"] == "query"),
+            *(parameter["name"] for parameter in documented if parameter["in"] == "query"),
         )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -82,7 +82,7 @@ class Worker:
         self.info = info
         self._grace_seconds = grace_seconds
         self._loop = asyncio.get_running_loop()
-        self._consumer = queue.consumer(info, [type_info(one) for one in types])
+        self._consumer = queue.consumer(info, [type_info(task_type) for task_type in types])
         self._contact = Contact()
         self._threads = ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler")
         self._hand = Hand(

@@ -26,14 +26,14 @@ async def task_types(request: HttpRequest) -> TaskTypesReply:
     return TaskTypesReply(
         task_types=[
             TaskTypeReply(
-                name=known.name,
-                payload_schema=known.info.payload_schema,
-                max_retries=known.max_retries,
-                timeout_seconds=known.info.timeout_seconds,
-                version=known.info.version,
-                live_workers=api.live_workers.count(known.name),
-                runs_inline=known.own is not None,
+                name=task_type.name,
+                payload_schema=task_type.info.payload_schema,
+                max_retries=task_type.max_retries,
+                timeout_seconds=task_type.info.timeout_seconds,
+                version=task_type.info.version,
+                live_workers=api.live_workers.count(task_type.name),
+                runs_inline=task_type.own is not None,
             )
-            for known in await api.types.all()
+            for task_type in await api.types.all()
         ]
     )

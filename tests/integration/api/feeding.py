@@ -214,26 +214,26 @@ def _feed_body(draw: st.DrawFn, case: Case) -> None:
     if not isinstance(body, dict):
         return
     inside = str(case.query.get("async_execute")).lower() == "false"
-    for one in body["tasks"] if isinstance(body.get("tasks"), list) else [body]:
+    for item in body["tasks"] if isinstance(body.get("tasks"), list) else [body]:
         # What the text says, and a schema cannot: one of them, and none for a run inside.
-        if one.get("start_in") is not None or inside:
-            one.pop("start_at", None)
+        if item.get("start_in") is not None or inside:
+            item.pop("start_at", None)
         if inside:
-            one.pop("start_in", None)
-        if isinstance(one.get("start_at"), str):
-            one["start_at"] = draw(
+            item.pop("start_in", None)
+        if isinstance(item.get("start_at"), str):
+            item["start_at"] = draw(
                 st.sampled_from(["2026-01-01T10:00:00Z", "2040-06-01T08:00:00+02:00"])
             )
-        if isinstance(one.get("max_retries"), float):
+        if isinstance(item.get("max_retries"), float):
             # To JSON Schema 3.0 is a whole number; no client writes one so, and the API refuses it.
-            one["max_retries"] = int(one["max_retries"])
+            item["max_retries"] = int(item["max_retries"])
         task_type = case.path_parameters.get("task_type")
         if task_type == "workflow_execute":
-            one["payload"] = {"workflow_id": "my-workflow", "variables": {"a": [1, None]}}
+            item["payload"] = {"workflow_id": "my-workflow", "variables": {"a": [1, None]}}
         elif task_type == FITTING:
-            one["payload"] = {"url": draw(st.text(max_size=20)), "width": 1}
+            item["payload"] = {"url": draw(st.text(max_size=20)), "width": 1}
         elif task_type == STATES_TYPE:
-            one["payload"] = 1
+            item["payload"] = 1
 
 
 def fill(supply: Supply, case: Case) -> None:

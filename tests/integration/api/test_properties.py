@@ -129,7 +129,7 @@ def test_every_reply_is_as_documented(server: RedisServer, tmp_path: Path) -> No
         schema.hooks.register_hook_with_name(
             lambda context, strategy: fed(context.operation, strategy), "before_generate_case"
         )
-        operations = [one.ok() for one in schema.get_all_operations() if isinstance(one, Ok)]
+        operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
         assert len(operations) == 20
         each = int(CASES * (1 - STATEFUL_SHARE) / len(operations))
         for operation in operations:

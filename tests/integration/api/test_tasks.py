@@ -316,7 +316,7 @@ async def test_replies_and_records_say_how_many_live_workers_serve_the_queue(
     assert single["live_workers"] == 1
     batch = {"tasks": [{"payload": {"url": "a"}}]}
     replies = (await api.post("/api/tasks/resize_image/batch", json=batch)).json()["tasks"]
-    assert [one["live_workers"] for one in replies] == [1]
+    assert [reply["live_workers"] for reply in replies] == [1]
     assert (await api.execute()).json()["live_workers"] == 1
 
     await worker.consumer.deregister()
@@ -345,19 +345,19 @@ async def test_task_types_are_listed_with_schema_defaults_and_live_workers(
     resize = found["resize_image"]
     assert resize["payload_schema"]["required"] == ["url"]
     assert (resize["max_retries"], resize["timeout_seconds"], resize["version"]) == (7, 60.0, "2.0")
-    assert [one["runs_inline"] for one in found.values()] == [False, True]
+    assert [entry["runs_inline"] for entry in found.values()] == [False, True]
     await until_served(api, "resize_image", 1)
-    assert {one["live_workers"] for one in (await types_of(api)).values()} == {1}
+    assert {entry["live_workers"] for entry in (await types_of(api)).values()} == {1}
 
     await worker.consumer.deregister()
     await until_served(api, "resize_image", 0)
-    assert {one["live_workers"] for one in (await types_of(api)).values()} == {0}
+    assert {entry["live_workers"] for entry in (await types_of(api)).values()} == {0}
 
 
 async def types_of(api: ApiUnderTest) -> dict[str, dict[str, Any]]:
     response = await api.get("/api/task-types")
     assert response.status_code == 200
-    return {one["name"]: one for one in response.json()["task_types"]}
+    return {entry["name"]: entry for entry in response.json()["task_types"]}
 
 
 async def test_a_type_is_listed_from_its_first_worker_on(
@@ -378,4 +378,4 @@ async def test_without_redis_the_types_are_listed_as_they_are_known(
     server.terminate()
     assert list(await types_of(api)) == ["resize_image", "workflow_execute"]
     await until_served(api, "resize_image", None)
-    assert {one["live_workers"] for one in (await types_of(api)).values()} == {None}
+    assert {entry["live_workers"] for entry in (await types_of(api)).values()} == {None}

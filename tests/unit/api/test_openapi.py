@@ -118,8 +118,8 @@ def test_the_example_of_each_task_type_is_one_that_it_takes(
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples" / "package" / "src"))
     builtins = builtin_types(Catalog.load(ROOT / "examples" / "workflows"), Runtime(HttpPolicy()))
-    known = [*builtins, import_module("invoices.tasks").invoice_total]
-    [task_type] = [found for found in known if found.name == name]
+    types = [*builtins, import_module("invoices.tasks").invoice_total]
+    [task_type] = [found for found in types if found.name == name]
     task_type.validate(msgspec.json.encode(examples.SUBMIT_BODIES[name]["value"]["payload"]))
 
 
