@@ -234,34 +234,38 @@ class Worker:
         for one, status in zip(batch, statuses, strict=True):
             self._hand.settled(one, status)
         if claim is not None and not self._adopt(claim, limit):
-            self._waiter = self._background.start(self._wait_for_work())
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        self._waiter = self._background.start(self._wait_for_work())
+        self._waiter.add_done_callback(self._on_waited)  # it may be cancelled before it begins
+
+    def _on_waited(self, _: object) -> None:
+        self._waiter = None
+        self._news.set()
 
     async def _wait_for_work(self) -> None:
         """Ask for tasks, each time as soon as there may be some, until there are enough.
 
         An error ends it too, after a pause: the loop then asks on its own connection.
         """
-        try:
-            while (limit := self._free()) > 0:
-                try:
-                    if self._mark.holds:
-                        await self._mark.wait()
-                        claim = await self._session.claim(limit)
-                    else:
-                        claim = await self._session.wait_and_claim(limit, self._patience())
-                except LayoutTooNew as error:
-                    self._refuse(error)
-                    return
-                except QueueError:
-                    self._failed_waits += 1
-                    await asyncio.sleep(BACKOFF.delay(self._failed_waits - 1, random.random))
-                    return
-                self._failed_waits = 0
-                if self._adopt(claim, limit):
-                    return
-        finally:
-            self._waiter = None
-            self._news.set()
+        while (limit := self._free()) > 0:
+            try:
+                if self._mark.holds:
+                    await self._mark.wait()
+                    claim = await self._session.claim(limit)
+                else:
+                    claim = await self._session.wait_and_claim(limit, self._patience())
+            except LayoutTooNew as error:
+                self._refuse(error)
+                return
+            except QueueError:
+                self._failed_waits += 1
+                await asyncio.sleep(BACKOFF.delay(self._failed_waits - 1, random.random))
+                return
+            self._failed_waits = 0
+            if self._adopt(claim, limit):
+                return
 
     def _stop_waiting(self) -> None:
         """Ask for nothing, and give that connection up: another one may need its place."""

@@ -118,6 +118,9 @@ class Consumer:
         await self._answer("progress", [task.id], 0)
         return True
 
+    async def renew(self, held: Any, running: Any, settled_request: int) -> tq.Renewal:
+        return tq.Renewal([], [], False, False)
+
     async def restore(self, tasks: Sequence[tq.ClaimedTask]) -> list[bool]:
         await self._answer("restore", [task.id for task in tasks], 0)
         self.epoch = "two"

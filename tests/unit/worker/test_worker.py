@@ -168,6 +168,19 @@ async def test_while_a_report_fails_nothing_is_claimed(bench: Bench) -> None:
     assert between == [("settle", ["Completed a"], 0)] * 4
 
 
+async def test_a_wait_that_is_ended_before_it_began_is_not_waited_for(bench: Bench) -> None:
+    bench.add("a", "b", "c")
+    bench.start()
+    await until(lambda: len(bench.started) == 3)
+    bench.worker._start_waiting()
+    bench.worker._on_not_renewed()
+    await asyncio.sleep(0.01)
+    bench.worker.renewed([], tq.Renewal([], [], False, False), 0)
+    bench.add("d")
+    bench.finish("a")
+    await until(lambda: "d" in bench.started)
+
+
 async def test_while_renewals_fail_nothing_is_claimed(bench: Bench) -> None:
     bench.consumer.on_renew = raising(tq.NoReply("silent"))
     bench.start()
