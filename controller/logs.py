@@ -12,8 +12,14 @@ from structlog.typing import EventDict, Processor
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
 
-CHATTY_LOGGERS = ("kopf", "kubernetes")
+CHATTY_LOGGERS = ("kopf",)
 """Logged from warnings on, unless the level is debug: they tell of each step of their own."""
+LIBRARIES = (
+    *("aiohttp", "charset_normalizer", "dotenv", "kubernetes", "oauthlib", "pydantic_settings"),
+    *("requests", "requests_oauthlib", "urllib3", "websocket"),
+)
+"""Logged from warnings on, whatever the level: kubernetes would write each answer of the cluster,
+and so the Secrets with the API keys."""
 
 
 def configure(level: Level, format: Format, stream: TextIO = sys.stderr) -> None:
@@ -49,9 +55,9 @@ def configure(level: Level, format: Format, stream: TextIO = sys.stderr) -> None
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    for name in CHATTY_LOGGERS:
-        chatty = threshold if level == "debug" else max(threshold, logging.WARNING)
-        logging.getLogger(name).setLevel(chatty)
+    for name in (*CHATTY_LOGGERS, *LIBRARIES):
+        shown = level == "debug" and name in CHATTY_LOGGERS
+        logging.getLogger(name).setLevel(threshold if shown else max(threshold, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

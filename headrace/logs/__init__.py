@@ -8,6 +8,6 @@
 and errors are written.
 """
 
-from headrace.logs.logger import Logger, configure, flush, get_logger
+from headrace.logs.logger import LIBRARIES, Level, Logger, configure, flush, get_logger
 
-__all__ = ["Logger", "configure", "flush", "get_logger"]
+__all__ = ["LIBRARIES", "Level", "Logger", "configure", "flush", "get_logger"]

@@ -20,6 +20,13 @@ Format = Literal["auto", "console", "json"]
 
 STDERR = 2
 
+LIBRARIES = (
+    *("dotenv", "fastapi", "httpcore2", "httpx2", "opentelemetry", "pydantic_settings"),
+    *("redis", "starlette", "uvicorn"),
+)
+"""Loggers of what Headrace stands on: logged from warnings on, whatever the level. Below that they
+tell what Headrace keeps to itself: httpx2 each address with its query, httpcore2 each header."""
+
 
 class _Output:
     """Level, format and sink of this process."""
@@ -140,7 +147,8 @@ def configure(level: Level = "info", format: Format = "auto", fd: int = STDERR) 
     """Choose what this process logs, and how. May be called again.
 
     `auto` is `console` when `fd` is a terminal, else `json`. Colours are used on a terminal
-    or where FORCE_COLOR is set, and never where NO_COLOR is.
+    or where FORCE_COLOR is set, and never where NO_COLOR is. What a user's own package writes by
+    `logging` comes into the same lines; of LIBRARIES only warnings and errors do.
     """
     global _active
     if format == "auto":
@@ -153,6 +161,8 @@ def configure(level: Level = "info", format: Format = "auto", fd: int = STDERR) 
     )
     logging.basicConfig(level=_active.threshold, handlers=[_StandardHandler()], force=True)
     logging.captureWarnings(capture=True)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(max(_active.threshold, logging.WARNING))
 
 
 def _name_only(name: str | None = None, *_: object) -> str | None:

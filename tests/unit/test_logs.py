@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 import structlog
 
@@ -100,11 +101,50 @@ def test_no_value_can_break_a_line(log_file: LogFile, value: object) -> None:
 
 
 def test_other_libraries_come_out_in_the_same_format(log_file: LogFile) -> None:
-    logging.getLogger("uvicorn.error").info("started on port %d", 8000)
+    logging.getLogger("uvicorn.error").warning("started on port %d", 8000)
     logging.getLogger("uvicorn.error").debug("not this")
     structlog.get_logger("theirs").bind(a=1).info("hello %s", "you")
     found = [(one["event"], one.get("logger"), one.get("a")) for one in log_file.records()]
     assert found == [("started on port 8000", "uvicorn.error", None), ("hello you", "theirs", 1)]
+
+
+def libraries(*modules: str) -> set[str]:
+    """Whose loggers there are once these modules are imported, the standard library's left out."""
+    code = (
+        f"import importlib, logging\nfor name in {modules!r}: importlib.import_module(name)\n"
+        "print(*logging.root.manager.loggerDict)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    ).stdout
+    ours = {"headrace", "services", "controller"}
+    found = {name.partition(".")[0] for name in printed.split()}
+    return found - ours - sys.stdlib_module_names
+
+
+def test_every_library_of_api_worker_and_command_is_listed() -> None:
+    """A new one says what Headrace would not, until it is quiet below warnings too."""
+    for process in ("services.api.main", "services.worker.main", "headrace.cli"):
+        assert libraries(process, "headrace.handlers.builtin") <= set(logs.LIBRARIES), process
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_libraries_say_nothing_below_warnings(log_file: LogFile, level: logs.Level) -> None:
+    logs.configure(level, "json", log_file.fd)
+    answers = httpx2.MockTransport(lambda request: httpx2.Response(200))
+    with httpx2.Client(transport=answers) as client:
+        client.get("https://api.example/?token=a-secret", headers={"Authorization": "a-secret"})
+    for name in logs.LIBRARIES:
+        logging.getLogger(name).info("a-secret")
+        logging.getLogger(f"{name}.part").debug("a-secret")
+        logging.getLogger(name).warning("what one should know")
+    assert "a-secret" not in log_file.text()
+    assert len(log_file.records()) == len(logs.LIBRARIES)
+
+
+def test_a_package_of_a_user_s_may_log_at_every_level(log_file: LogFile) -> None:
+    logging.getLogger("my_package").info("resized")
+    assert [one["event"] for one in log_file.records()] == ["resized"]
 
 
 def test_the_console_format_reads_well(log_file: LogFile) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import signal
 import socket
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -135,3 +137,35 @@ def test_a_file_named_env_is_read(tmp_path: Path) -> None:
         assert stats == {"enabled": False, "queues": {}}
         [warning] = api.events("settings.near_miss")
         assert "QUEUE_ENABLED" in warning["hint"]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_the_query_of_a_call_is_in_no_log(tmp_path: Path, status: int) -> None:
+    """A token often stands there. The HTTP client would log each address at info level."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    folder = tmp_path / "workflows"
+    folder.mkdir()
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (folder / "calling.yaml").write_text(
+            "document: {dsl: '1.0.3', namespace: t, name: calling, version: '1.0.0'}\n"
+            "do: [{ask: {call: http, with: {method: GET, endpoint: "
+            f"'http://127.0.0.1:{server.server_port}/?token=a-secret'}}}}}}]\n"
+        )
+        settings = {"QUEUE_ENABLED": "false", "WORKFLOWS_DIR": str(folder), "LOG_LEVEL": "debug"}
+        with ApiProcess(tmp_path / "log", settings, HTTP_ALLOW="127.0.0.1") as api:
+            reply = httpx2.post(f"{api.url}/api/workflows/calling/execute", json={}, timeout=30)
+            assert reply.json()["status"] == ("completed" if status == 200 else "failed")
+            api.terminate()
+            api.wait()
+            assert "a-secret" not in api.log
+            assert "httpcore2" not in api.log
+        server.shutdown()

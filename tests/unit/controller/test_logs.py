@@ -12,13 +12,15 @@ import pytest
 import structlog
 
 from controller import logs
+from tests.unit.test_logs import libraries
 
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    chatty = {name: logging.getLogger(name).level for name in logs.CHATTY_LOGGERS}
+    names = (*logs.CHATTY_LOGGERS, *logs.LIBRARIES)
+    chatty = {name: logging.getLogger(name).level for name in names}
     yield io.StringIO()
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
@@ -64,6 +66,22 @@ def test_kopf_tells_of_each_step_only_when_debugging(stream: io.StringIO) -> Non
     logs.configure("debug", "json", stream)
     logging.getLogger("kopf.activities").info("Activity 'startup' succeeded.")
     assert len(records(stream)) == 1
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_no_answer_of_the_cluster_is_logged(stream: io.StringIO, level: logs.Level) -> None:
+    """Among them are Secrets. The client writes each by its own logger at debug level."""
+    logs.configure(level, "json", stream)
+    logging.getLogger("kubernetes.aio.client.rest").debug("response body: %s", "c2VjcmV0")
+    logging.getLogger("kubernetes.client.rest").info("response body: %s", "c2VjcmV0")
+    logging.getLogger("aiohttp.access").info("GET /?token=c2VjcmV0")
+    assert records(stream) == []
+    logging.getLogger("kubernetes.client.rest").warning("a certificate is not checked")
+    assert len(records(stream)) == 1
+
+
+def test_every_library_of_the_operator_is_listed() -> None:
+    assert libraries("controller.main") <= {*logs.CHATTY_LOGGERS, *logs.LIBRARIES}
 
 
 def test_an_exception_is_one_line_too(stream: io.StringIO) -> None:
