@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 F = TypeVar("F", bound=Callable[..., Any])
 log = logs.get_logger(__name__)
 _callers: set[CodeType] = set()
+_thread = threading.local()
 
 
 def calls_handlers(function: F) -> F:
@@ -34,13 +36,25 @@ def calls_handlers(function: F) -> F:
 def guard_forks() -> None:
     """Cut every child that this process forks from now on loose from it. Call it once."""
     if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-        os.register_at_fork(after_in_child=_cut_loose)
+        os.register_at_fork(
+            before=_hold_signals, after_in_parent=_let_signals_in, after_in_child=_cut_loose
+        )
+
+
+def _hold_signals() -> None:
+    # A signal that meets the child before it is cut loose would be told to the parent.
+    _thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_signals_in() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _thread.mask)
 
 
 def _cut_loose() -> None:
     signal.set_wakeup_fd(-1)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    _let_signals_in()
     if not _is_of_multiprocessing(sys._getframe()):
         # The interpreter calls a profile function at each return and each `await` that suspends:
         # the one place where a child can be stopped before it enters the event loop. It is set in

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import traceback
 
+MAX_ERRORS = 1_000
+"""Of what holds more errors, as causes or in groups, only the places are printed. Python prints an
+error as often as it is held: groups of two that hold the next one twice take for ever."""
 MAX_CHARACTERS = 65_536
 """Of a longer traceback the beginning and the end are kept: a group may hold thousands."""
 
@@ -11,14 +14,30 @@ MAX_CHARACTERS = 65_536
 def format_exception(error: BaseException) -> str:
     """The traceback as text; where it cannot be printed, the places alone. Never raises."""
     try:
-        text = "".join(traceback.format_exception(error)).rstrip()
+        if _holds_too_many(error):
+            text = _without_message(error, f"it holds more than {MAX_ERRORS} others")
+        else:
+            text = "".join(traceback.format_exception(error)).rstrip()
     except BaseException as broken:
-        places = "".join(traceback.format_tb(error.__traceback__))
-        text = (
-            f"{places}{type(error).__name__}: "
-            f"(it cannot be printed: {type(broken).__name__} while its traceback was made)"
-        )
+        text = _without_message(error, f"{type(broken).__name__} while its traceback was made")
     if len(text) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
     return text
+
+
+def _holds_too_many(error: BaseException) -> bool:
+    left: list[BaseException] = [error]
+    for _ in range(MAX_ERRORS):
+        if not left:
+            return False
+        part = left.pop()
+        left += [it for it in (part.__cause__, part.__context__) if it is not None]
+        if isinstance(part, BaseExceptionGroup):
+            left += part.exceptions
+    return bool(left)
+
+
+def _without_message(error: BaseException, why: str) -> str:
+    places = "".join(traceback.format_tb(error.__traceback__))
+    return f"{places}{type(error).__name__}: (it cannot be printed: {why})"

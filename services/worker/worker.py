@@ -133,7 +133,9 @@ class Worker:
             try:
                 await self._work()
             finally:
-                await asyncio.to_thread(self._renewals.end)
+                # Not by `to_thread`: handlers may keep all of its threads busy for ever.
+                with ThreadPoolExecutor(1) as thread:
+                    await self._loop.run_in_executor(thread, self._renewals.end)
             await self._say_goodbye()
         await self._consumer.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -348,3 +348,14 @@ def test_a_value_whose_text_raises_ends_nothing(
         assert words in text
     assert "Unspeakable" in text
     assert "last" in text
+
+
+def test_an_error_that_is_held_a_billion_times_is_logged_at_once(log_file: LogFile) -> None:
+    error: Exception = ValueError("in the middle")
+    for _ in range(30):
+        error = ExceptionGroup("g", [error, error])
+    logs.get_logger("headrace").error("held", exc_info=error)
+    (record,) = log_file.records()
+    assert record["exception"] == (
+        "ExceptionGroup: (it cannot be printed: it holds more than 1000 others)"
+    )
