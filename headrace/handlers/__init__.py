@@ -18,6 +18,7 @@ from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped,
 from headrace.handlers.registry import AnyTaskType, Registry, load_registry
 from headrace.handlers.runner import Attempt, Ended, Limit, run_attempt
 from headrace.handlers.task_type import TaskType, handler
+from headrace.handlers.watching import LoopWatch
 
 __all__ = [
     "AnyTaskType",
@@ -33,6 +34,7 @@ __all__ = [
     "HandlerError",
     "Host",
     "Limit",
+    "LoopWatch",
     "Outcome",
     "Park",
     "PayloadInvalid",

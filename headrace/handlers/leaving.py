@@ -65,13 +65,13 @@ def _threads() -> list[str]:
     """Name and place of each thread that Python would wait for."""
     frames = sys._current_frames()
     return [
-        f"{thread.name}: {_place(frames.get(thread.ident or 0))}"
+        f"{thread.name}: {place_of(frames.get(thread.ident or 0))}"
         for thread in threading.enumerate()
         if not thread.daemon and thread is not threading.main_thread()
     ]
 
 
-def _place(frame: FrameType | None) -> str:
+def place_of(frame: FrameType | None) -> str:
     """Where a thread is: `tasks.py:12 in create`."""
     if frame is None:
         return "ended"

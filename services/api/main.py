@@ -7,7 +7,7 @@ import socket
 import sys
 
 from headrace import logs
-from headrace.handlers import RegistrationError, guard_forks, leave_within, run
+from headrace.handlers import LoopWatch, RegistrationError, guard_forks, leave_within, run
 from headrace.settings import ApiSettings, load, warn_near_misses
 from headrace.taskqueue import QueueError
 from services.api.application import CLIENT_NAME, edge, new_api, new_app
@@ -36,6 +36,9 @@ def main() -> None:
 
 
 async def _serve(server: Server, sockets: list[socket.socket]) -> None:
+    watch = LoopWatch()
+    watch.start()
     await server.serve(sockets)
+    watch.end()
     # The thread of a sync handler past its time cannot be killed, and Python would wait for it.
     leave_within(0, asyncio.get_running_loop())

@@ -18,7 +18,14 @@ from typing import NoReturn
 import redis
 
 from headrace import __version__, logs
-from headrace.handlers import RegistrationError, guard_forks, leave_within, load_registry, run
+from headrace.handlers import (
+    LoopWatch,
+    RegistrationError,
+    guard_forks,
+    leave_within,
+    load_registry,
+    run,
+)
 from headrace.handlers.builtin import builtin_types
 from headrace.settings import WorkerSettings, load, warn_near_misses
 from headrace.taskqueue import TaskQueue, WorkerInfo
@@ -73,7 +80,9 @@ async def serve(settings: WorkerSettings) -> int:
         grace_seconds=settings.grace_seconds,
         log_payloads=settings.logs.payloads,
     )
-    _serve_probes(settings, queue, worker)
+    watch = LoopWatch(lambda: worker.leftovers)
+    watch.start()
+    _serve_probes(settings, queue, worker, watch)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
@@ -84,6 +93,7 @@ async def serve(settings: WorkerSettings) -> int:
         status = EXIT_BROKEN
     leftovers = [f"{one.claimed.type} {one.claimed.id}" for one in worker.leftovers]
     leave_within(status, loop, attempts=leftovers)
+    watch.end()
     await queue.close()
     await runtime.close()
     return status
@@ -104,7 +114,9 @@ def worker_info(settings: WorkerSettings, queues: list[str]) -> WorkerInfo:
     )
 
 
-def _serve_probes(settings: WorkerSettings, queue: TaskQueue, worker: Worker) -> None:
+def _serve_probes(
+    settings: WorkerSettings, queue: TaskQueue, worker: Worker, watch: LoopWatch
+) -> None:
     """Serve the probes to the end of the process, if that is wished."""
     if settings.probe_port is None:
         return
@@ -115,6 +127,7 @@ def _serve_probes(settings: WorkerSettings, queue: TaskQueue, worker: Worker) ->
             signs=worker.signs,
             redis_answers=lambda: redis_answers(queue),
             ready=lambda: worker.ready,
+            blocked_seconds=watch.blocked_seconds,
         )
     except OSError as error:
         raise Unusable(

@@ -1,5 +1,5 @@
-"""Liveness and readiness, judged and served in a thread of their own, so that a blocked event loop
-does not answer for itself.
+"""Liveness, readiness and a metric, served in a thread of their own: a blocked event loop does not
+answer for itself.
 
 A worker is alive when it is full, draining, or cut off from Redis: to restart it would help
 nobody. It is dead when it hangs: a call that it has begun stays unanswered although Redis answers
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
@@ -51,7 +51,7 @@ def fault(
 
 
 class Probes:
-    """An HTTP server with `/healthz` and `/readyz`."""
+    """An HTTP server with `/healthz`, `/readyz` and `/metrics`."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Probes:
         signs: Callable[[], Signs],
         redis_answers: Callable[[], bool],
         ready: Callable[[], bool],
+        blocked_seconds: Callable[[], Mapping[str, float]] = dict,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         """Bind the port. Raises OSError when it is taken."""
@@ -71,6 +72,7 @@ class Probes:
         self._signs = signs
         self._redis_answers = redis_answers
         self._ready = ready
+        self._blocked_seconds = blocked_seconds
         self._silence_seconds = silence_seconds
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
@@ -103,7 +105,21 @@ class Probes:
             if self._ready():
                 return 200, "ready"
             return 503, "not registered yet: Redis has not been reached since the start"
-        return 404, "there are /healthz and /readyz"
+        if path == "/metrics":
+            return 200, _exposition(self._blocked_seconds())
+        return 404, "there are /healthz, /readyz and /metrics"
+
+
+def _exposition(blocked_seconds: Mapping[str, float]) -> str:
+    """What Prometheus reads. No name of a task type needs escaping."""
+    name = "headrace_worker_loop_blocked_seconds_total"
+    return "\n".join(
+        [
+            f"# HELP {name} How long handlers of a task type blocked the event loop.",
+            f"# TYPE {name} counter",
+            *(f'{name}{{type="{it}"}} {seconds:.3f}' for it, seconds in blocked_seconds.items()),
+        ]
+    )
 
 
 class _Handler(BaseHTTPRequestHandler):

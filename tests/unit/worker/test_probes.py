@@ -130,3 +130,26 @@ def test_the_probes_can_be_served_on_ipv6() -> None:
             assert reply.status == 200
     finally:
         probes.close()
+
+
+def test_the_time_that_task_types_blocked_the_loop_is_a_metric() -> None:
+    probes = Probes(
+        "127.0.0.1",
+        0,
+        signs=lambda: IDLE,
+        redis_answers=lambda: True,
+        ready=lambda: True,
+        blocked_seconds=lambda: {"resize.image": 19.25},
+    )
+    probes.start()
+    try:
+        status, text = get(probes, "/metrics")
+    finally:
+        probes.close()
+    assert (status, text) == (
+        200,
+        "# HELP headrace_worker_loop_blocked_seconds_total "
+        "How long handlers of a task type blocked the event loop.\n"
+        "# TYPE headrace_worker_loop_blocked_seconds_total counter\n"
+        'headrace_worker_loop_blocked_seconds_total{type="resize.image"} 19.250',
+    )
