@@ -133,9 +133,12 @@ async def bench(server: RedisServer) -> AsyncIterator[Bench]:
 
 
 class Process:
-    """`run_worker.py` in a process of its own, with the task types of `package/`."""
+    """`run_worker.py` in a process of its own, with the task types of `package/`.
 
-    def __init__(self, server: RedisServer, log: Path, **settings: str) -> None:
+    `python`: the interpreter, by default the one of the tests.
+    """
+
+    def __init__(self, server: RedisServer, log: Path, python: str = "", **settings: str) -> None:
         self.log = log
         environment = {
             "PATH": os.environ["PATH"],
@@ -149,7 +152,7 @@ class Process:
         }
         with log.open("wb") as stderr:
             self.popen = subprocess.Popen(
-                [sys.executable, str(ROOT / "run_worker.py")],
+                [python or sys.executable, str(ROOT / "run_worker.py")],
                 cwd=ROOT,
                 env=environment,
                 stdout=stderr,
