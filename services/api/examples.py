@@ -78,6 +78,7 @@ QUEUE = {
     "retries_total": 17,
     "crashes_total": 0,
     "service_seconds_total": 2318.5,
+    "stalls_total": 0,
 }
 WORKER = {
     "id": "worker-7f9c-1-5d2e",

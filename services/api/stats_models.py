@@ -43,6 +43,8 @@ class QueueReply(Reply):
     retries_total: int
     crashes_total: int
     service_seconds_total: float
+    stalls_total: int
+    """How often a worker that ran such a task stood still."""
 
     @classmethod
     def of(cls, stats: QueueStats) -> QueueReply:
