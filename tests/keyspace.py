@@ -13,15 +13,18 @@ from tests.servers import RedisServer
 
 FINAL_STATUSES = frozenset(status.value.encode() for status in FINAL)
 
-LASTING = frozenset({"meta", "queues", "types", "workers"})
+LASTING = frozenset({"meta", "queues", "types", "workers", "damaged"})
 """Keys without a part after the name, which stay."""
 
 LASTING_KINDS = frozenset(
-    {"counts", "histogram", "definition", "queue", "wake", "delayed", "retries", "leases"}
+    {
+        *("counts", "histogram", "definition", "queue", "cancelled", "wake", "delayed", "retries"),
+        "leases",
+    }
 )
 """Keys that stay, or vanish when they are empty."""
 
-EXPIRING_KINDS = frozenset({"rates", "dead", "worker", "drain", "signal"})
+EXPIRING_KINDS = frozenset({"rates", "dead", "worker", "drain", "signal", "aside"})
 INDEXES = ("queue", "delayed", "retries", "leases", "held")
 """What names a task that has not ended."""
 

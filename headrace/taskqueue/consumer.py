@@ -120,7 +120,7 @@ class Consumer:
         tokens = [self._installation.keys.wake(name) for name in self.info.queues]
         wait: Command = ("BLPOP", *tokens, f"{max(timeout_seconds, MIN_BLOCK_SECONDS):.3f}")
         try:
-            _, reply = await self._wait_link.call_together(
+            woken, reply = await self._wait_link.call_together(
                 [wait, self._claim_command(limit)],
                 timeout=timeout_seconds + self._installation.timeout_seconds,
             )
@@ -131,6 +131,9 @@ class Consumer:
             if isinstance(error, asyncio.CancelledError):
                 self._wait_link.drop()
             raise
+        if isinstance(woken, ReplyError) and woken.code == "WRONGTYPE":
+            # It cannot be waited for. A token that is lost costs a second.
+            await self._link.call("DEL", *tokens)
         return _claim(reply)
 
     async def unblock(self) -> None:

@@ -4,7 +4,8 @@ All keys of an installation begin with its hash tag, `{headrace}:`, so that they
 one script may touch all of them. The scripts build the same names from the key they are given.
 
 meta                hash    `version` of the layout; `epoch`; `seen`, when leases were last looked
-                            after; `grace`, until when none is taken back
+                            after; `grace`, until when none is taken back; `damaged`, how much was
+                            set aside, and `damage_logged`, how much of that is in a log
 queues              set     the queues ever used
 types               hash    each task type's description (JSON)
 task:<id>           hash    a task's record, see below; expires once it is final
@@ -12,6 +13,7 @@ payload:<id>        string  its payload, if that has more than 64 bytes
 result:<id>         string  its result, likewise
 state:<id>          string  what a park or checkpoint kept; gone once the task is final
 queue:<type>        list    ids of waiting tasks, the next one first
+cancelled:<type>    set     ids in the list that were cancelled: their records may be gone by now
 wake:<type>         list    at most one token: wakes one idle worker
 delayed:<type>      zset    id → when it is due: first attempts, and parked runs of them
 retries:<type>      zset    id → when it is due: the others
@@ -28,6 +30,8 @@ worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that 
 drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
+damaged             stream  what could not be used, the last 1000: `what` and `why`
+aside:<key>         any     what was moved out of the way for that, kept a week
 
 A task's record (version 1), its times in milliseconds since 1970:
 
@@ -44,6 +48,7 @@ r   result, unless it lies apart (rl)   pp, pm  progress: percent, message
 er  the last error                      h   what was asked for, hashed (idempotent)
 hb  handed back soon after its start: `since:times`, in an hour
 lf  fence whose lease ended last        lw  why it ended, if its worker came back
+bo  the last back-off in ms
 """
 
 from __future__ import annotations

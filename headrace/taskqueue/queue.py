@@ -8,7 +8,7 @@ from typing import Any
 
 from . import connection
 from .consumer import Consumer
-from .errors import LayoutTooNew, TaskNotFound
+from .errors import TaskNotFound
 from .installation import Installation
 from .keys import Keys
 from .records import decode_task, request_hash
@@ -25,7 +25,7 @@ from .stats import (
     published,
 )
 from .submitter import MAX_BATCH, SubmitLimits, Submitted, Submitter
-from .task import MAX_CRASHES, RECORD_VERSION, NewTask, Task, TaskStatus, milliseconds
+from .task import MAX_CRASHES, NewTask, Task, TaskStatus, milliseconds
 from .wire import ReplyError
 
 DRAIN_SECONDS = 60
@@ -98,9 +98,7 @@ class TaskQueue:
         Calls connect by themselves; this is to fail early. Raises NotSent, ServerUnsuitable,
         LayoutTooNew.
         """
-        version = await self._link.call("HGET", self._keys.meta, "version")
-        if version is not None and int(version) > RECORD_VERSION:
-            raise LayoutTooNew(version.decode(), RECORD_VERSION)
+        await self.get_many([])
         await self._submitter.check_server()
 
     async def close(self) -> None:
@@ -141,9 +139,7 @@ class TaskQueue:
 
     async def get_many(self, task_ids: Sequence[str]) -> list[Task | None]:
         """Records by id; None where there is none."""
-        if not task_ids:
-            return []
-        replies = await self._run("get", *task_ids)
+        replies = await self._run("get", self.installation.retention_seconds, *task_ids)
         return [decode_task(i, flat) for i, flat in zip(task_ids, replies, strict=True)]
 
     async def dead_letters(self, task_type: str, offset: int = 0, limit: int = 50) -> list[Task]:
@@ -161,8 +157,9 @@ class TaskQueue:
         Args:
             known_types: queues that stand in it even if nothing was ever submitted to them.
         """
+        rules = self.installation
         stats = decode_stats(
-            await self._run("stats", self.installation.lease_ms, SOON_MS, *known_types)
+            await self._run("stats", rules.lease_ms, SOON_MS, rules.retention_seconds, *known_types)
         )
         self.epoch = stats.epoch
         return stats
@@ -173,8 +170,8 @@ class TaskQueue:
 
     async def types(self) -> dict[str, TypeInfo]:
         """The task types that workers published, by name. They stay when no worker is left."""
-        flat = await self._link.call("HVALS", self._keys.types)
-        types = [published(raw, TypeInfo) for raw in flat]
+        flat = await self._read("HVALS", self._keys.types)
+        types = [published(raw, TypeInfo) for raw in flat or []]
         return {info.name: info for info in types if info is not None}
 
     # Moving
@@ -194,7 +191,8 @@ class TaskQueue:
 
         Raises TaskNotFound, NotAllowed, QueueFull.
         """
-        status = await self._run("replay", task_id, self.max_length, subject=task_id)
+        kept = self.installation.retention_seconds
+        status = await self._run("replay", task_id, self.max_length, kept, subject=task_id)
         return TaskStatus(status.decode())
 
     async def reap(self, task_types: Sequence[str]) -> int:
@@ -247,8 +245,17 @@ class TaskQueue:
 
     async def get_definition(self, sha256: str) -> bytes | None:
         """A text kept by `put_definition`."""
-        reply: bytes | None = await self._link.call("GET", self._keys.definition(sha256))
+        reply: bytes | None = await self._read("GET", self._keys.definition(sha256))
         return reply
+
+    async def _read(self, command: str, key: str) -> Any:
+        """What lies under a key; None also for what is of another type, and cannot be ours."""
+        try:
+            return await self._link.call(command, key)
+        except ReplyError as error:
+            if error.code == "WRONGTYPE":
+                return None
+            raise
 
     async def _run(self, name: str, *args: Any, subject: str = "") -> Any:
         try:

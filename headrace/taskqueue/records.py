@@ -63,14 +63,28 @@ def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def count_of(fields: dict[bytes, bytes], name: bytes) -> int:
+    """A counter; 0 for one that is no number, which the next script to count there sets aside."""
+    try:
+        return int(fields.get(name, 0))
+    except ValueError:
+        return 0
+
+
 def decode_task(task_id: str, flat: Sequence[bytes]) -> Task | None:
-    """A task from its record's fields and values; None when there is no record.
+    """A task from its record's fields and values; None when there is no record, or none of ours.
 
     Raises LayoutTooNew for a record that a newer Headrace wrote.
     """
     if not flat:
         return None
-    record = pairs(flat)
+    try:
+        return _task(task_id, pairs(flat))
+    except (KeyError, ValueError):  # what the scripts let through, they can work with
+        return None
+
+
+def _task(task_id: str, record: dict[bytes, bytes]) -> Task:
     if int(record.get(b"v", b"1")) > RECORD_VERSION:
         raise LayoutTooNew(record[b"v"].decode(), RECORD_VERSION)
 

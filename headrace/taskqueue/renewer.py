@@ -20,6 +20,14 @@ MIN_BLOCK_SECONDS = 0.01
 """BLPOP takes 0 for "for ever", and Redis 6.2 takes 0.001 for 0."""
 
 
+class Damage(msgspec.Struct, frozen=True):
+    """Something in Redis that could not be used and was set aside (`damaged` in keys.py)."""
+
+    what: str
+    """The key, as `task:<id>`, or where in a key."""
+    why: str
+
+
 class Renewal(msgspec.Struct, frozen=True):
     """What a heartbeat brought."""
 
@@ -29,6 +37,8 @@ class Renewal(msgspec.Struct, frozen=True):
     """Holds on tasks that are asked to stop."""
     draining: bool
     drained: bool
+    damaged: list[Damage] = []
+    """What was set aside in Redis and nobody has logged yet: whoever reads it here is to."""
 
 
 class Renewer:
@@ -147,12 +157,13 @@ def renewal_call(
 
 def renewal_of(reply: Sequence[Any]) -> Renewal:
     """What the script returned."""
-    draining, drained, lost, cancelled = reply
+    draining, drained, lost, cancelled, damaged = reply
     return Renewal(
         [hold.decode() for hold in lost],
         [hold.decode() for hold in cancelled],
         bool(draining),
         bool(drained),
+        [Damage(*(part.decode("utf-8", "replace") for part in entry)) for entry in damaged],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .records import pairs
+from .records import count_of, pairs
 from .task import utc
 
 _log = logging.getLogger(__name__)
@@ -158,6 +158,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerStatus]
     waiting: dict[str, Histogram]
     run: dict[str, Histogram]
+    damaged_total: int = 0
+    """How many things in Redis could not be used and were set aside."""
 
 
 class MinuteRates(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,15 +186,15 @@ def sliding_minute(
         field: the counter's letter.
     """
     step, into_step = divmod(now_ms % 60_000, _STEP_MS)
-    total = sum(int(this_minute.get(field + b"%d" % i, 0)) for i in range(step + 1))
-    total += sum(int(last_minute.get(field + b"%d" % i, 0)) for i in range(step + 1, _STEPS))
-    oldest = int(last_minute.get(field + b"%d" % step, 0))
+    total = sum(count_of(this_minute, field + b"%d" % i) for i in range(step + 1))
+    total += sum(count_of(last_minute, field + b"%d" % i) for i in range(step + 1, _STEPS))
+    oldest = count_of(last_minute, field + b"%d" % step)
     return total + oldest * (1 - into_step / _STEP_MS)
 
 
 def decode_stats(reply: Sequence[Any]) -> Stats:
     """The reply of scripts/stats.lua."""
-    now_ms, version, epoch, raw_queues, raw_workers = reply
+    now_ms, version, epoch, raw_queues, raw_workers, damaged = reply
     queues, waiting, run = {}, {}, {}
     for raw in raw_queues:
         name = raw[0].decode()
@@ -211,6 +213,7 @@ def decode_stats(reply: Sequence[Any]) -> Stats:
         ],
         waiting=waiting,
         run=run,
+        damaged_total=damaged,
     )
 
 
@@ -222,7 +225,7 @@ def decode_history(reply: Sequence[Any]) -> list[MinuteRates]:
     for n, flat in enumerate(minutes):
         buckets = pairs(flat)
         sums = {
-            name: sum(int(buckets.get(field + b"%d" % i, 0)) for i in range(_STEPS))
+            name: sum(count_of(buckets, field + b"%d" % i) for i in range(_STEPS))
             for name, field in _RATES.items()
         }
         service_seconds = (sums.pop("service_ms") + sums.pop("parked_ms")) / 1000
@@ -245,7 +248,7 @@ def _queue(now_ms: int, raw: Sequence[Any]) -> QueueStats:
     attempts = round(ended + rate["retries"] + rate["stopped"] - rate["unreported"], 6)
 
     def total(name: str) -> int:
-        return int(totals.get(name.encode(), 0))
+        return count_of(totals, name.encode())
 
     return QueueStats(
         queue_length=length,
@@ -357,6 +360,6 @@ def expected_free_seconds(
 def _histogram(fields: dict[bytes, bytes], kind: bytes) -> Histogram:
     buckets = range(1, len(BOUNDS_SECONDS) + 2)
     return Histogram(
-        [int(fields.get(kind + b"%d" % bucket, 0)) for bucket in buckets],
-        int(fields.get(kind + b"s", 0)) / 1000,
+        [count_of(fields, kind + b"%d" % bucket) for bucket in buckets],
+        count_of(fields, kind + b"s") / 1000,
     )

@@ -129,6 +129,11 @@ class ApiCollector:
         if stats is not None:
             yield from _queues(stats)
             yield from _workers(stats)
+            yield CounterMetricFamily(
+                "headrace_damaged",
+                "Records, and other things in Redis, that could not be used and were set aside.",
+                value=stats.damaged_total,
+            )
 
     def _inline_runs(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

@@ -378,6 +378,8 @@ class Worker:
             self._keeping = None
 
     def _on_renewal(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
+        for damage in renewal.damaged:
+            log.warning("redis.damaged", what=damage.what, why=damage.why)
         for one in by_hold(held, renewal.cancelled):
             if one in self._hand.held:
                 one.stop(Stopped(StopReason.CANCELLED))

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, records, waiting, ending, clock, leases, holds, reaping, repairing
 -- cancel: a task that has not begun is cancelled; one that runs is asked to stop, if that is wished.
 -- O(1) at any depth: a cancelled task stays in its list as a tombstone, which the claim skips.
 --
@@ -10,31 +10,35 @@
 
 local id, running_too, retention_seconds = ARGV[1], ARGV[2] == '1', ARGV[3]
 local key = P .. 'task:' .. id
-local r = redis.call('HMGET', key, 's', 't', 'rc', 'cc', 'w', 'pl', 'k', 'x', 'f')
-local status, task_type = r[1], r[2]
-if not status then
+local r = read_task(id)
+if not r then
   return redis.error_reply('NOTFOUND ' .. id)
 end
 allow_writes_when_full()
-local retry = is_retry(r[3], r[4])
+if repair(id, r, retention_seconds) then
+  r = read_task(id)
+end
+local status, task_type, retry = r.s, r.t, is_retry(r.rc, r.cc)
 if status == 'pending' then
-  redis.call('ZREM', delayed_key(task_type, retry), id)
-  redis.call('HDEL', key, 'd')
-  end_task(id, 'cancelled', r[6], r[7], retention_seconds)
+  call('ZREM', delayed_key(task_type, retry), id)
+  call('HDEL', key, 'd')
+  end_task(id, 'cancelled', r.pl, r.k, retention_seconds)
 elseif status == 'queued' then
-  end_task(id, 'cancelled', r[6], r[7], retention_seconds, 'z', 1)
+  end_task(id, 'cancelled', r.pl, r.k, retention_seconds, 'z', 1)
+  call('SADD', P .. 'cancelled:' .. task_type, id)
   count(task_type, 'tombstones', 1)
   if retry then
     count(task_type, 'retries_queued', -1)
   end
 elseif status == 'running' and running_too then
-  if not r[8] then -- asked once, it is told at its worker's next heartbeat in any case
-    redis.call('HSET', key, 'x', 1)
-    mark_hold(r[5], id .. ':' .. r[9])
-    redis.call('LPUSH', P .. 'signal:' .. r[5], 1)
-    redis.call('EXPIRE', P .. 'signal:' .. r[5], 60)
+  if not r.x then -- asked once, it is told at its worker's next heartbeat in any case
+    call('HSET', key, 'x', 1)
+    mark_hold(r.w, id .. ':' .. r.f)
+    call('LPUSH', P .. 'signal:' .. r.w, 1)
+    redis.call('EXPIRE', P .. 'signal:' .. r.w, 60)
   end
 else
+  write_counters()
   return redis.error_reply('NOTALLOWED ' .. status)
 end
 write_counters()

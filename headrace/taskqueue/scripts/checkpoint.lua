@@ -1,4 +1,4 @@
---- include common, leases
+--- include common, counters, records, clock, leases, holds
 -- checkpoint: the holder of a lease keeps bytes under its task, to go on from after a crash.
 --
 -- KEYS  1  {namespace}:meta
@@ -13,10 +13,10 @@ local refused = begin(epoch, lease_ms)
 if refused then
   return refused
 end
-if not redis.call('ZSCORE', P .. 'leases:' .. task_type, member) then
+if not call('ZSCORE', P .. 'leases:' .. task_type, member) or call('HEXISTS', P .. 'task:' .. id, 's') == 0 then
   return 0
 end
 redis.call('SET', P .. 'state:' .. id, state)
-redis.call('HSET', P .. 'task:' .. id, 'k', 1)
+call('HSET', P .. 'task:' .. id, 'k', 1)
 mark_hold(worker, member)
 return 1

@@ -1,4 +1,4 @@
---- include common, counters, histograms, waiting, ending, leases, reaping
+--- include common, counters, histograms, records, waiting, promoting, ending, clock, leases, reaping, draining
 -- claim: a worker takes waiting tasks, and with them a lease on each.
 -- First the queues are tended: due delayed tasks enter their lists, expired leases are taken back. For
 -- a busy worker that is half the price, so it asks for it now and then only; and it is done in any case
@@ -32,7 +32,7 @@ if not same_epoch(epoch) then
 end
 allow_writes_when_full()
 local held, grace = leases_are_held(lease_ms)
-local draining = redis.call('EXISTS', P .. 'drain:' .. worker)
+local draining = is_draining(worker)
 
 local next_at
 local function earliest(at)
@@ -62,9 +62,91 @@ end
 -- Puts ids back that were taken off a list, from one on.
 local function put_back(task_type, ids, first)
   for n = #ids, first, -1 do
-    redis.call('LPUSH', P .. 'queue:' .. task_type, ids[n])
+    call('LPUSH', P .. 'queue:' .. task_type, ids[n])
   end
   empty[task_type] = false
+end
+
+-- An id in a list that is not to be claimed from there.
+local function pass_over(id, task_type, flaw)
+  skipped = skipped + 1
+  local cancelled = P .. 'cancelled:' .. task_type
+  local is_tombstone = call('SREM', cancelled, id) == 1
+  local r = read_task(id, nil, flaw)
+  local is_moved = moved and moved['task:' .. id]
+  if not (r or is_tombstone or is_moved) then
+    -- Was it cancelled by a version that kept no such list, and has expired since?
+    local skipped_here = counted[task_type] and counted[task_type].tombstones or 0
+    local tombstones = whole(call('HGET', P .. 'counts:' .. task_type, 'tombstones')) or 0
+    is_tombstone = tombstones + skipped_here > call('SCARD', cancelled)
+  end
+  if is_tombstone or r and r.z then
+    count(task_type, 'tombstones', -1)
+    call('HDEL', P .. 'task:' .. id, 'z')
+  elseif r then
+    name_damage('task:' .. id, 'it stood in the list of ' .. task_type .. ', and is ' .. r.s)
+  else
+    read_task(id, 'the list of ' .. task_type)
+  end
+end
+
+-- Marks a task as taken. Returns what the worker is given of it, its hold, and whether its end is to look
+-- into the record; or nil, and why it cannot be taken if it is queued.
+local function open(id, task_type)
+  local key = P .. 'task:' .. id
+  -- Only what every task may have: Redis looks through the record for each field anew.
+  local r = redis.pcall('HMGET', key, 's', 'v', 't', 'p', 'c', 'f', 'm', 'q')
+  if r[1] ~= 'queued' then
+    return nil
+  elseif r[2] ~= '1' and (whole(r[2]) or 0) > version then
+    too_new = r[2]
+    return nil
+  elseif r[3] ~= task_type then
+    return nil, 'it is of another type, and stood in the list of ' .. task_type
+  end
+  local payload, held_before, created = r[4], r[6], whole(r[5])
+  local max_retries, since = 3, created
+  if r[7] then
+    max_retries = whole(r[7])
+  end
+  if r[8] then
+    since = whole(r[8])
+  end
+  payload = payload or redis.pcall('GET', P .. 'payload:' .. id)
+  if type(payload) ~= 'string' then
+    return nil, 'its payload is gone'
+  elseif not (created and max_retries and since and (r[2] == '1' or whole(r[2]))) then
+    return nil, 'a number in it cannot be read'
+  end
+  local fence, started, task = '1', NOW, nil
+  if held_before then
+    local h = call('HMGET', key, 'rc', 'cc', 'b', 'k', 'pk')
+    -- A parked run goes on: it started when it first did.
+    started = h[5] and h[3] or NOW
+    local state = ''
+    if h[4] then
+      state = redis.pcall('GET', P .. 'state:' .. id)
+    end
+    local retries, crashes = whole(h[1] or 0), whole(h[2] or 0)
+    if not (whole(held_before) and whole(started) and retries and crashes) then
+      return nil, 'a number in it cannot be read'
+    elseif type(state) ~= 'string' then
+      return nil, 'what it kept to go on from is gone'
+    end
+    fence = string.format('%d', held_before + 1)
+    if retries + crashes > 0 then
+      count(task_type, 'retries_queued', -1)
+    end
+    task = {
+      id, task_type, payload, created, tonumber(started), max_retries,
+      tonumber(fence), retries, crashes, state,
+    }
+  else
+    task = { id, task_type, payload, created, now, max_retries }
+  end
+  measure(task_type, math.max(0, now - since))
+  redis.call('HSET', key, 's', 'running', 'f', fence, 'b', started, 'w', worker)
+  return task, id .. ':' .. fence, held_before or not r[4]
 end
 
 local function take(task_type, quota)
@@ -75,55 +157,26 @@ local function take(task_type, quota)
   local got = 0
   while got < quota and skipped < MAX_SKIPPED and not empty[task_type] do
     local asked = quota - got
-    local ids = redis.call('LPOP', queue, asked) or {}
+    local ids = call('LPOP', queue, asked) or {}
     empty[task_type] = #ids < asked
     for n, id in ipairs(ids) do
-      local key = P .. 'task:' .. id
-      -- Only what every task may have: Redis looks through the record for each field anew.
-      local r = redis.call('HMGET', key, 's', 'v', 'p', 'f', 'c', 'm', 'q')
-      if r[1] ~= 'queued' then
-        -- Cancelled while it waited, or its record is gone: a tombstone.
-        skipped = skipped + 1
-        count(task_type, 'tombstones', -1)
-        if r[1] then
-          redis.call('HDEL', key, 'z')
-        end
-      elseif tonumber(r[2]) > version then
-        too_new = r[2]
-        put_back(task_type, ids, n)
-        break
-      else
-        local payload, held_before, created, max_retries = r[3], r[4], tonumber(r[5]), tonumber(r[6] or 3)
-        payload = payload or redis.call('GET', P .. 'payload:' .. id) or ''
-        measure(task_type, now - (tonumber(r[7]) or created))
-        local fence, started, task = '1', NOW, nil
-        if held_before then
-          local h = redis.call('HMGET', key, 'rc', 'cc', 'b', 'k', 'pk')
-          fence = string.format('%d', held_before + 1)
-          -- A parked run goes on: it started when it first did.
-          started = h[5] and h[3] or NOW
-          if is_retry(h[1], h[2]) then
-            count(task_type, 'retries_queued', -1)
-          end
-          local state = h[4] and redis.call('GET', P .. 'state:' .. id) or ''
-          task = {
-            id, task_type, payload, created, tonumber(started), max_retries,
-            tonumber(fence), tonumber(h[1] or 0), tonumber(h[2] or 0), state,
-          }
-        else
-          task = { id, task_type, payload, created, now, max_retries }
-        end
-        redis.call('HSET', key, 's', 'running', 'f', fence, 'b', started, 'w', worker)
-        local member, h = id .. ':' .. fence, #holds
+      local task, member, is_special = open(id, task_type)
+      if task then
         ends[#ends + 1], ends[#ends + 2] = lease_ends, member
-        holds[h + 1], holds[h + 2] = member, (held_before or not r[3]) and marked_hold or plain_hold
+        local h = #holds
+        holds[h + 1], holds[h + 2] = member, is_special and marked_hold or plain_hold
         got = got + 1
         tasks[taken + got] = task
-        bytes = bytes + #payload + #(task[10] or '')
+        bytes = bytes + #task[3] + #(task[10] or '')
         if bytes >= ENOUGH_BYTES then
           put_back(task_type, ids, n + 1)
           break
         end
+      elseif too_new then
+        put_back(task_type, ids, n)
+        break
+      else
+        pass_over(id, task_type, member)
       end
     end
     if too_new or bytes >= ENOUGH_BYTES then
@@ -145,7 +198,7 @@ local function take_from_all()
   end
 end
 
-if draining == 1 then
+if draining then
   limit = 0
 end
 if not tend_first then
@@ -156,10 +209,10 @@ if tend_first or taken < limit then
   take_from_all()
 end
 if #holds > 0 then
-  redis.call('HSET', P .. 'held:' .. worker, unpack(holds))
+  call('HSET', P .. 'held:' .. worker, unpack(holds))
   for task_type, ends in pairs(leases) do
     if #ends > 0 then
-      redis.call('ZADD', P .. 'leases:' .. task_type, unpack(ends))
+      call('ZADD', P .. 'leases:' .. task_type, unpack(ends))
     end
   end
 end
@@ -172,9 +225,9 @@ end
 -- Somebody else is to come for what is left: the wake-up chain.
 local more = 0
 for i = FIRST_QUEUE, #ARGV do
-  if not empty[ARGV[i]] and redis.call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
+  if not empty[ARGV[i]] and call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
     more = 1
     wake(ARGV[i])
   end
 end
-return { more, draining, next_at and math.max(next_at - now, 0) or -1, tasks }
+return { more, draining and 1 or 0, next_at and math.max(next_at - now, 0) or -1, tasks }

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases, reaping
+--- include common, counters, records, waiting, ending, clock, leases, holds, reaping
 -- deregister: a worker goes. What it still holds is handed back, no crash counted.
 --
 -- KEYS  1  {namespace}:meta
@@ -11,15 +11,15 @@ local refused = begin(epoch, lease_ms)
 if refused then
   return refused
 end
-local held = redis.call('HGETALL', P .. 'held:' .. worker)
+local held = call('HGETALL', P .. 'held:' .. worker)
 for i = 1, #held, 2 do
-  local id, fence = string.match(held[i], '^(.*):(%d+)$')
-  local _, task_type = parts_of(held[i + 1])
-  if give_up_lease(id, task_type, fence, worker) then
-    hand_back(id, task_type, retention_seconds)
+  local id, fence, _, task_type = entry_of(worker, held[i], held[i + 1])
+  local r = id and give_up_lease(id, task_type, fence, worker, FINAL)
+  if r then
+    hand_back(id, task_type, r, retention_seconds)
   end
 end
-redis.call('ZREM', P .. 'workers', worker)
+call('ZREM', P .. 'workers', worker)
 redis.call('DEL', P .. 'worker:' .. worker, P .. 'drain:' .. worker, P .. 'signal:' .. worker)
 write_counters()
 return #held / 2

@@ -11,10 +11,10 @@ if redis.call('EXISTS', P .. 'worker:' .. worker) == 0 then
   return redis.error_reply('NOWORKER ' .. worker)
 end
 allow_writes_when_full()
-local mark = redis.call('GET', P .. 'drain:' .. worker)
+local mark = call('GET', P .. 'drain:' .. worker)
 redis.call('SET', P .. 'drain:' .. worker, mark or (TIME[1] .. '-' .. TIME[2]), 'PX', mark_ms)
 if not mark then
-  redis.call('LPUSH', P .. 'signal:' .. worker, 1)
+  call('LPUSH', P .. 'signal:' .. worker, 1)
   redis.call('EXPIRE', P .. 'signal:' .. worker, 60)
 end
 return 1

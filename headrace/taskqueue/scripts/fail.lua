@@ -1,4 +1,4 @@
---- include common, counters, histograms, waiting, ending, leases
+--- include common, counters, histograms, records, waiting, ending, clock, leases
 -- fail: attempts end with an error. While retries remain the task is delayed by its back-off, then it
 -- is failed for good. Only the holder of the lease may; the same call twice is a success.
 --
@@ -19,28 +19,25 @@ local reply = {}
 for a = 5, #ARGV, 6 do
   local id, task_type, fence, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local back_off, run_ms = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
-  local status
-  if give_up_lease(id, task_type, fence, worker) then
-    local r = redis.call('HMGET', P .. 'task:' .. id, 'rc', 'm', 'x', 'pl', 'k')
-    local retries, max_retries = tonumber(r[1] or 0), tonumber(r[2] or 3)
-    if r[3] then
+  local r, status = give_up_lease(id, task_type, fence, worker, AFTERWARDS)
+  if r then
+    local retries, max_retries = tonumber(r.rc or 0), tonumber(r.m or 3)
+    if r.x then
       status = 'cancelled'
-      end_task(id, status, r[4], r[5], retention_seconds, 'er', message)
+      end_task(id, status, r.pl, r.k, retention_seconds, 'er', message)
       count(task_type, 'stopped', 1)
     elseif back_off >= 0 and retries < max_retries then
       status = 'pending'
-      redis.call('HSET', P .. 'task:' .. id, 'rc', retries + 1, 'er', message)
-      redis.call('HDEL', P .. 'task:' .. id, 'pk')
-      delay(id, task_type, now + back_off, true)
+      call('HSET', P .. 'task:' .. id, 'rc', retries + 1, 'er', message)
+      call('HDEL', P .. 'task:' .. id, 'pk')
+      delay(id, task_type, now + back_off, true, 'bo', back_off)
       count(task_type, 'retries', 1)
     else
       status = 'failed'
-      bury(id, task_type, message, r[4], r[5], retention_seconds)
+      bury(id, task_type, message, r.pl, r.k, retention_seconds)
     end
     count(task_type, 'service_ms', run_ms)
     measure(task_type, run_ms)
-  else
-    status = already(id, fence, AFTERWARDS)
   end
   reply[#reply + 1] = status
 end

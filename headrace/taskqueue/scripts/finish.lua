@@ -1,4 +1,4 @@
---- include common, counters, histograms, ending, leases
+--- include common, counters, histograms, records, ending, clock, leases
 -- finish: attempts end with a result, or cancelled. Only the holder of the lease may; the same call
 -- twice is a success.
 --
@@ -15,38 +15,55 @@ if refused then
 end
 
 local NOTHING = {}
+
+-- Ends an attempt that is held. Returns its status; 'lost' when there is no record to write it into.
+local function finish(id, task_type, hold, status, run_ms, result)
+  local key = P .. 'task:' .. id
+  local r = is_marked(hold) and call('HMGET', key, 'pl', 'k', 'x', 'er') or NOTHING
+  if r[3] then
+    status = 'cancelled'
+  end
+  local field, kept = 'r', result
+  if #result > INLINE_BYTES then
+    field, kept = 'rl', '1'
+  end
+  local stored
+  if result == '' then
+    stored = end_task(id, status, r[1], r[2], retention_seconds)
+  else
+    stored = end_task(id, status, r[1], r[2], retention_seconds, field, kept)
+  end
+  if not stored then
+    read_task(id, 'the leases of ' .. task_type)
+    return 'lost'
+  end
+  if field == 'rl' then
+    redis.call('SET', P .. 'result:' .. id, result, 'EX', retention_seconds)
+  end
+  if status == 'completed' then
+    if r[4] then
+      redis.call('HDEL', key, 'er')
+    end
+    count(task_type, 'completions', 1)
+  else
+    count(task_type, 'stopped', 1)
+  end
+  count(task_type, 'service_ms', run_ms)
+  measure(task_type, run_ms)
+  return status
+end
+
 local held, reply = give_up_leases(worker, 6), {}
 for a = 5, #ARGV, 6 do
   local id, task_type, fence, status = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local run_ms, result = tonumber(ARGV[a + 4]), ARGV[a + 5]
   local member = id .. ':' .. fence
   local hold = held[member]
-  if hold then
-    held[member] = nil -- once, if the call names it twice
-    local r = is_marked(hold) and redis.call('HMGET', P .. 'task:' .. id, 'pl', 'k', 'x', 'er') or NOTHING
-    if r[3] then
-      status = 'cancelled'
-    end
-    if result == '' then
-      end_task(id, status, r[1], r[2], retention_seconds)
-    elseif #result > INLINE_BYTES then
-      redis.call('SET', P .. 'result:' .. id, result, 'EX', retention_seconds)
-      end_task(id, status, r[1], r[2], retention_seconds, 'rl', '1')
-    else
-      end_task(id, status, r[1], r[2], retention_seconds, 'r', result)
-    end
-    if status == 'completed' then
-      if r[4] then
-        redis.call('HDEL', P .. 'task:' .. id, 'er')
-      end
-      count(task_type, 'completions', 1)
-    else
-      count(task_type, 'stopped', 1)
-    end
-    count(task_type, 'service_ms', run_ms)
-    measure(task_type, run_ms)
+  held[member] = nil -- once, if the call names it twice
+  local r = not hold and read_task(id)
+  if hold or is_run_by(r, fence) then
+    status = finish(id, task_type, hold or '!', status, tonumber(ARGV[a + 4]), ARGV[a + 5])
   else
-    status = already(id, fence, FINAL)
+    status = what_became(r, fence, FINAL)
   end
   reply[#reply + 1] = status
 end

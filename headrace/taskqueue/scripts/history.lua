@@ -9,6 +9,6 @@ local rates, minutes = P .. 'rates:' .. ARGV[1] .. ':', tonumber(ARGV[2])
 local this_minute = math.floor(now / 60000)
 local reply = { now }
 for back = minutes - 1, 0, -1 do
-  reply[#reply + 1] = redis.call('HGETALL', rates .. (this_minute - back))
+  reply[#reply + 1] = call('HGETALL', rates .. (this_minute - back))
 end
 return reply

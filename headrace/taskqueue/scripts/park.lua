@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases
+--- include common, counters, records, waiting, ending, clock, leases
 -- park: a run gives its lease up until a later time, and leaves bytes to go on from. No retry, no
 -- arrival, no completion; its start time stays. What it got through is behind it: crashes are counted
 -- anew from here, or a run of weeks would be taken for poison for its fourth lost worker.
@@ -20,27 +20,24 @@ local reply = {}
 for a = 5, #ARGV, 6 do
   local id, task_type, fence = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   local due, state, run_ms = tonumber(ARGV[a + 3]), ARGV[a + 4], tonumber(ARGV[a + 5])
-  local status
-  if give_up_lease(id, task_type, fence, worker) then
+  local r, status = give_up_lease(id, task_type, fence, worker, AFTERWARDS)
+  if r then
     local key = P .. 'task:' .. id
-    local r = redis.call('HMGET', key, 'rc', 'cc', 'x', 'pl', 'k')
-    if r[3] then
+    if r.x then
       status = 'cancelled'
-      end_task(id, status, r[4], r[5], retention_seconds)
+      end_task(id, status, r.pl, r.k, retention_seconds)
       count(task_type, 'stopped', 1)
       count(task_type, 'service_ms', run_ms)
     else
       status = 'pending'
       redis.call('SET', P .. 'state:' .. id, state)
-      redis.call('HSET', key, 'k', 1, 'pk', 1)
-      if r[2] then
-        redis.call('HDEL', key, 'cc', 'lf', 'lw')
+      call('HSET', key, 'k', 1, 'pk', 1)
+      if r.cc then
+        call('HDEL', key, 'cc', 'lf', 'lw')
       end
-      delay(id, task_type, due, is_retry(r[1], 0))
+      delay(id, task_type, due, is_retry(r.rc, 0))
       count(task_type, 'parked_ms', run_ms)
     end
-  else
-    status = already(id, fence, AFTERWARDS)
   end
   reply[#reply + 1] = status
 end

@@ -1,4 +1,4 @@
---- include common, leases
+--- include common, counters, records, clock, leases
 -- progress: the holder of a lease says how far it is.
 --
 -- KEYS  1  {namespace}:meta
@@ -13,8 +13,8 @@ local refused = begin(epoch, lease_ms)
 if refused then
   return refused
 end
-if not redis.call('ZSCORE', P .. 'leases:' .. task_type, id .. ':' .. fence) then
+if not call('ZSCORE', P .. 'leases:' .. task_type, id .. ':' .. fence) or call('HEXISTS', P .. 'task:' .. id, 's') == 0 then
   return 0
 end
-redis.call('HSET', P .. 'task:' .. id, 'pp', percent, 'pm', message)
+call('HSET', P .. 'task:' .. id, 'pp', percent, 'pm', message)
 return 1

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases, reaping
+--- include common, counters, records, waiting, ending, clock, leases, reaping
 -- reap: expired leases are taken back. Every claim does the same; this is for tools and tests of
 -- a queue that nobody claims from.
 --
@@ -14,10 +14,10 @@ end
 local taken = 0
 for i = 4, #ARGV do
   local key = P .. 'leases:' .. ARGV[i]
-  local before = redis.call('ZCARD', key)
+  local before = call('ZCARD', key)
   reap(ARGV[i], max_crashes, retention_seconds)
-  taken = taken + before - redis.call('ZCARD', key)
-  if redis.call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
+  taken = taken + before - call('ZCARD', key)
+  if call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
     wake(ARGV[i])
   end
 end

@@ -11,14 +11,14 @@ local worker, description, kept_ms = ARGV[1], ARGV[2], ARGV[3]
 allow_writes_when_full()
 local epoch = draw_epoch()
 local key = P .. 'worker:' .. worker
-redis.call('HSET', key, 'info', description, 'seen', now)
+call('HSET', key, 'info', description, 'seen', now)
 redis.call('PEXPIRE', key, kept_ms)
-redis.call('ZADD', P .. 'workers', now, worker)
+call('ZADD', P .. 'workers', now, worker)
 local queues = tonumber(ARGV[4])
 for i = 5, 4 + queues do
-  redis.call('SADD', P .. 'queues', ARGV[i])
+  call('SADD', P .. 'queues', ARGV[i])
 end
 for i = 5 + queues, #ARGV, 2 do
-  redis.call('HSET', P .. 'types', ARGV[i], ARGV[i + 1])
+  call('HSET', P .. 'types', ARGV[i], ARGV[i + 1])
 end
 return epoch

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases, reaping
+--- include common, counters, records, waiting, ending, clock, leases, reaping
 -- release: tasks are handed back unfinished, to the front of their list. No crash is counted, unless a
 -- task comes back again and again right after its attempt began: it seems to stop its workers.
 --
@@ -35,24 +35,20 @@ for a = 5, #ARGV, 5 do
   local id, task_type, fence = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   local run_ms, max_crashes = tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
   local key = P .. 'task:' .. id
-  if give_up_lease(id, task_type, fence, worker) then
-    local times = run_ms > 0 and run_ms < SOON_MS and too_often(key)
-    if times then
-      local message = 'it was handed back ' .. times .. ' times within an hour, each time within 60 s of '
-        .. 'its start: it seems to stop the workers that run it'
-      local r = redis.call('HMGET', key, 'cc', 'x', 'pl', 'k')
-      local status = count_crash(id, task_type, r, max_crashes, retention_seconds, message)
-      if status == 'queued' then
-        redis.call('HSET', key, 'er', message)
-        wake(task_type)
-      end
-      reply[#reply + 1] = status
-    else
-      reply[#reply + 1] = hand_back(id, task_type, retention_seconds)
+  local r, status = give_up_lease(id, task_type, fence, worker, AFTERWARDS)
+  local times = r and run_ms > 0 and run_ms < SOON_MS and too_often(key)
+  if times then
+    local message = 'it was handed back ' .. times .. ' times within an hour, each time within 60 s of '
+      .. 'its start: it seems to stop the workers that run it'
+    status = count_crash(id, task_type, r, max_crashes, retention_seconds, message)
+    if status == 'queued' then
+      redis.call('HSET', key, 'er', message)
+      wake(task_type)
     end
-  else
-    reply[#reply + 1] = already(id, fence, AFTERWARDS)
+  elseif r then
+    status = hand_back(id, task_type, r, retention_seconds)
   end
+  reply[#reply + 1] = status
 end
 write_counters()
 return reply

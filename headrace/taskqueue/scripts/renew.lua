@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases, reaping
+--- include common, counters, records, waiting, ending, clock, leases, holds, reaping, damage
 -- renew: a worker's heartbeat. It renews the leases that it lists, hears which it lost and which tasks
 -- are to stop, and gives back what it holds unknowingly: tasks of a claim whose reply never came.
 -- Marked as draining, with nothing held and no slot busy, it is acknowledged as drained.
@@ -8,7 +8,8 @@
 --       5  how long the worker stays known in ms    6  all its claims up to this request have ended
 --       7  busy slots (threads past their time-out count)    8  what it runs (JSON)
 --       9… per task held: id, type, fence
--- Returns  draining, drained, the members (id:fence) lost, the members to be cancelled
+-- Returns  draining, drained, the members (id:fence) lost, the members to be cancelled, and what was set
+--          aside and not logged yet: (what, why) each
 -- Errors   EPOCH <new>, NOWORKER <worker> (it is not registered)
 
 local worker, epoch, lease_ms, retention_seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -18,7 +19,7 @@ local refused = begin(epoch, lease_ms)
 if refused then
   return refused
 end
-if redis.call('EXISTS', key) == 0 then
+if call('HEXISTS', key, 'info') == 0 then
   return redis.error_reply('NOWORKER ' .. worker)
 end
 
@@ -28,33 +29,33 @@ for a = 9, #ARGV, 3 do
   local member = id .. ':' .. fence
   local leases = P .. 'leases:' .. task_type
   listed[member] = true
-  if redis.call('ZSCORE', leases, member) then
-    redis.call('ZADD', leases, now + lease_ms, member)
-    if redis.call('HEXISTS', P .. 'task:' .. id, 'x') == 1 then
+  if call('ZSCORE', leases, member) or is_run_by(read_task(id), fence) then
+    call('ZADD', leases, now + lease_ms, member)
+    if call('HEXISTS', P .. 'task:' .. id, 'x') == 1 then
       cancelled[#cancelled + 1] = member
     end
   else
     lost[#lost + 1] = member
-    redis.call('HDEL', held_key, member)
+    call('HDEL', held_key, member)
   end
 end
-local held = redis.call('HGETALL', held_key)
+local held = call('HGETALL', held_key)
 for i = 1, #held, 2 do
-  local member = held[i]
-  local request, task_type = parts_of(held[i + 1])
-  if not listed[member] and tonumber(request) <= settled then
-    local id, fence = string.match(member, '^(.*):(%d+)$')
-    if give_up_lease(id, task_type, fence, worker) then
-      hand_back(id, task_type, retention_seconds)
+  local id, fence, request, task_type = entry_of(worker, held[i], held[i + 1])
+  if id and not listed[held[i]] and request <= settled then
+    local r = give_up_lease(id, task_type, fence, worker, FINAL)
+    if r then
+      hand_back(id, task_type, r, retention_seconds)
     end
   end
 end
 
-local mark = redis.call('GET', P .. 'drain:' .. worker)
+call('LLEN', P .. 'signal:' .. worker) -- waited for by this worker, and to be a list
+local mark = call('GET', P .. 'drain:' .. worker)
 local drained = mark and busy == 0 and redis.call('EXISTS', held_key) == 0
-redis.call('HSET', key, 'seen', now, 'running', running, 'drained', drained and mark or '')
+call('HSET', key, 'seen', now, 'running', running, 'drained', drained and mark or '')
 redis.call('PEXPIRE', key, kept_ms)
 redis.call('PEXPIRE', held_key, kept_ms)
-redis.call('ZADD', P .. 'workers', now, worker)
+call('ZADD', P .. 'workers', now, worker)
 write_counters()
-return { mark and 1 or 0, drained and 1 or 0, lost, cancelled }
+return { mark and 1 or 0, drained and 1 or 0, lost, cancelled, damage_to_be_logged() }

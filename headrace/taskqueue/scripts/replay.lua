@@ -1,40 +1,49 @@
---- include common, counters, waiting
+--- include common, counters, records, waiting, ending, clock, leases, reaping, repairing
 -- replay: a failed or cancelled task is queued again, its retries counted from 0.
 --
 -- KEYS  1  {namespace}:meta
--- ARGV  1  id    2  the queue's maximum length
+-- ARGV  1  id    2  the queue's maximum length    3  retention in seconds
 -- Returns  'queued'
 -- Errors   NOTFOUND <id>, NOTALLOWED <status>, FULL <type>
 
-local id, max_length = ARGV[1], tonumber(ARGV[2])
+local id, max_length, retention_seconds = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local key = P .. 'task:' .. id
-local r = redis.call('HMGET', key, 's', 't', 'z', 'pl')
-local status, task_type, tombstone, separate = r[1], r[2], r[3], r[4]
-if not status then
+local r = read_task(id)
+if not r then
   return redis.error_reply('NOTFOUND ' .. id)
 end
-if status ~= 'failed' and status ~= 'cancelled' then
-  return redis.error_reply('NOTALLOWED ' .. status)
+local task_type = r.t
+if repair(id, r, retention_seconds) then
+  write_counters()
+  r = read_task(id)
+  if r.s == 'queued' then
+    return r.s
+  end
+end
+if r.s ~= 'failed' and r.s ~= 'cancelled' then
+  return redis.error_reply('NOTALLOWED ' .. r.s)
 end
 if waiting_length(task_type, max_length - 1) >= max_length then
   return redis.error_reply('FULL ' .. task_type)
 end
-redis.call('ZREM', P .. 'dead:' .. task_type, id)
+call('ZREM', P .. 'dead:' .. task_type, id)
 redis.call('DEL', P .. 'result:' .. id)
-redis.call('HDEL', key, 'rc', 'cc', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd', 'hb', 'lf', 'lw')
+call('HDEL', key, 'rc', 'cc', 'bo', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd',
+  'hb', 'lf', 'lw')
 redis.call('PERSIST', key)
-if separate then
+if r.pl then
   redis.call('PERSIST', P .. 'payload:' .. id)
 end
-if tombstone then
+if r.z then
   -- Its id never left the list: it counts again, and is not pushed twice.
-  redis.call('HSET', key, 's', 'queued', 'q', now)
+  call('HSET', key, 's', 'queued', 'q', now)
+  call('SREM', P .. 'cancelled:' .. task_type, id)
   count(task_type, 'tombstones', -1)
 else
   enqueue(id, task_type, false, false)
 end
 count(task_type, 'arrivals', 1)
-redis.call('SADD', P .. 'queues', task_type)
+call('SADD', P .. 'queues', task_type)
 wake(task_type)
 write_counters()
 return 'queued'

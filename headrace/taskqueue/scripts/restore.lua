@@ -1,4 +1,4 @@
---- include common, leases
+--- include common, counters, records, clock, leases
 -- restore: Redis lost its data while a worker ran tasks. Their records and leases are put back, so that
 -- their results are kept. A task that is there again already is somebody else's now.
 --
@@ -20,27 +20,31 @@ for a = 5, #ARGV, 11 do
   local id, task_type, payload, fence, state = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 9]
   local key, member = P .. 'task:' .. id, id .. ':' .. fence
   local leases = P .. 'leases:' .. task_type
-  if redis.call('EXISTS', key) == 0 then
-    redis.call('HSET', key, 'v', 1, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
+  local r = read_task(id)
+  if not r then
+    call('HSET', key, 'v', 1, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
       'b', ARGV[a + 5], 'rc', ARGV[a + 6], 'cc', ARGV[a + 7], 'm', ARGV[a + 8], 'w', worker)
     if #payload > INLINE_BYTES then
       redis.call('SET', P .. 'payload:' .. id, payload)
-      redis.call('HSET', key, 'pl', 1)
+      call('HSET', key, 'pl', 1)
     else
-      redis.call('HSET', key, 'p', payload)
+      call('HSET', key, 'p', payload)
     end
     if ARGV[a + 10] ~= '' then
-      redis.call('HSET', key, 'h', ARGV[a + 10])
+      call('HSET', key, 'h', ARGV[a + 10])
     end
     if state ~= '' then
       redis.call('SET', P .. 'state:' .. id, state)
-      redis.call('HSET', key, 'k', 1)
+      call('HSET', key, 'k', 1)
     end
-    redis.call('ZADD', leases, now + lease_ms, member)
-    redis.call('HSET', P .. 'held:' .. worker, member, hold_of(request, task_type, true))
-    redis.call('SADD', P .. 'queues', task_type)
   end
-  -- Fences begin anew with the data: another worker's hold may bear the same number.
-  reply[#reply + 1] = redis.call('HEXISTS', P .. 'held:' .. worker, member)
+  -- It may be there still, when Redis lost this worker alone. Fences begin anew with the data, so that
+  -- another worker's hold may bear the same number.
+  if not r or is_run_by(r, fence) and r.w == worker then
+    call('ZADD', leases, now + lease_ms, member)
+    call('HSET', P .. 'held:' .. worker, member, hold_of(request, task_type, true))
+    call('SADD', P .. 'queues', task_type)
+  end
+  reply[#reply + 1] = call('HEXISTS', P .. 'held:' .. worker, member)
 end
 return reply

@@ -1,4 +1,4 @@
---- include common, counters, waiting, ending, leases, reaping
+--- include common, counters, records, waiting, ending, clock, leases, reaping
 -- stalled: a worker stood still and is back. Counts that for the types that it ran, and keeps with each
 -- task that was taken back meanwhile why its lease ended: its worker was not lost.
 --
@@ -23,13 +23,13 @@ for a = 6, #ARGV, 3 do
     count(task_type, 'stalls', 1)
   end
   local key = P .. 'task:' .. id
-  local r = redis.call('HMGET', key, 's', 'cc', 'lf')
-  local crashes, lost_fence = tonumber(r[2] or 0), tonumber(r[3] or 0)
-  if fence <= lost_fence then
+  local r = read_task(id)
+  if r and fence <= (whole(r.lf) or 0) then
     lost = lost + 1
-    redis.call('HSET', key, 'lw', why)
-    if r[1] == 'failed' and crashes > max_crashes then
-      redis.call('HSET', key, 'er', crash_message(crashes, why))
+    local crashes = tonumber(r.cc or 0)
+    call('HSET', key, 'lw', why)
+    if r.s == 'failed' and crashes > max_crashes then
+      call('HSET', key, 'er', crash_message(crashes, why))
     end
   end
 end

@@ -34,6 +34,6 @@ end
 if message ~= '' then
   fields[#fields + 1], fields[#fields + 2] = 'er', message
 end
-redis.call('HSET', key, unpack(fields))
+call('HSET', key, unpack(fields))
 redis.call('EXPIRE', key, retention_seconds)
 return 1

@@ -48,13 +48,17 @@ local function store(a)
     redis.call('SET', P .. 'payload:' .. id, payload)
     field, kept = 'pl', '1'
   end
-  redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept)
+  if redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept) < 5 then
+    -- Something lay there that was no record.
+    set_aside('task:' .. id, 'it was no record, and a task was submitted by this id')
+    redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept)
+  end
   -- Both are rare: a call of their own is cheaper than a list of fields for every task.
   if max_retries ~= '3' then
-    redis.call('HSET', key, 'm', max_retries)
+    call('HSET', key, 'm', max_retries)
   end
   if hash ~= '' then
-    redis.call('HSET', key, 'h', hash)
+    call('HSET', key, 'h', hash)
   end
   lengths[task_type] = lengths[task_type] + 1
   count(task_type, 'arrivals', 1)
@@ -73,9 +77,10 @@ end
 
 -- The most frequent batch.
 local function submit_one(a)
-  local there = redis.call('HMGET', P .. 'task:' .. ARGV[a], 's', 'h')
-  if there[1] then
-    return there_already(there[1], there[2], ARGV[a + 5])
+  local key = P .. 'task:' .. ARGV[a]
+  local status = call('HGET', key, 's')
+  if status then
+    return there_already(status, redis.call('HGET', key, 'h'), ARGV[a + 5])
   end
   return length(ARGV[a + 1]) < max_length and store(a) or 'full'
 end
@@ -92,7 +97,7 @@ local function submit_batch(first, n)
     if twin then
       status, known_hash = status_at(ARGV[twin + 4]), ARGV[twin + 5]
     else
-      local there = redis.call('HMGET', P .. 'task:' .. id, 's', 'h')
+      local there = call('HMGET', P .. 'task:' .. id, 's', 'h')
       status, known_hash = there[1], there[2]
     end
     if status then
@@ -129,7 +134,7 @@ end
 
 for task_type in pairs(counted) do
   if new[task_type] then
-    redis.call('SADD', P .. 'queues', task_type)
+    call('SADD', P .. 'queues', task_type)
   end
 end
 for task_type, ids in pairs(queued) do

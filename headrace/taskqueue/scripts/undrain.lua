@@ -12,7 +12,7 @@ if redis.call('EXISTS', P .. 'worker:' .. worker) == 0 then
 end
 allow_writes_when_full()
 redis.call('DEL', P .. 'drain:' .. worker)
-redis.call('HSET', P .. 'worker:' .. worker, 'drained', '')
-redis.call('LPUSH', P .. 'signal:' .. worker, 1)
+call('HSET', P .. 'worker:' .. worker, 'drained', '')
+call('LPUSH', P .. 'signal:' .. worker, 1)
 redis.call('EXPIRE', P .. 'signal:' .. worker, 60)
 return 1

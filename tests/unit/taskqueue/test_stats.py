@@ -134,7 +134,7 @@ def running_task(n: int, *, timed_out: bool = False) -> RunningTask:
 
 
 def test_an_idle_queue_has_no_rates_that_nothing_is_known_of() -> None:
-    stats = decode_stats([NOW, 1, b"epoch", [queue_reply()], []])
+    stats = decode_stats([NOW, 1, b"epoch", [queue_reply()], [], 0])
     assert (stats.at, stats.version, stats.epoch, stats.workers) == (utc(NOW), 1, "epoch", [])
     queue = stats.queues["report"]
     assert (queue.oldest_age_seconds, queue.failure_rate, queue.service_seconds_mean) == (None,) * 3
@@ -154,7 +154,7 @@ def test_a_busy_queues_numbers() -> None:
         this=[b"c3", b"6", b"f3", b"2", b"r3", b"2", b"s3", b"5000", b"a3", b"7", b"x2", b"1"],
         histogram=[b"w1", b"3", b"w21", b"1", b"ws", b"4000", b"r2", b"2", b"rs", b"3"],
     )
-    stats = decode_stats([NOW, 1, b"epoch", [reply], []])
+    stats = decode_stats([NOW, 1, b"epoch", [reply], [], 0])
     queue = stats.queues["report"]
     assert (queue.queue_length, queue.running, queue.delayed, queue.due_soon) == (5, 2, 3, 1)
     assert (queue.oldest_age_seconds, queue.queue_length_retries) == (1.5, 4)
@@ -173,7 +173,7 @@ def test_a_worker_shows_what_it_still_holds_and_stuck_threads() -> None:
     told = [running_task(1), running_task(2), running_task(3, timed_out=True)]
     since = [b"task-9", b"report", 1, 2, NOW - 5]
     reply = worker_reply(told, [b"task-1:1", b"task-9:1"], draining=1, claimed=[since])
-    [worker] = decode_stats([NOW, 1, b"epoch", [], [reply]]).workers
+    [worker] = decode_stats([NOW, 1, b"epoch", [], [reply], 0]).workers
     # task-9 was claimed after the heartbeat.
     assert [task.id for task in worker.running] == ["task-1", "task-9", "task-3"]
     assert worker.running[1] == RunningTask(
@@ -186,7 +186,7 @@ def test_a_worker_shows_what_it_still_holds_and_stuck_threads() -> None:
 
 
 def test_a_worker_before_its_first_heartbeat_runs_nothing() -> None:
-    [worker] = decode_stats([NOW, 1, b"epoch", [], [worker_reply(None, [])]]).workers
+    [worker] = decode_stats([NOW, 1, b"epoch", [], [worker_reply(None, [])], 0]).workers
     assert (worker.running, worker.busy_slots, worker.oldest_started_at) == ([], 0, None)
     assert worker.expected_free_seconds == 0
 
@@ -208,7 +208,7 @@ def test_when_a_worker_with_an_overdue_task_is_free_nobody_can_tell() -> None:
 def test_when_a_worker_is_free_of_what_it_has_just_claimed_nobody_can_tell() -> None:
     queue = queue_reply(this=[b"c0", b"1", b"s0", b"60000"])
     reply = worker_reply([running_task(1)], [b"task-1:1", b"task-9:1"])
-    [worker] = decode_stats([NOW, 1, b"epoch", [queue], [reply]]).workers
+    [worker] = decode_stats([NOW, 1, b"epoch", [queue], [reply], 0]).workers
     assert (len(worker.running), worker.busy_slots) == (1, 2)
     assert worker.expected_free_seconds is None
 

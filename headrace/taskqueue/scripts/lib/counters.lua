@@ -27,9 +27,9 @@ local function write_counters()
     local counts, rates = P .. 'counts:' .. task_type, P .. 'rates:' .. task_type .. ':' .. minute
     for name, by in pairs(names) do
       if by ~= 0 then
-        redis.call('HINCRBY', counts, name, by)
+        call('HINCRBY', counts, name, by)
         -- Every field's first count sets the expiry; that is often enough.
-        if RATED[name] and redis.call('HINCRBY', rates, RATED[name] .. bucket, by) == by then
+        if RATED[name] and call('HINCRBY', rates, RATED[name] .. bucket, by) == by then
           redis.call('EXPIRE', rates, RATES_KEPT_SECONDS)
         end
       end

@@ -30,9 +30,9 @@ end
 local function write_histograms(kind)
   for task_type, buckets in pairs(measured) do
     local histogram = P .. 'histogram:' .. task_type
-    redis.call('HINCRBY', histogram, kind .. 's', buckets.sum)
+    call('HINCRBY', histogram, kind .. 's', buckets.sum)
     for bucket, hits in pairs(buckets.hits) do
-      redis.call('HINCRBY', histogram, kind .. bucket, hits)
+      call('HINCRBY', histogram, kind .. bucket, hits)
     end
   end
 end

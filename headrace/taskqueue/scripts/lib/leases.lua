@@ -1,5 +1,7 @@
 -- Leases: who holds which task until when.
 --
+-- Needs counters.lua, records.lua, clock.lua.
+--
 -- leases:<type> is the only index of what runs: member 'id:fence', score the end of the lease.
 -- held:<worker> says the same by worker: 'id:fence' → 'request:type', or 'request!type' when the end
 -- of the attempt has to look into the record: a payload of its own key, a kept state, an error of an
@@ -8,13 +10,22 @@
 -- Notes that leases are looked after, and returns whether they are all held for now. When nobody did
 -- so for half a lease, Redis was away or nobody was there: workers get one whole lease to come back
 -- before anything is taken from them. (Renewals come every third of a lease.)
+-- A time of the last call that lies ahead was written by a clock that ran ahead (clock.lua).
 local function leases_are_held(lease_ms)
-  local seen, grace = tonumber(meta[3]), tonumber(meta[4] or 0)
-  if seen and now - seen > lease_ms / 2 then
+  local seen, grace = whole(meta[3]), whole(meta[4] or 0)
+  if meta[3] and not seen or not grace then
+    set_aside('meta', nil, seen and 'grace' or 'seen')
+    grace = 0
+  end
+  local ahead = seen and seen - now > lease_ms / 20
+  if ahead then
+    bound_times(seen, lease_ms)
+  end
+  if seen and now - seen > lease_ms / 2 or grace > now + lease_ms then
     grace = now + lease_ms
-    redis.call('HSET', KEYS[1], 'seen', now, 'grace', grace)
-  elseif not seen or now - seen > lease_ms / 20 then
-    redis.call('HSET', KEYS[1], 'seen', now)
+    call('HSET', KEYS[1], 'seen', now, 'grace', grace)
+  elseif not seen or ahead or now - seen > lease_ms / 20 then
+    call('HSET', KEYS[1], 'seen', now)
   end
   return grace > now, grace
 end
@@ -40,29 +51,33 @@ local function hold_of(request, task_type, marked)
   return request .. (marked and '!' or ':') .. task_type
 end
 
--- The request and the type that an entry of held:<worker> names.
-local function parts_of(hold)
-  return string.match(hold, '^(%d+)[:!](.*)$')
-end
-
 local function is_marked(hold)
   return string.find(hold, '!', 1, true) ~= nil
 end
 
--- The end of this attempt is to look into the record.
-local function mark_hold(worker, member)
-  local key = P .. 'held:' .. worker
-  local request, task_type = parts_of(redis.call('HGET', key, member) or '')
-  if request then
-    redis.call('HSET', key, member, hold_of(request, task_type, true))
-  end
+-- Whether a member is the hold of this attempt. The leases say so; when the lease is gone although
+-- nobody took the task back, the record does.
+local function is_run_by(r, fence)
+  return r and r.s == 'running' and r.f == fence
 end
 
--- Gives one lease up. Returns false when this attempt does not hold it any more.
-local function give_up_lease(id, task_type, fence, worker)
-  local member = id .. ':' .. fence
-  redis.call('HDEL', P .. 'held:' .. worker, member)
-  return redis.call('ZREM', P .. 'leases:' .. task_type, member) == 1
+-- What became of an attempt that does not hold its task: the status if the attempt itself brought it about
+-- (the same call came twice), else 'lost'.
+local function what_became(r, fence, expected)
+  return r and r.f == fence and expected[r.s] and r.s or 'lost'
+end
+
+-- Gives one lease up. Returns the task's record; or nil when this attempt does not hold it any more, and
+-- what became of it.
+local function give_up_lease(id, task_type, fence, worker, expected)
+  local member, leases = id .. ':' .. fence, 'leases:' .. task_type
+  call('HDEL', P .. 'held:' .. worker, member)
+  local leased = call('ZREM', P .. leases, member) == 1
+  local r = read_task(id, leased and leases)
+  if is_run_by(r, fence) then
+    return r
+  end
+  return nil, what_became(r, fence, expected)
 end
 
 -- Gives up the leases of all the tasks in a call: ARGV 5… in steps of `step`, id, type and fence first.
@@ -80,31 +95,21 @@ local function give_up_leases(worker, step)
     list[#list + 1], members[#members + 1] = member, member
   end
   local key = P .. 'held:' .. worker
-  local holds = redis.call('HMGET', key, unpack(members))
-  redis.call('HDEL', key, unpack(members))
+  local holds = call('HMGET', key, unpack(members))
+  call('HDEL', key, unpack(members))
   for i, member in ipairs(members) do
     held[member] = holds[i] or '!'
   end
   for task_type, list in pairs(by_type) do
     local leases = P .. 'leases:' .. task_type
-    for i, ends in ipairs(redis.call('ZMSCORE', leases, unpack(list))) do
+    for i, ends in ipairs(call('ZMSCORE', leases, unpack(list))) do
       if not ends then
         held[list[i]] = nil
       end
     end
-    redis.call('ZREM', leases, unpack(list))
+    call('ZREM', leases, unpack(list))
   end
   return held
-end
-
--- What became of an attempt that holds no lease: the status if this attempt itself brought it about
--- (the same call came twice), else 'lost'.
-local function already(id, fence, expected)
-  local r = redis.call('HMGET', P .. 'task:' .. id, 's', 'f')
-  if r[1] and r[2] == fence and expected[r[1]] then
-    return r[1]
-  end
-  return 'lost'
 end
 
 local FINAL = { completed = true, failed = true, cancelled = true }

@@ -1,13 +1,12 @@
--- Tasks are taken from whoever holds them. Needs counters.lua, waiting.lua, ending.lua, leases.lua.
+-- Tasks are taken from whoever holds them. Needs counters.lua, records.lua, waiting.lua, ending.lua, leases.lua.
 
--- Back to the front of its list, as if it had not been claimed.
-local function hand_back(id, task_type, retention_seconds)
-  local r = redis.call('HMGET', P .. 'task:' .. id, 'rc', 'cc', 'x', 'pl', 'k')
-  if r[3] then
-    end_task(id, 'cancelled', r[4], r[5], retention_seconds)
+-- Back to the front of its list, as if it had not been claimed. r: its record
+local function hand_back(id, task_type, r, retention_seconds)
+  if r.x then
+    end_task(id, 'cancelled', r.pl, r.k, retention_seconds)
     return 'cancelled'
   end
-  enqueue(id, task_type, is_retry(r[1], r[2]), true)
+  enqueue(id, task_type, is_retry(r.rc, r.cc), true)
   wake(task_type)
   return 'queued'
 end
@@ -21,16 +20,16 @@ local function crash_message(crashes, why)
 end
 
 -- One attempt more that ended without an outcome: to the front of its list, as a retry. More than
--- max_crashes: the task is taken for the cause, and fails. r: of its record cc, x, pl, k
+-- max_crashes: the task is taken for the cause, and fails. r: its record
 local function count_crash(id, task_type, r, max_crashes, retention_seconds, message)
-  local crashes = tonumber(r[1] or 0) + 1
+  local crashes = tonumber(r.cc or 0) + 1
   count(task_type, 'crashes', 1)
-  if r[2] then
-    end_task(id, 'cancelled', r[3], r[4], retention_seconds, 'cc', crashes)
+  if r.x then
+    end_task(id, 'cancelled', r.pl, r.k, retention_seconds, 'cc', crashes)
     return 'cancelled'
   elseif crashes > max_crashes then
-    message = message or crash_message(crashes, redis.call('HGET', P .. 'task:' .. id, 'lw'))
-    bury(id, task_type, message, r[3], r[4], retention_seconds, 'cc', crashes)
+    message = message or crash_message(crashes, r.lw)
+    bury(id, task_type, message, r.pl, r.k, retention_seconds, 'cc', crashes)
     count(task_type, 'unreported', 1)
     return 'failed'
   end
@@ -42,25 +41,33 @@ end
 -- Takes back the expired leases of a queue, at most 100 a call; returns when the next one ends.
 local function reap(task_type, max_crashes, retention_seconds)
   local key = P .. 'leases:' .. task_type
-  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
   local ends = tonumber(first[2])
   if not ends or ends > now then
     return ends
   end
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, 100)) do
-    redis.call('ZREM', key, member)
+  -- One lease that has ended, and is no longer in the index.
+  local function reap_one(member)
     local id, fence = string.match(member, '^(.*):(%d+)$')
-    local task = P .. 'task:' .. id
-    local h = redis.call('HMGET', task, 's', 'f', 'w')
-    if h[3] then
-      redis.call('HDEL', P .. 'held:' .. h[3], member)
+    if not id then
+      return name_damage('leases:' .. task_type .. ' ' .. member, 'is not of the form id:fence')
     end
-    if h[1] == 'running' and h[2] == fence then
-      redis.call('HSET', task, 'lf', fence)
-      local r = redis.call('HMGET', task, 'cc', 'x', 'pl', 'k')
-      count_crash(id, task_type, r, max_crashes, retention_seconds)
+    local r = read_task(id, 'leases:' .. task_type)
+    if not r then
+      return
     end
+    call('HDEL', P .. 'held:' .. (r.w or ''), member)
+    if not is_run_by(r, fence) then
+      return name_damage('leases:' .. task_type .. ' ' .. member, 'is over, and its task is ' .. r.s)
+    end
+    call('HSET', P .. 'task:' .. id, 'lf', fence)
+    count_crash(id, task_type, r, max_crashes, retention_seconds)
   end
-  first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+
+  for _, member in ipairs(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, 100)) do
+    call('ZREM', key, member)
+    reap_one(member)
+  end
+  first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
   return tonumber(first[2])
 end

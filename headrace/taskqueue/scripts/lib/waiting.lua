@@ -3,7 +3,7 @@
 -- One token in wake:<type> wakes one idle worker; whoever claims all it asked for pushes the next.
 local function wake(task_type)
   local tokens = P .. 'wake:' .. task_type
-  if redis.call('LLEN', tokens) == 0 then
+  if call('LLEN', tokens) == 0 then
     redis.call('LPUSH', tokens, 1)
   end
 end
@@ -21,55 +21,26 @@ end
 -- How many tasks wait, the delayed ones included: what the maximum length bounds. Exact when it is more
 -- than `enough`; else cancelled ones that still stand in the list may be among them.
 local function waiting_length(task_type, enough)
-  local length = redis.call('LLEN', P .. 'queue:' .. task_type)
-    + redis.call('ZCARD', delayed_key(task_type, false))
-    + redis.call('ZCARD', delayed_key(task_type, true))
+  local length = call('LLEN', P .. 'queue:' .. task_type)
+    + call('ZCARD', delayed_key(task_type, false))
+    + call('ZCARD', delayed_key(task_type, true))
   if length <= enough then
     return length
   end
-  return length - tonumber(redis.call('HGET', P .. 'counts:' .. task_type, 'tombstones') or 0)
+  return length - (whole(call('HGET', P .. 'counts:' .. task_type, 'tombstones')) or 0)
 end
 
-local function delay(id, task_type, due, retry)
-  redis.call('HSET', P .. 'task:' .. id, 's', 'pending', 'd', due)
-  redis.call('ZADD', delayed_key(task_type, retry), due, id)
+local function delay(id, task_type, due, retry, ...)
+  call('HSET', P .. 'task:' .. id, 's', 'pending', 'd', due, ...)
+  call('ZADD', delayed_key(task_type, retry), due, id)
   wake(task_type)
 end
 
 -- Puts a task into its list; at the front when it was running before. since: if not from now on.
 local function enqueue(id, task_type, retry, front, since)
-  redis.call('HSET', P .. 'task:' .. id, 's', 'queued', 'q', since or now)
-  redis.call(front and 'LPUSH' or 'RPUSH', P .. 'queue:' .. task_type, id)
+  call('HSET', P .. 'task:' .. id, 's', 'queued', 'q', since or now)
+  call(front and 'LPUSH' or 'RPUSH', P .. 'queue:' .. task_type, id)
   if retry then
     count(task_type, 'retries_queued', 1)
   end
-end
-
--- Moves due delayed tasks into their list, at most 1000 a call; returns when the next one is due
--- (nil: none).
-local function promote(task_type)
-  local next_due
-  for _, retry in ipairs({ false, true }) do
-    local key = delayed_key(task_type, retry)
-    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    local due = tonumber(first[2])
-    if due and due <= now then
-      local found = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1000)
-      local ids = {}
-      for i = 1, #found, 2 do
-        local id = found[i]
-        ids[#ids + 1] = id
-        -- It has waited since it was due, whenever somebody came to see that.
-        enqueue(id, task_type, retry, false, found[i + 1])
-        redis.call('HDEL', P .. 'task:' .. id, 'd')
-      end
-      redis.call('ZREM', key, unpack(ids))
-      first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-      due = tonumber(first[2])
-    end
-    if due and (not next_due or due < next_due) then
-      next_due = due
-    end
-  end
-  return next_due
 end
