@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ COMMAND_SECONDS = 120.0
 POLL_SECONDS = 0.5
 SPARE_VOLUMES = 12
 """More than one run of all tests takes."""
+
+_TAG, _OTHER_TAG = "test", "test-other"
+_OFFICIAL_REDIS = {"registry": "docker.io", "repository": "library/redis", "tag": "8.2"}
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -210,6 +214,40 @@ class Cluster:
                 self.run("kind", "load", "docker-image", "--name", self._kind(), other)
         return _OTHER_TAG
 
+    def build_on(self, images: Images, base: str, image: str, folder: Path) -> None:
+        """Build a folder's Dockerfile, whose base is the worker's image by another name, and load
+        it as an image of the same registry. Raises Absent.
+        """
+        worker, tag = f"{images.registry}/headrace-worker:{images.tag}", f"localhost/{image}"
+        if self.tool:
+            self.run("buildah", "tag", worker, base)
+            self.use_tool("build", tag, str(folder))
+        elif kind := self._kind():
+            self.run("docker", "tag", worker, base)
+            self.run("docker", "build", "--tag", tag, str(folder), seconds=900)
+            self.run("kind", "load", "docker-image", "--name", kind, tag, seconds=300)
+        else:
+            raise Absent(
+                "images cannot be loaded into this cluster: use kind, or the one-node tool"
+            )
+
+    def release_images(self, commit: str, tag: str) -> Images:
+        """Headrace's images as they were at a commit of this repository, under a tag of their own.
+        Raises Absent.
+        """
+        try:
+            self.run("git", "cat-file", "-e", f"{commit}^{{commit}}")
+        except CommandFailed:
+            raise Absent(f"the commit {commit} is not in this clone: fetch the history") from None
+        with tempfile.TemporaryDirectory() as folder:
+            self.run("sh", "-c", f"git archive {commit} | tar -x -C {folder}")
+            if self.tool:
+                self._make_volumes()
+                return self._build_with_tool(folder, tag)
+            if self._kind():
+                return self._build_for_kind(folder, tag)
+        raise Absent("images cannot be loaded into this cluster: use kind, or the one-node tool")
+
     def use_tool(self, *args: str, seconds: float = 900.0) -> str:
         """The tool with these arguments: what it says, on both of its outputs."""
         assert self.tool
@@ -236,21 +274,22 @@ class Cluster:
         if phases.count("Available") < SPARE_VOLUMES:
             self.use_tool("volumes")
 
-    def _build_with_tool(self) -> Images:
+    def _build_with_tool(self, folder: str = ".", tag: str = _TAG) -> Images:
         self.use_tool("base")
         self.use_tool("load", "localhost/redis:7")
         for name, dockerfile in _names("localhost").items():
             # By layers, so that what has not changed is not built again.
-            self.use_tool("build", f"{name}:{_TAG}", ".", "-f", dockerfile, "--layers")
+            file = str(Path(folder, dockerfile))
+            self.use_tool("build", f"{name}:{tag}", folder, "-f", file, "--layers")
         redis = {"registry": "localhost", "repository": "redis", "tag": "7"}
-        return Images("localhost", _TAG, redis)
+        return Images("localhost", tag, redis)
 
-    def _build_for_kind(self) -> Images:
+    def _build_for_kind(self, folder: str = ".", tag: str = _TAG) -> Images:
         for name, dockerfile in _names("localhost").items():
-            tag = f"{name}:{_TAG}"
-            self.run("docker", "build", "--tag", tag, "--file", dockerfile, ".", seconds=900)
-            self.run("kind", "load", "docker-image", "--name", self._kind(), tag, seconds=300)
-        return Images("localhost", _TAG, _OFFICIAL_REDIS)
+            image, file = f"{name}:{tag}", str(Path(folder, dockerfile))
+            self.run("docker", "build", "--tag", image, "--file", file, folder, seconds=900)
+            self.run("kind", "load", "docker-image", "--name", self._kind(), image, seconds=300)
+        return Images("localhost", tag, _OFFICIAL_REDIS)
 
     def _kind(self) -> str:
         """The name of the kind cluster that this is; empty: it is none."""
@@ -264,10 +303,6 @@ class CommandFailed(AssertionError):
     def __init__(self, command: str, said: str) -> None:
         super().__init__(f"{command}\n{said}")
         self.said = said
-
-
-_TAG, _OTHER_TAG = "test", "test-other"
-_OFFICIAL_REDIS = {"registry": "docker.io", "repository": "library/redis", "tag": "8.2"}
 
 
 def _names(registry: str) -> dict[str, str]:
