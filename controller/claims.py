@@ -60,6 +60,13 @@ class Claim:
             self._stood_by_at = self._clock()
         return due
 
+    @property
+    def left(self) -> str | None:
+        """The kind of mark that this operator has left; None: none."""
+        if self.held:
+            return OPERATOR
+        return None if self._stood_by_at is None else STANDBY
+
     def mark(self, at: str) -> dict[str, str]:
         """What this operator leaves, at this moment."""
         return {"lease": self.lease, "time": at}

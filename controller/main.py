@@ -22,9 +22,10 @@ from .api import Api
 from .kube import Kube
 from .lease import Leadership
 from .metrics import Metrics
-from .reconcile import Loop, Surroundings
+from .reconcile import Loop
 from .settings import EXIT_UNUSABLE, Settings, load
 from .stats import Readers
+from .surroundings import Surroundings
 from .watched import Watched
 
 EXIT_DONE = 0

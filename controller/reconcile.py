@@ -8,10 +8,10 @@ and what was written last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -21,14 +21,12 @@ from .claims import OPERATOR, STANDBY, Claim
 from .decide import History, decide
 from .events import Lately, events
 from .events import body as event_body
-from .kube import Json, Kube, KubeError
+from .kube import Json, KubeError
 from .marks import Marks
-from .metrics import Metrics
 from .model import Decision, Observation, Reading
 from .observe import counted, observe
 from .resource import Autoscaler, Body, Identity, InvalidSpec, age, conflict, deleted, parse, paused
 from .scale import NotLeading, Scaled, Scaler, Waits
-from .stats import Readers
 from .status import (
     DRAINING_FAILED,
     INVALID_SPEC,
@@ -42,7 +40,7 @@ from .status import (
     timestamp,
     undecided,
 )
-from .watched import Watched
+from .surroundings import Surroundings
 
 ROUND_SECONDS = 1.2
 """A resource is looked at as soon as its queue was read, and so long after the last time: a little
@@ -53,32 +51,16 @@ LONGEST_ROUND_SECONDS = 10.0
 GAP_SECONDS = 15.0
 """After so long without a decision, longer than a round may take, nothing is known of what was
 wanted meanwhile: the size that is found counts as wanted, and the window begins again."""
-STARTING = 60.0
-"""Seconds that a new resource's Deployment and API may take to come, before that is a failure."""
+API_STARTS_SECONDS, TARGET_COMES_SECONDS = 60.0, 5.0
+"""So long a new resource's API, and its Deployment, may be missing before that is a failure."""
 DELAYED_ROUNDS = 10
 """A size that is not written for so long, though nothing fails, is told."""
+GIVE_UP_SECONDS = 2.0
+"""So long an operator that ends may take to take its marks away."""
 VERIFY_SECONDS = 30.0
 VERIFY_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger("controller.reconcile")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What every resource's round works with."""
-
-    kube: Kube
-    watched: Watched
-    readers: Readers
-    metrics: Metrics
-    may_write: Callable[[], bool]
-    """Whether this process still leads: asked before each write."""
-    instance: str
-    """The name by which events say who tells them."""
-    lease: str
-    """The Lease by which this process leads, as namespace/name."""
-    clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
 
 
 class Resource:
@@ -167,6 +149,12 @@ class Resource:
             self._succeeded("claim")
         return claim.held
 
+    async def give_up(self) -> None:
+        """Take this operator's mark away, so that nobody need wait until it is old."""
+        kind = self._claim.left
+        if kind is not None and self._around.may_write():
+            await self._patch({"uid": self.identity.uid}, {kind: None})
+
     async def _tick(self, body: Body, autoscaler: Autoscaler, fleet: Sequence[Autoscaler]) -> None:
         watched, namespace = self._around.watched, self.identity.namespace
         deployment = watched.deployment(namespace, autoscaler.target)
@@ -208,15 +196,15 @@ class Resource:
             replicas=scaled.after if scaled else observation.replicas,
             scaled_at=self._scaled_at,
             fault=fault,
-            starting=self._starting(body),
+            starting=self._newer(body, API_STARTS_SECONDS),
             standby=self._claim.other(body, STANDBY),
         )
         self._measure(decision, status)
         await self._tell(body, status, now)
 
-    def _starting(self, body: Body) -> bool:
-        """Whether the resource is new, and what it needs may still come."""
-        return age(body, self._around.clock()) < STARTING and "lastReading" not in self._status
+    def _newer(self, body: Body, seconds: float) -> bool:
+        """Whether the resource is younger, and its queue was never read."""
+        return age(body, self._around.clock()) < seconds and "lastReading" not in self._status
 
     def _decide(self, observation: Observation, autoscaler: Autoscaler) -> Decision:
         if self._around.monotonic() - self._decided_at > GAP_SECONDS:
@@ -311,7 +299,7 @@ class Resource:
             now=now,
             generation=body["metadata"]["generation"],
             paused=paused(body),
-            starting=fault.reason == TARGET_NOT_FOUND and self._starting(body),
+            starting=fault.reason == TARGET_NOT_FOUND and self._newer(body, TARGET_COMES_SECONDS),
         )
         await self._tell(body, status, now)
 
@@ -397,7 +385,11 @@ class Loop:
                     await asyncio.sleep(max(SHORTEST_ROUND_SECONDS - passed, 0.0))
                     await self._around.readers.news(ROUND_SECONDS - passed)
         finally:
+            resources = list(self._resources.values())
             await self._end(self._rounds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_UP_SECONDS):
+                    await asyncio.gather(*(resource.give_up() for resource in resources))
             await self._around.readers.keep(())
 
     async def round(self) -> None:

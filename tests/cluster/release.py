@@ -144,9 +144,9 @@ class Release:
         text = json.dumps(values or {})
         return self.cluster.helm(verb, *args, *given, "-n", self.namespace, text=text)
 
-    def kubectl(self, *args: str) -> str:
-        """`kubectl` in this namespace."""
-        return self.cluster.kubectl("-n", self.namespace, *args)
+    def kubectl(self, *args: str, text: str = "") -> str:
+        """`kubectl` in this namespace, with this text as its input."""
+        return self.cluster.kubectl("-n", self.namespace, *args, text=text)
 
     def get(self, kind: str, name: str) -> Object:
         """An object of the release."""

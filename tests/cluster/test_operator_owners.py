@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.cluster import Cluster, CommandFailed, Images, Object, eventually
 from tests.cluster.driving import interrupted, types_configmap, types_values
 from tests.cluster.operating import Operator, Pool, autoscaling
-from tests.cluster.release import Release, merged, small
+from tests.cluster.release import CHART, NAME, Release, merged, small
 from tests.cluster.standing_in import StandIn, StoodIn, autoscaler, deployment
 
 WINDOW_SECONDS = 4
@@ -246,11 +246,10 @@ def test_bounds_that_contradict_each_other_are_refused(
         release.cluster.apply(release.namespace, autoscaler("wrong", "http://x", **spec))
 
 
-def test_a_cluster_wide_operator_serves_other_namespaces_too(
+def test_a_cluster_wide_operator_stands_back_where_another_acts_and_serves_the_rest(
     cluster: Cluster, images: Images, release: Release, new_pool: NewPool
 ) -> None:
     pool, nowhere = new_pool("elsewhere"), {"nodeSelector": {"headrace-tests": "nowhere"}}
-    Operator(release).scale(0)
     alone: Object = {
         "controller": {"clusterWide": True},
         "api": nowhere,
@@ -259,9 +258,25 @@ def test_a_cluster_wide_operator_serves_other_namespaces_too(
         "externalRedis": {"url": "redis://redis.invalid:6379/0"},
     }
     with cluster.namespace("wide") as namespace:
-        wide = Release(cluster, namespace)
-        wide.install(merged(small(images), alone), wait=False)
-        Operator(wide).await_leader()
-        pool.queued(4)
-        pool.await_size(4, SOON_SECONDS)
-        wide.uninstall()
+        wide, values = Release(cluster, namespace), merged(small(images), alone)
+        lease, own = (f"{one}/headrace-operator" for one in (namespace, release.namespace))
+        with pytest.raises(CommandFailed, match=f"another operator .Lease: .*{own}"):
+            wide.install(values, wait=False)
+        # As Argo CD does it, which lets Helm see nothing of the cluster.
+        objects = wide.helm("template", NAME, str(CHART), "--no-hooks", values=values)
+        wide.kubectl("apply", "-f", "-", text=objects)
+        try:
+            Operator(wide).await_leader()
+            found = pool.await_condition("Conflict", "True", seconds=SOON_SECONDS)
+            assert lease in found["message"]
+            assert told(pool, "Conflict") == ["Conflict"]
+            assert (pool.status()["operator"]["lease"], pool.holds("Ready")) == (own, True)
+            pool.queued(3)
+            pool.await_size(3, SOON_SECONDS)
+            # Who acts is told to end: the other one takes over at once.
+            Operator(release).scale(0)
+            pool.queued(4)
+            pool.await_size(4, SOON_SECONDS)
+            assert pool.status()["operator"]["lease"] == lease
+        finally:
+            wide.kubectl("delete", "--wait", "-f", "-", text=objects)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tests.cluster.cluster import Object
-from tests.cluster.release import Release, ready, restarts, uids
+from tests.cluster.cluster import Cluster, Images, Object
+from tests.cluster.operating import Pool
+from tests.cluster.release import Release, ready, restarts, small, uids
 
 QUIET_SECONDS = 75.0
 """Long enough for every probe that kills to have failed as often as it may."""
@@ -22,6 +23,15 @@ def test_no_pod_restarts_in_a_quiet_cluster(shared: Release) -> None:
         # An operator that once lost its Lease, with the API server, was started again then.
         assert restarts(now) == restarts(before)
         assert all(ready(one) for one in now), _not_ready(now)
+
+
+def test_a_fresh_install_warns_of_nothing(cluster: Cluster, images: Images) -> None:
+    with cluster.namespace("fresh") as namespace:
+        release = Release(cluster, namespace)
+        release.install(small(images))
+        Pool(release).await_condition("Ready")
+        warnings = cluster.list(namespace, "events", "--field-selector", "type=Warning")
+        assert [(one["reason"], one["message"]) for one in warnings] == []
 
 
 def _not_ready(pods: list[Object]) -> list[str]:

@@ -264,7 +264,7 @@ async def test_while_a_new_resources_api_starts_nobody_is_warned() -> None:
 async def test_while_a_new_resources_deployment_is_made_nobody_is_warned() -> None:
     world = World(0)
     made = world.deployments.pop()
-    await world.second(3)
+    await world.second(4)
     assert world.kube.condition("Ready") == ("Unknown", "TargetNotFound")
     world.deployments.append(made)
     await world.second(2)
@@ -272,13 +272,13 @@ async def test_while_a_new_resources_deployment_is_made_nobody_is_warned() -> No
     assert world.kube.events == []
 
 
-async def test_what_a_new_resource_lacks_for_a_minute_is_told() -> None:
+async def test_what_a_new_resource_still_lacks_after_a_while_is_told() -> None:
     world, alone = World(0), World(0)
     alone.deployments.clear()
-    world.reader.latest = alone.reader.latest = AWAY
+    world.reader.latest = AWAY
+    await alone.second(6)
     for _ in range(62):
         await world.tick()
-        await alone.second()
     assert world.kube.condition("StatsAvailable") == ("False", "StatsUnavailable")
     assert [one for one, _ in world.kube.events] == ["StatsLost"]
     assert [one for one, _ in alone.kube.events] == ["TargetNotFound"]

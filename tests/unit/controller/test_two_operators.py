@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import structlog.testing
 
 from controller.claims import FRESH_SECONDS
 from controller.kube import Json, KubeError
 from controller.model import Queue
-from controller.reconcile import Resource
+from controller.reconcile import Loop, Resource
 from controller.resource import parse
 
 from .fakes import LEASE, FakeKube, FakeReaders
@@ -135,6 +137,34 @@ async def test_a_mark_that_nobody_renews_is_taken_over() -> None:
     await pair.second(3)
     assert pair.acts == OTHER
     assert pair.world.body["status"]["standby"]["lease"] == LEASE
+
+
+async def test_who_is_told_to_stop_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def complete(source: object) -> None:
+        """There is nothing to compare with."""
+
+    pair = Pair()
+    monkeypatch.setattr(pair.world.watched, "verify", complete)
+    pair.world.read()
+    loop = Loop(pair.world.around)
+    running = asyncio.create_task(loop.run())
+    await asyncio.sleep(0.1)
+    assert pair.acts == LEASE
+    running.cancel()
+    await asyncio.wait([running])
+    assert "operator" not in pair.world.body["status"]
+    pair.world.queue = Queue(queue_length=50)
+    await pair.second(1, first=False)
+    assert (pair.acts, pair.kube.sizes) == (OTHER, [10])
+
+
+async def test_who_stood_back_and_is_told_to_stop_is_no_conflict_any_more() -> None:
+    pair = Pair()
+    await pair.second(3)
+    assert pair.condition("Conflict")[0] == "True"
+    await pair.other.give_up()
+    await pair.second(1, other=False)
+    assert pair.condition("Conflict")[0] == "False"
 
 
 async def test_a_quiet_pool_keeps_its_mark_fresh() -> None:

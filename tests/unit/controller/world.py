@@ -11,8 +11,9 @@ from controller import kube
 from controller.kube import Json
 from controller.metrics import Metrics
 from controller.model import Queue, Reading, Worker
-from controller.reconcile import Loop, Resource, Surroundings
+from controller.reconcile import Loop, Resource
 from controller.resource import Autoscaler, parse
+from controller.surroundings import Surroundings
 
 from .fakes import (
     LEASE,
