@@ -1,6 +1,6 @@
 """What `python -m controller` starts: settings, logs, probes, watches, the election and the loop.
 
-Exit statuses: 0 done; 1 something went wrong, or the lead was lost; 2 the settings must be mended.
+Exit statuses: 0 done; 1 something went wrong, or the lead was lost; 2 the settings are wrong.
 """
 
 from __future__ import annotations

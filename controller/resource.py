@@ -1,4 +1,4 @@
-"""A WorkerAutoscaler as parsed from its body: whom it sizes, by which API, and how."""
+"""A WorkerAutoscaler as parsed from its body: which Deployment it sizes, by which API, and how."""
 
 from __future__ import annotations
 

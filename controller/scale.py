@@ -158,7 +158,7 @@ class Scaler:
         return written
 
     async def restore(self, namespace: str, pods: Iterable[Body], working: Collection[str]) -> None:
-        """Take the lowest cost from pods that work again, lest anybody's smaller size takes them.
+        """Take the lowest cost from pods that work again, so that no smaller size takes them.
 
         Args:
             namespace: the Deployment's.
@@ -194,8 +194,8 @@ class Scaler:
             pod["metadata"]["uid"]
             for pod in counted(deployment, [{"metadata": one} for one in listed])
         }
-        # Metadata does not tell who has ended; but whom the watch shows ended, or being deleted,
-        # stays so.
+        # Metadata does not tell who has ended; but a pod that the watch shows ended, or being
+        # deleted, stays so.
         return there - (known - seen) == seen
 
     def _known_costs(self, pods: Iterable[Body]) -> dict[str, Cost]:

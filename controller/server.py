@@ -20,7 +20,7 @@ Problem = Callable[[], str | None]
 
 
 class Unservable(Exception):
-    """A port cannot be listened on; the message says what to mend."""
+    """A port cannot be listened on; the message says what to change."""
 
 
 def hung(leading_since: float | None, ticked_at: float | None, now: float) -> str | None:

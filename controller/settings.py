@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EXIT_UNUSABLE = 2
-"""The status of a process whose settings must be mended."""
+"""The status of a process whose settings must be corrected."""
 
 
 def _split(value: object) -> object:
