@@ -49,7 +49,7 @@ http://{{ include "headrace.api.name" . }}.{{ .Release.Namespace }}.svc:{{ int .
 
 {{/* Not empty when a time of Kubernetes is of the last five minutes, however far this machine's clock is off. */}}
 {{- define "headrace.controller.lately" -}}
-{{- $passed := sub (now | unixEpoch | int64) (toDate "2006-01-02T15:04:05Z07:00" . | unixEpoch | int64) -}}
+{{- $passed := sub (now | unixEpoch | int64) (toDate "2006-01-02T15:04:05Z07:00" (default "" .) | unixEpoch | int64) -}}
 {{- if lt (max $passed (mul -1 $passed)) 300 -}}true{{- end -}}
 {{- end }}
 
@@ -73,7 +73,7 @@ release has its own rights: in all namespaces for a cluster-wide operator, else 
 {{- range $pool, $settings := include "headrace.pools" . | fromJson -}}
 {{- $name := include "headrace.worker.name" (dict "root" $root "pool" $pool) -}}
 {{- with dig "status" "operator" dict (lookup "headrace.dev/v1alpha1" "WorkerAutoscaler" $root.Release.Namespace $name) -}}
-{{- if and (ne .lease $own) (include "headrace.controller.lately" .time) }}{{ $rivals = append $rivals .lease }}{{ end -}}
+{{- if and .lease (ne (toString .lease) $own) (include "headrace.controller.lately" .time) }}{{ $rivals = append $rivals .lease }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
