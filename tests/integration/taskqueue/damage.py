@@ -42,6 +42,7 @@ def _long_payload(then: Callable[[Any, str], object]) -> Damage:
     def damage(raw: Any, _: str, task_id: str) -> None:
         raw.hdel(key(f"task:{task_id}"), "p")
         raw.hset(key(f"task:{task_id}"), "pl", 1)
+        raw.delete(key(f"payload:{task_id}"))
         then(raw, key(f"payload:{task_id}"))
 
     return damage
@@ -92,7 +93,7 @@ RECORDS: dict[str, Damage] = {
     "a crash count below zero": _set(f=1, cc=-1),
     "a parked run without its start": _set(f=1, pk=1, b="x"),
     "a parked run without its state": _set(f=1, pk=1, b=1, k=1),
-    "a payload that is gone": _long_payload(lambda raw, name: raw.delete(name)),
+    "a payload that is gone": _long_payload(lambda raw, name: None),
     "a payload that is a list": _long_payload(lambda raw, name: raw.rpush(name, "x")),
     "a delayed task that is gone": _delayed(
         "delayed", lambda raw, _, task_id: raw.delete(key(f"task:{task_id}"))
