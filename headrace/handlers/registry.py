@@ -9,12 +9,14 @@ A package adds its own by an entry point of the group `headrace.handlers`, in it
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
 from headrace.handlers.errors import DuplicateType, EntryPointBroken, RegistrationError
+from headrace.handlers.failures import describe
 from headrace.handlers.task_type import TaskType
 
 ENTRY_POINT_GROUP = "headrace.handlers"
@@ -89,7 +91,7 @@ def _load(point: EntryPoint) -> Iterator[AnyTaskType]:
         target = point.load()
     except Exception as error:
         # Importing runs the package's own code, so anything may come: named, never swallowed.
-        raise EntryPointBroken(_called(point), f"{type(error).__name__}: {error}") from error
+        raise EntryPointBroken(_called(point), f"{describe(error)}{_place(error)}") from error
     found = _task_types(target)
     if not found:
         raise EntryPointBroken(
@@ -101,6 +103,14 @@ def _load(point: EntryPoint) -> Iterator[AnyTaskType]:
         if not task_type.version and point.dist is not None:
             task_type.version = point.dist.version
         yield task_type
+
+
+def _place(error: Exception) -> str:
+    """Which line of a module was being run, as ` (photos/tasks.py, line 12)`."""
+    if isinstance(error, SyntaxError):
+        return ""  # Python's own message names file and line
+    modules = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "<module>"]
+    return f" ({modules[-1].filename}, line {modules[-1].lineno})" if modules else ""
 
 
 def _task_types(target: Any) -> list[AnyTaskType]:

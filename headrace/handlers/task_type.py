@@ -107,6 +107,11 @@ def handler(
     Raises:
         RegistrationError: the function or a rule is unusable.
     """
+    if not isinstance(name, str):
+        raise RegistrationError(
+            f"@handler on {getattr(name, '__qualname__', name)} has no name: write "
+            f'@handler("{getattr(name, "__name__", "resize_image")}")'
+        )
 
     def make(function: Callable[[Context, P], R]) -> TaskType[P, R]:
         return TaskType(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -28,6 +29,8 @@ AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
 def load(cls: type[AnySettings]) -> AnySettings:
     """Read a process's settings; on a mistake print a sentence for each and exit with status 2."""
     try:
+        if unreadable := unreadable_lines():
+            exit_with(unreadable)
         return cls()
     except ValidationError as error:
         exit_with(sentences(cls, error))
@@ -35,6 +38,26 @@ def load(cls: type[AnySettings]) -> AnySettings:
         exit_with([f"{ENV_FILE.resolve()} is not UTF-8 text: save it as UTF-8"])
     except OSError as error:
         exit_with([f"{error.filename or ENV_FILE.resolve()} cannot be read: {error.strerror}"])
+
+
+def unreadable_lines(env_file: Path = ENV_FILE) -> list[str]:
+    """A sentence for each line of `.env` that sets nothing although it is no comment.
+
+    Raises OSError or UnicodeDecodeError when the file cannot be read.
+    """
+    if not env_file.is_file():
+        return []
+    ours = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
+    found = []
+    with env_file.open(encoding="utf-8") as stream:
+        for line in parse_stream(stream):
+            # The text is not shown: it may be a part of a secret.
+            where = f"{env_file}, line {line.original.line}"
+            if line.error:
+                found.append(f"{where}: this is no NAME=value, nor a comment that begins with #")
+            elif line.value is None and line.key in ours and line.key not in os.environ:
+                found.append(f"{where}: {line.key} has no value: write {line.key}=value")
+    return found
 
 
 def sentences(cls: type[BaseModel], error: ValidationError) -> list[str]:

@@ -166,6 +166,7 @@ class Link:
 
     async def _try_to_connect(self) -> Connection | None:
         connection: Connection | None = None
+        endpoint: Endpoint | None = None
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 endpoint = await self._locate()
@@ -173,7 +174,8 @@ class Link:
                 connection = await dial(endpoint, self._timeout_seconds)
                 await self._greet(connection, endpoint)
         except (OSError, QueueError) as error:
-            self._open_circuit(_why(error, self._name, self._timeout_seconds))
+            tls = endpoint is not None and endpoint.tls is not None
+            self._open_circuit(_why(error, self._name, self._timeout_seconds, tls=tls))
             return None
         else:
             self._connection, connection = connection, None
@@ -273,13 +275,19 @@ class Link:
         ]
 
 
-def _why(error: OSError | QueueError, name: str, timeout_seconds: float) -> str:
+def _why(error: OSError | QueueError, name: str, timeout_seconds: float, *, tls: bool) -> str:
     """Why connecting failed and what to check, in one sentence."""
     match error:
         case NotSent():
             return str(error)
         case QueueError():
             return f"{name} could not be used, the handshake failed: {error}"
+        case TimeoutError() if tls:
+            # A server without TLS takes the greeting for an unfinished command, and waits.
+            return (
+                f"TLS with {name} was not agreed on within {timeout_seconds:g} s: check that it "
+                "runs and serves TLS on this port; without TLS, REDIS_URL begins with redis://"
+            )
         case TimeoutError():
             return (
                 f"{name} did not let a client in within {timeout_seconds:g} s: check that it "

@@ -297,3 +297,14 @@ class TestExampleFile:
             for path in names(cls):
                 sentence = " ".join((field(cls, path).description or "").split()).split(": ")[0]
                 assert sentence.split(". ")[0].rstrip(".") in told, path
+
+
+def test_each_line_of_the_env_file_that_sets_nothing_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path(".env").write_text("# fine\nREDIS_URL redis://h:1\nPORT\nexport HOST=::1\nOTHER\n= 5\n")
+    assert refusal(ApiSettings, capsys).splitlines() == [
+        "settings: .env, line 2: this is no NAME=value, nor a comment that begins with #",
+        "settings: .env, line 3: PORT has no value: write PORT=value",
+        "settings: .env, line 6: this is no NAME=value, nor a comment that begins with #",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -73,6 +74,16 @@ def test_two_types_of_one_name_are_refused(install: Any) -> None:
 def test_an_entry_point_that_cannot_be_imported_is_named(install: Any) -> None:
     install({}, {"photos": "no_such_package.tasks"})
     with pytest.raises(EntryPointBroken, match=r'photos = "no_such_package.tasks".*No module'):
+        load_registry()
+
+
+def test_an_entry_point_that_fails_names_the_line_of_its_own_module(
+    install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_pkg.py").write_text("import json\n\nrules = json.loads('{')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    install({}, {"broken": "broken_pkg"})
+    with pytest.raises(EntryPointBroken, match=r"JSONDecodeError: .*broken_pkg\.py, line 3\)"):
         load_registry()
 
 

@@ -99,6 +99,14 @@ def test_a_bad_name_is_refused(name: str) -> None:
         handler(name)(f)
 
 
+def test_a_decorator_without_its_name_is_told_how_to_write_it() -> None:
+    def resize(ctx: Context, payload: Any) -> None: ...
+
+    bare: Any = handler
+    with pytest.raises(RegistrationError, match=r'resize has no name: write @handler\("resize"\)'):
+        bare(resize)
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [

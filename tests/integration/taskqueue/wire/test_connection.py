@@ -233,6 +233,12 @@ async def test_a_certificate_for_another_host_is_refused_unless_allowed(tls: Tls
         assert client.ping()
 
 
+async def test_tls_with_a_server_that_speaks_none_is_told_of(server: RedisServer) -> None:
+    async with linked(parse_url(server.url.replace("redis://", "rediss://"))) as made:
+        with pytest.raises(NotSent, match=r"serves TLS on this port; without TLS, .* redis://"):
+            await made.call("PING")
+
+
 async def test_a_missing_ca_file_is_named(tls: Tls) -> None:
     target = parse_url(f"rediss://localhost:{tls.port}", tls_ca_file="/nowhere/ca.pem")
 
