@@ -28,7 +28,7 @@ def ahead(any_server: RedisServer, new_rig: RigFactory) -> Rig:
 
 
 def clock_went_back(rig: Rig, by_ms: int = AHEAD_MS) -> None:
-    """As if all that is there was written by a clock that was ahead by so much, and now is right."""
+    """As if all that is there was written by a clock that ran ahead, and now is right."""
     raw: Any = rig.raw
     for kind, fields in (
         ("meta", ("seen", "grace")),

@@ -1,4 +1,4 @@
-"""What is damaged in Redis is set aside by whoever meets it; its neighbours move, counts stay exact."""
+"""What is damaged in Redis is set aside by whoever meets it; neighbours move, counts stay exact."""
 
 from __future__ import annotations
 
