@@ -56,6 +56,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, places: Places, **options: Any) -> None:
         super().__init__(**options)
         self._places = places
+        self.headers = []
         self._unseen = 0
         """Bytes since the last head was complete, or the last piece of a body came."""
         self._in_head = False
@@ -126,7 +127,7 @@ class Protocol(HttpToolsProtocol):
             return  # it asks for another protocol as well, and is answered in this one
         if self._unseen > MAX_HEAD_BYTES + _PIECE_BYTES:
             raise _too_large()
-        if self._in_head and len(self.headers) > MAX_FIELDS:
+        if len(self.headers) > MAX_FIELDS:
             raise _too_large()
 
     def on_message_begin(self) -> None:
@@ -134,11 +135,6 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self.waited = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser. Fields behind a body are left out: they were not checked."""
-        if self._in_head:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -159,6 +155,8 @@ class Protocol(HttpToolsProtocol):
             raise Problem(BAD_REQUEST, f"{MAX_PIPELINED} requests wait on this connection already")
         super().on_headers_complete()
         self.has_asked = True
+        # Fields behind a body go here and nowhere else: nothing has checked them.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
