@@ -81,7 +81,10 @@ class Kube:
         query = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
             listed = await self._call("GET", path, query, accept=accept)
-            yield [item["metadata"] for item in listed.get("items") or []]
+            if "items" not in listed:
+                # An empty list would mean that all of them are gone.
+                raise KubeError(0, f"GET {path}: the answer is no list")
+            yield [item["metadata"] for item in listed["items"] or []]
             query["continue"] = (listed.get("metadata") or {}).get("continue") or ""
             if not query["continue"]:
                 return

@@ -6,6 +6,7 @@ While Redis is away the queue's series are absent, never zero, and `headrace_red
 from __future__ import annotations
 
 from bisect import bisect_left
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -34,6 +35,10 @@ log = get_logger(__name__)
 
 HTTP_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
 """Upper bounds of the request histogram's buckets."""
+
+
+READER_SECONDS = 5.0
+"""A connection that says nothing keeps its thread and its descriptor no longer."""
 
 
 class HttpMetrics:
@@ -154,10 +159,20 @@ def serve(collector: ApiCollector, host: str, port: int) -> tuple[WSGIServer, Th
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     try:
-        return start_http_server(port, host, registry)
+        server, thread = start_http_server(port, host, registry)
     except OSError as error:
         log.warning("metrics.not_served", host=host, port=port, error=str(error))
         return None
+
+    class Handler(server.RequestHandlerClass):  # type: ignore[name-defined, misc]
+        timeout = READER_SECONDS
+
+        def handle(self) -> None:
+            with suppress(TimeoutError):
+                super().handle()
+
+    server.RequestHandlerClass = Handler
+    return server, thread
 
 
 def _queues(stats: Stats) -> Iterator[Metric]:

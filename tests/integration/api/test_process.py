@@ -94,6 +94,18 @@ def test_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
             assert b"headrace_http_requests_total" in response.read()
 
 
+def test_a_silent_reader_of_metrics_is_sent_away(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with ApiProcess(tmp_path / "log", QUEUE_ENABLED="false", METRICS_PORT=str(port)) as api:
+        assert api.url
+        with socket.create_connection(("127.0.0.1", port), timeout=12) as silent:
+            assert silent.recv(100) == b""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            assert response.status == 200
+        assert "Traceback" not in api.log
+
+
 def test_what_is_no_http_gets_a_problem_document(tmp_path: Path) -> None:
     with ApiProcess(tmp_path / "log", QUEUE_ENABLED="false") as api:
         with socket.create_connection(("127.0.0.1", api.port), timeout=5) as client:

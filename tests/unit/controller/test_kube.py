@@ -127,6 +127,15 @@ async def test_an_empty_list_has_no_metadata() -> None:
         assert await connection.metadata(kube.pods()) == []
 
 
+async def test_an_answer_that_is_no_list_is_not_taken_for_an_empty_one() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"kind": "Status", "status": "Success"})
+
+    async with server(answer) as connection:
+        with pytest.raises(KubeError, match="no list"):
+            await connection.metadata(kube.pods())
+
+
 async def test_an_error_status_tells_kubernetes_own_reason() -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         said = {"kind": "Status", "reason": "Conflict", "message": "the object has been modified"}
