@@ -27,7 +27,7 @@ from services.api.problems import (
 from services.queue import type_info
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from headrace.handlers import AnyTaskType, Registry
     from headrace.taskqueue import TaskQueue, TypeInfo
@@ -39,6 +39,10 @@ REFRESH_SECONDS = 5.0
 """How soon a new version of a known type is noticed. An unknown type is asked for at once."""
 MAX_ERRORS = 20
 """A reply names so many mistakes of a payload, and no more."""
+MAX_LISTED_BYTES = 8_192
+"""Of a larger payload the first mistake alone is named: all are looked for, some 30 µs each."""
+MAX_MESSAGE = 300
+"""Characters. A message quotes the value that it is about."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +71,42 @@ class KnownType:
 
         The published schema is asked first, for that worker is going to run it.
         """
-        errors = self._errors(payload)
+        errors = [
+            (_shortened(message), pointer + json_pointer(path))
+            for path, message in self._errors(payload)[:MAX_ERRORS]
+        ]
         if errors:
             raise Problem(
                 INVALID_PAYLOAD,
                 f"the payload does not fit the task type {self.name!r}: "
-                + "; ".join(message for _, message in errors[:MAX_ERRORS]),
-                errors=[
-                    {"detail": message, "pointer": pointer + json_pointer(path)}
-                    for path, message in errors[:MAX_ERRORS]
-                ],
+                + "; ".join(message for message, _ in errors),
+                errors=[{"detail": message, "pointer": place} for message, place in errors],
             )
 
     def _errors(self, payload: bytes) -> list[tuple[Sequence[Any], str]]:
         if self.validator is not None:
-            found = self.validator.iter_errors(msgspec.json.decode(payload))
+            value = msgspec.json.decode(payload)
+            found = _errors_of(self.validator, value, every=len(payload) <= MAX_LISTED_BYTES)
             return [(error.instance_path, error.message) for error in found]
         return _own_errors(self.own, payload) if self.own is not None else []
+
+
+def _errors_of(
+    validator: jsonschema_rs.Draft202012Validator, value: Any, *, every: bool
+) -> Iterable[jsonschema_rs.ValidationError]:
+    """Every error, or the first one."""
+    if every:
+        return validator.iter_errors(value)
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return [error]
+    return []
+
+
+def _shortened(message: str) -> str:
+    """A message without the rest of the value that it quotes."""
+    return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
 
 
 def json_pointer(path: Sequence[Any]) -> str:

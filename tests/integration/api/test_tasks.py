@@ -379,3 +379,16 @@ async def test_without_redis_the_types_are_listed_as_they_are_known(
     assert list(await types_of(api)) == ["resize_image", "workflow_execute"]
     await until_served(api, "resize_image", None)
     assert {entry["live_workers"] for entry in (await types_of(api)).values()} == {None}
+
+
+async def test_what_a_reply_says_of_a_wrong_payload_is_bounded(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    """Also where the payload is large, or has a mistake in each of a hundred thousand places."""
+    few = {"payload": {"url": 5, "width": 0}}
+    body = (await api.post("/api/tasks/resize_image", json=few)).json()
+    assert {error["pointer"] for error in body["errors"]} == {"/payload/url", "/payload/width"}
+    for payload in ({"url": ["x" * 1_000_000]}, [1] * 100_000):
+        response = await api.post("/api/tasks/resize_image", json={"payload": payload})
+        check(response, "invalid-payload")
+        assert len(response.content) < 2_000
