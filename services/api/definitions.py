@@ -53,7 +53,9 @@ class Definitions:
         workflow = self._catalog.get(workflow_id)
         if workflow is not None:
             return workflow
-        broken = next((one for one in self._catalog.errors if _concerns(one, workflow_id)), None)
+        broken = next(
+            (one for one in self._catalog.errors if self._concerns(one, workflow_id)), None
+        )
         if broken is not None:
             raise Problem(
                 WORKFLOW_BROKEN,
@@ -102,6 +104,7 @@ class Definitions:
 
     async def run(self) -> None:
         """Look for changes for ever. Files are read in a thread: a mounted folder may be slow."""
+        unreadable = ""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
@@ -109,11 +112,23 @@ class Definitions:
                 if changed:
                     log.info("workflows.read", workflows=len(self._catalog.workflows))
                     self._report()
+                unreadable = ""
             except OSError as error:
-                log.warning("workflows.unreadable", error=str(error))
+                if unreadable != str(error):
+                    unreadable = str(error)
+                    log.warning("workflows.unreadable", error=unreadable)
             except Exception:
                 # It is looked at again: one defect must not leave the workflows old for ever.
                 log.exception("workflows.unreadable")
+
+    def _concerns(self, error: DefinitionError, workflow_id: str) -> bool:
+        """Whether this may be why there is no such workflow.
+
+        A broken file should have held it, by its document or by its name; a folder that cannot be
+        read may hold any.
+        """
+        held = error.workflow_id or Path(error.file).stem
+        return error.file == str(self._catalog.folder) or hyphened(workflow_id) == hyphened(held)
 
     def _report(self) -> None:
         """Each broken file is logged once, until something about it changes."""
@@ -121,8 +136,3 @@ class Definitions:
         for error in sorted(errors - self._reported):
             log.error("workflows.broken", error=error)
         self._reported = errors
-
-
-def _concerns(error: DefinitionError, workflow_id: str) -> bool:
-    """Whether a broken file should have held this workflow: by its document, or by its name."""
-    return hyphened(workflow_id) == hyphened(error.workflow_id or Path(error.file).stem)

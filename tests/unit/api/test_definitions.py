@@ -42,3 +42,13 @@ def test_an_error_that_mentions_a_workflow_does_not_stand_for_it(tmp_path: Path)
     definitions = Definitions(Catalog.load(tmp_path))
     assert "workflow 'second'" in definitions.errors[0].reason
     assert problem(definitions, "second").kind.slug == "workflow-not-found"
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_one_without_the_workflow(
+    tmp_path: Path,
+) -> None:
+    definitions = Definitions(Catalog.load(tmp_path / "nowhere"))
+    found = problem(definitions, "any")
+    assert found.kind.slug == "workflow-broken"
+    assert "WORKFLOWS_DIR" in found.detail
+    assert "cannot be read" in found.detail
