@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, clock, leases
+--- include common, counters, records, waiting, ending, clock, leases, holds
 -- park: a run gives its lease up until a later time, and leaves bytes to go on from. No retry, no
 -- arrival, no completion; its start time stays. What it got through is behind it: crashes are counted
 -- anew from here, or a run of weeks would be taken for poison for its fourth lost worker.

@@ -92,7 +92,10 @@ RECORDS: dict[str, Damage] = {
     "a retry count that is no number": _set(f=1, rc="x"),
     "a crash count below zero": _set(f=1, cc=-1),
     "a parked run without its start": _set(f=1, pk=1, b="x"),
-    "a parked run without its state": _set(f=1, pk=1, b=1, k=1),
+    "a parked run without its state": lambda raw, task_type, task_id: (
+        raw.delete(key(f"state:{task_id}")),
+        _set(f=1, pk=1, b=1, k=1)(raw, task_type, task_id),
+    ),
     "a payload that is gone": _long_payload(lambda raw, name: None),
     "a payload that is a list": _long_payload(lambda raw, name: raw.rpush(name, "x")),
     "a delayed task that is gone": _delayed(

@@ -58,6 +58,7 @@ def test_the_queues_last_reading_stands_in_it() -> None:
     assert 'headrace_task_wait_seconds_sum{queue="workflow_execute"} 1.5' in lines
     assert 'headrace_workers{state="busy"} 1.0' in lines
     assert "headrace_worker_slots 5.0" in lines
+    assert "headrace_damaged_total 0.0" in lines
 
 
 def test_while_redis_is_away_queues_are_absent_and_never_zero() -> None:

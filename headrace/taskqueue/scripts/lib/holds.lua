@@ -1,4 +1,4 @@
--- Entries of held:<worker>: see leases.lua, which this needs.
+-- One hold at a time, and entries of held:<worker>: see leases.lua, which this needs.
 
 -- The request and the type that an entry of held:<worker> names.
 local function parts_of(hold)
@@ -24,4 +24,17 @@ local function entry_of(worker, member, hold)
   end
   name_damage('held:' .. worker .. ' ' .. member, 'is not of the form id:fence, request:type')
   call('HDEL', P .. 'held:' .. worker, member)
+end
+
+-- Gives one lease up. Returns the task's record; or nil when this attempt does not hold it any more, and
+-- what became of it.
+local function give_up_lease(id, task_type, fence, worker, expected)
+  local member, leases = id .. ':' .. fence, 'leases:' .. task_type
+  call('HDEL', P .. 'held:' .. worker, member)
+  local leased = call('ZREM', P .. leases, member) == 1
+  local r = read_task(id, leased and leases)
+  if is_run_by(r, fence) then
+    return r
+  end
+  return nil, what_became(r, fence, expected)
 end

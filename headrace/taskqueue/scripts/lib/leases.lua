@@ -67,19 +67,6 @@ local function what_became(r, fence, expected)
   return r and r.f == fence and expected[r.s] and r.s or 'lost'
 end
 
--- Gives one lease up. Returns the task's record; or nil when this attempt does not hold it any more, and
--- what became of it.
-local function give_up_lease(id, task_type, fence, worker, expected)
-  local member, leases = id .. ':' .. fence, 'leases:' .. task_type
-  call('HDEL', P .. 'held:' .. worker, member)
-  local leased = call('ZREM', P .. leases, member) == 1
-  local r = read_task(id, leased and leases)
-  if is_run_by(r, fence) then
-    return r
-  end
-  return nil, what_became(r, fence, expected)
-end
-
 -- Gives up the leases of all the tasks in a call: ARGV 5… in steps of `step`, id, type and fence first.
 -- Returns the members that were held, and their entries of held:<worker> ('!' for want of one). In few
 -- calls, for the sake of busy workers.
