@@ -118,7 +118,12 @@ class RedisServer:
     @property
     def url(self) -> str:
         """What REDIS_URL has to be."""
-        return self.url_of(f"headrace-{ACL_ROLE}") if ACL_ROLE else self.default_url
+        return self.url_of(self.user) if ACL_ROLE else self.default_url
+
+    @property
+    def user(self) -> str:
+        """As whom one logs in by it."""
+        return f"headrace-{ACL_ROLE}" if ACL_ROLE else "default"
 
     @property
     def default_url(self) -> str:

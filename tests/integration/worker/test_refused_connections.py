@@ -43,7 +43,7 @@ def refuse(bench: Bench, way: Way, cut: list[int]) -> None:
     """Close these connections, and let nobody have a new one in their place."""
     client = bench.server.client
     if way == "password":
-        client.execute_command("ACL", "SETUSER", "default", "resetpass", ">another")
+        client.execute_command("ACL", "SETUSER", bench.server.user, "resetpass", ">another")
     else:
         client.config_set("maxclients", len(client.client_list()) - len(cut))
     for number in cut:
@@ -52,7 +52,7 @@ def refuse(bench: Bench, way: Way, cut: list[int]) -> None:
 
 def let_in(bench: Bench, way: Way) -> None:
     if way == "password":
-        bench.server.client.execute_command("ACL", "SETUSER", "default", "nopass")
+        bench.server.client.execute_command("ACL", "SETUSER", bench.server.user, "nopass")
     else:
         bench.server.client.config_set("maxclients", 1000)
 
