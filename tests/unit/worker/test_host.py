@@ -1,0 +1,33 @@
+"""What a handler's context asks of its worker."""
+
+from __future__ import annotations
+
+import tracemalloc
+from types import SimpleNamespace
+from typing import Any
+
+from services.worker.host import WorkerHost
+
+
+class Running:
+    """An attempt under way."""
+
+    outcome = None
+
+    def __init__(self, ctx: Any) -> None:
+        self.ctx = ctx
+
+
+async def test_progress_in_a_tight_loop_takes_constant_memory() -> None:
+    ctx: Any = object()
+    hand: Any = SimpleNamespace(slots=[Running(ctx)], held=set())
+    nothing: Any = None
+    host = WorkerHost(nothing, nothing, hand)
+    tracemalloc.start()
+    try:
+        for n in range(50_000):
+            host.progress(ctx, n % 100, "working")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
