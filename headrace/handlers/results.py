@@ -8,16 +8,20 @@ from typing import Any
 
 from pydantic_core import to_json
 
+_N, _I = b"NI"
+
 
 def encode_result(value: Any) -> bytes:
     """The value as a JSON document.
 
     Raises what pydantic raises for a value that it cannot write (and whatever a model's own code
-    raises), and ValueError for a number that JSON does not have. The message names its place.
+    raises), and ValueError for a number that JSON does not have. The message names its place. A
+    pydantic model writes null for such a number, unless its own settings say otherwise.
     """
-    encoded = to_json(value, inf_nan_mode="constants")
-    # Also true of a text that holds one of these words: then nothing is found below.
-    if b"NaN" in encoded or b"Infinity" in encoded:
+    encoded = to_json(value)  # writes NaN and Infinity as they are
+    # Also true of a text that holds one of these words: then nothing is found below. One byte is
+    # found at a tenth of the cost, so it is looked for first.
+    if (_N in encoded and b"NaN" in encoded) or (_I in encoded and b"Infinity" in encoded):
         place = _first_not_finite(json.loads(encoded))
         if place is not None:
             pointer, number = place

@@ -137,6 +137,27 @@ async def test_a_number_that_json_lacks_fails_the_task_and_its_place_is_named(
     assert not outcome.retryable
 
 
+async def test_a_model_writes_null_for_such_a_number_unless_its_settings_keep_it() -> None:
+    class Score(BaseModel):
+        value: float
+
+    class Exact(Score, ser_json_inf_nan="constants"):
+        pass
+
+    async def f(ctx: Context, payload: Any) -> Any:
+        return [Score(value=float("nan"))]
+
+    async def g(ctx: Context, payload: Any) -> Any:
+        return [Exact(value=float("nan"))]
+
+    assert (await run_attempt(typed(f), b"0", make_context())).outcome == Returned(
+        b'[{"value":null}]'
+    )
+    outcome = (await run_attempt(typed(g), b"0", make_context())).outcome
+    assert isinstance(outcome, Raised)
+    assert "/0/value is NaN" in outcome.error
+
+
 async def test_a_text_may_name_numbers_that_json_lacks() -> None:
     async def f(ctx: Context, payload: Any) -> Any:
         return {"NaN": ["Infinity", Decimal("NaN")]}
