@@ -53,7 +53,7 @@ local function oldest(task_type, due, expired)
 end
 
 -- Two of a queue's counters are what they are now, and must fit its list. When that is empty nothing is
--- left to be counted, whatever was lost; nothing costs as little.
+-- left to be counted, whatever was lost.
 local function gauges(task_type, counts, length)
   local name, cancelled = 'counts:' .. task_type, P .. 'cancelled:' .. task_type
   local r = {}
@@ -70,9 +70,11 @@ local function gauges(task_type, counts, length)
     set_aside(name, nil, 'retries_queued')
     retries = 0
   end
-  if length == 0 and (tombstones ~= 0 or retries ~= 0) then
-    call('HDEL', P .. name, 'tombstones', 'retries_queued')
-    redis.call('DEL', cancelled)
+  if length == 0 then
+    if tombstones ~= 0 or retries ~= 0 then
+      call('HDEL', P .. name, 'tombstones', 'retries_queued')
+    end
+    redis.call('DEL', cancelled) -- a worker of 0.2.0 leaves there what it skipped
   end
   tombstones = math.max(0, math.min(tombstones, length))
   return tombstones, math.max(0, math.min(retries, length - tombstones))

@@ -135,10 +135,18 @@ async def bench(server: RedisServer) -> AsyncIterator[Bench]:
 class Process:
     """`run_worker.py` in a process of its own, with the task types of `package/`.
 
-    `python`: the interpreter, by default the one of the tests.
+    `python`: the interpreter, by default the one of the tests. `root`: the source tree, by default
+    this one.
     """
 
-    def __init__(self, server: RedisServer, log: Path, python: str = "", **settings: str) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        log: Path,
+        python: str = "",
+        root: Path = ROOT,
+        **settings: str,
+    ) -> None:
         self.log = log
         environment = {
             "PATH": os.environ["PATH"],
@@ -152,8 +160,8 @@ class Process:
         }
         with log.open("wb") as stderr:
             self.popen = subprocess.Popen(
-                [python or sys.executable, str(ROOT / "run_worker.py")],
-                cwd=ROOT,
+                [python or sys.executable, str(root / "run_worker.py")],
+                cwd=root,
                 env=environment,
                 stdout=stderr,
                 stderr=stderr,
@@ -195,7 +203,7 @@ def new_process(server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., P
     """Start workers as processes: `new_process(MAX_WORKERS="1")`."""
     started: list[Process] = []
 
-    def start(**settings: str) -> Process:
+    def start(**settings: Any) -> Process:
         started.append(Process(server, tmp_path / f"worker-{len(started)}.log", **settings))
         return started[-1]
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace import Context, handler
+from headrace import Context, Fatal, Park, handler
 
 
 @handler("nap", timeout_seconds=60.0)
@@ -31,3 +32,23 @@ def gil(ctx: Context, seconds: float) -> int:
     sum(itertools.repeat(1, 10_000_000))
     a_second = 10_000_000 / (time.process_time() - began)
     return sum(itertools.repeat(1, int(seconds * a_second)))
+
+
+@handler("act")
+async def act(ctx: Context, steps: list[str]) -> dict[str, Any] | Park:
+    """Take the steps, one after the other; an attempt begins where the last one left its state."""
+    for at in range(int(ctx.state or b"0"), len(steps)):
+        after_this = b"%d" % (at + 1)
+        match steps[at].split(" "):
+            case ["sleep", seconds]:
+                await asyncio.sleep(float(seconds))
+            case ["checkpoint", "and", "sleep", seconds]:
+                await ctx.checkpoint(after_this)
+                await asyncio.sleep(float(seconds))
+            case ["park", seconds]:
+                return Park(datetime.now(UTC) + timedelta(seconds=float(seconds)), after_this)
+            case ["fail", "once"] if ctx.attempt == 1:
+                raise ConnectionError("refused")
+            case ["give", "up"]:
+                raise Fatal("it cannot be done")
+    return {"steps": len(steps)}
