@@ -61,7 +61,7 @@ check: $(READY) ## Format, lint, types, and the order of imports
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/chart_docs.py --check
 
-format: $(READY) ## Format the code and mend what can be mended by itself
+format: $(READY) ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

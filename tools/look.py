@@ -85,8 +85,8 @@ Ctrl-C ends all of it.
 
 def look_around(base: str, wait: Callable[[], None]) -> tuple[str, list[str]]:
     """Run the sample where it is there; returns what was found, and curl's arguments to try."""
-    stats, workers = f'"{base}/api/workflows/queue/stats"', f'"{base}/api/workers"'
-    listing = f'"{base}/api/workflows"'
+    paths = ("workflows/queue/stats", "workflows", "task-types", "workers")
+    lists = [f'"{base}/api/{path}"' for path in paths]
     found = workflows_of(base)
     if found is None:
         key = '-H "Authorization: Bearer $KEY"'
@@ -95,7 +95,7 @@ def look_around(base: str, wait: Callable[[], None]) -> tuple[str, list[str]]:
             "With one of these keys:  KEY=hr_...    To draw a new one and its entry for API_KEYS:\n"
             "  .venv/bin/headrace keys new --role admin"
         )
-        return text, [f"{key} {url}" for url in (listing, stats, workers)]
+        return text, [f"{key} {url}" for url in lists]
     names = [workflow["workflow_id"] for workflow in found["workflows"]]
     if WORKFLOW in names:
         task = run_sample(base, wait)
@@ -104,13 +104,13 @@ def look_around(base: str, wait: Callable[[], None]) -> tuple[str, list[str]]:
             f"The workflow {WORKFLOW!r} ran as task {task['task_id']}: {task['status']}\n  {result}"
         )
         record = f'"{base}/api/workflows/tasks/{task["task_id"]}"'
-        return text, [execute(base, WORKFLOW, VARIABLES), record, stats, listing, workers]
+        return text, [execute(base, WORKFLOW, VARIABLES), record, *lists]
     refused = [f"  {error['file']}: {error['reason']}" for error in found["errors"]]
     if names:
         text = f"WORKFLOWS_DIR holds these workflows: {', '.join(names)}"
-        return "\n".join([text, *refused]), [execute(base, names[0], {}), listing, stats, workers]
+        return "\n".join([text, *refused]), [execute(base, names[0], {}), *lists]
     text = "WORKFLOWS_DIR holds no workflow that can run. examples/workflows has some to copy."
-    return "\n".join([text, *refused]), [listing, stats, workers]
+    return "\n".join([text, *refused]), lists
 
 
 def execute(base: str, workflow: str, variables: dict[str, str]) -> str:

@@ -26,7 +26,8 @@ ROLES = (
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Tools for whoever runs Headrace. The API is `python run.py`, a worker `run_worker.py`.",
+    help="Tools for whoever runs Headrace. The API is `python run.py`, a worker "
+    "`python run_worker.py`.",
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 workflows = typer.Typer(no_args_is_help=True, help="Workflow definitions.")
@@ -59,14 +60,18 @@ def check_workflows(
 ) -> None:
     """Check every definition in a folder, and say what is wrong: file, line and task.
 
-    Exits with status 1 if a definition is refused.
+    Exits with status 1 if a definition is refused, and with 2 if there is none.
     """
     from headrace.workflows import Catalog
 
     if not folder.is_dir():
-        typer.echo(f"there is no folder {folder}", err=True)
+        reason = "is a file: give the folder that it is in" if folder.exists() else "does not exist"
+        typer.echo(f"{folder} {reason}", err=True)
         raise typer.Exit(2)
     catalog = Catalog.load(folder)
+    if not catalog.workflows and not catalog.errors:
+        typer.echo(f"{folder} holds no definitions: files *.yaml, *.yml or *.json", err=True)
+        raise typer.Exit(2)
     for workflow in catalog.workflows.values():
         typer.echo(f"ok       {workflow.id} {workflow.version}")
     for error in catalog.errors:

@@ -19,7 +19,7 @@ class HandlerError(Exception):
 
 
 class RegistrationError(HandlerError):
-    """A task type is declared wrongly: the message says how to mend it."""
+    """A task type is declared wrongly: the message says how to correct it."""
 
 
 class DuplicateType(RegistrationError):
@@ -39,7 +39,7 @@ class EntryPointBroken(RegistrationError):
     def __init__(self, entry_point: str, reason: str) -> None:
         super().__init__(
             f"the entry point {entry_point} cannot be used: {reason}. "
-            "Mend or uninstall that package"
+            "Repair or uninstall that package"
         )
         self.entry_point = entry_point
 

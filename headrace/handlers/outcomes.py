@@ -78,7 +78,7 @@ class Park(msgspec.Struct, frozen=True):
             return fault
         resume_at: object = self.resume_at
         if not isinstance(resume_at, datetime) or resume_at.utcoffset() is None:
-            return "bears a time that is no datetime with a time zone"
+            return "has a time that is no datetime with a time zone"
         if resume_at > LATEST_RESUME:
             return f"lies beyond {LATEST_RESUME:%Y-%m-%d}"
         return None

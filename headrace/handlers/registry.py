@@ -66,7 +66,7 @@ class Registry:
             raise RegistrationError(
                 f"no handler is installed for {', '.join(unknown)}: known are "
                 f"{', '.join(self.names()) or 'none'}. Install the package that brings it, or "
-                "mend QUEUES"
+                "correct QUEUES"
             )
         return [self._types[name] for name in wanted]
 

@@ -107,7 +107,7 @@ class Logger(structlog.BoundLoggerBase):
 
 
 def get_logger(name: str, **fields: Any) -> Logger:
-    """A logger; every line of it bears its name and these fields. Configure before or after."""
+    """A logger; every line of it has its name and these fields. Configure before or after."""
     return Logger(name, (), fields)
 
 

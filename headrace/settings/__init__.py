@@ -15,6 +15,7 @@ from headrace.settings.processes import (
     QueueSettings,
     WorkerSettings,
     WorkflowSettings,
+    is_address,
     is_loopback,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "WorkerSettings",
     "WorkflowSettings",
     "env_name",
+    "is_address",
     "is_loopback",
     "load",
     "names",

@@ -38,7 +38,10 @@ def parse_api_keys(entries: list[tuple[str, str]]) -> tuple[ApiKey, ...]:
         role, _, rest = text.partition(":")
         digest, _, name = rest.partition(":")
         if role not in set(Role):
-            raise ValueError(f"{place} must begin with a role: {', '.join(Role)}")
+            raise ValueError(
+                f"{place} must begin with a role: {', '.join(Role)}. "
+                "`python -m headrace keys new` makes a key and its entry"
+            )
         if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
             raise ValueError(
                 f"{place} must have the key's SHA-256 after the role, as 64 hexadecimal digits: "

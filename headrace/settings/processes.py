@@ -25,6 +25,17 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Check what ALLOWED_HOSTS holds: a name with a scheme or a port would never be answered to."""
+    for value in values:
+        if not re.fullmatch(r"\*|(\*\.)?[^\s/:@?#*]+", value) and not is_address(value):
+            raise ValueError(
+                f"{value} is no host name: write the name alone, without scheme and port, as in "
+                "api.example.com or *.example.com"
+            )
+    return values
+
+
 class QueueSettings(Group):
     """The queue, and the Redis that it lives in."""
 
@@ -150,7 +161,7 @@ class ApiSettings(_BothSettings):
     allow_anonymous: bool = False
     """Without any key: whether the API may still listen on other addresses than this machine's."""
 
-    allowed_hosts: CommaList = ()
+    allowed_hosts: Annotated[CommaList, AfterValidator(_host_names)] = ()
     """Without any key: more names that the API answers to (the header `Host`), separated by commas.
     `*.example.com` stands for all below it. It always answers to `localhost`, and to IP addresses
     where HOST is not this machine's own."""
@@ -210,9 +221,13 @@ class ApiSettings(_BothSettings):
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a listener on `host`."""
-    if host == "localhost":
-        return True
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
+def is_address(host: str) -> bool:
+    """Whether this is an IP address, and no name."""
     try:
-        return ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
         return False
+    return True

@@ -90,11 +90,18 @@ class TaskNotFound(QueueError):
         self.task_id = task_id
 
 
+_ALLOWED = {
+    "cancel": "only pending and queued tasks can be cancelled",
+    "replay": "only failed and cancelled tasks can be retried",
+}
+_ELSE = "this is not possible in this state"
+
+
 class NotAllowed(QueueError):
     """The task's present state does not allow this move."""
 
     def __init__(self, task_id: str, move: str, status: str) -> None:
-        super().__init__(f"task {task_id} is {status}: {move} is not possible in this state")
+        super().__init__(f"task {task_id} is {status}: {_ALLOWED.get(move, _ELSE)}")
         self.task_id = task_id
         self.move = move
         self.status = status

@@ -239,7 +239,7 @@ class Link:
         replies: list[Reply],
         timeout: float | None,
     ) -> list[Reply]:
-        """Send again, once, what was provably not run for want of a script or of the master."""
+        """Send again, once, what was provably not run as a script or the master was missing."""
         again: list[int] = []
         loads: dict[str, Command] = {}
         moved = False
@@ -281,7 +281,10 @@ def _why(error: OSError | QueueError, name: str, timeout_seconds: float, *, tls:
         case NotSent():
             return str(error)
         case QueueError():
-            return f"{name} could not be used, the handshake failed: {error}"
+            return (
+                f"{name} did not let this client in: {error}. If that does not pass, check user, "
+                "password and database in REDIS_URL"
+            )
         case TimeoutError() if tls:
             # A server without TLS takes the greeting for an unfinished command, and waits.
             return (

@@ -27,7 +27,7 @@ from .task import NewTask, TaskStatus, milliseconds
 from .wire import Command, ReplyError
 
 MAX_BATCH = 1000
-"""A script handles so many tasks at once, lest others wait for it."""
+"""A script handles so many tasks at once, so that others do not wait long for it."""
 
 ENOUGH_BYTES = 4 * 1_048_576
 """A call carries so many bytes and the task that goes beyond: more may outlast the time-out."""

@@ -7,11 +7,10 @@ the same network shows. Two checks keep those out.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from headrace.settings import is_loopback
+from headrace.settings import is_address, is_loopback
 from services.api.problems import CROSS_SITE, Problem
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Anonymous:
             return False
         if name is None:
             return False
-        if is_loopback(name) or (not self._local and _is_address(name)):
+        if is_loopback(name) or (not self._local and is_address(name)):
             return True
         return any(
             name == allowed
@@ -84,11 +83,3 @@ class Anonymous:
         if site is not None:
             return site in ("cross-site", "same-site")
         return origin is not None and origin.partition("://")[2] != headers.get("host", "").lower()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

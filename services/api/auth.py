@@ -102,7 +102,10 @@ class KeyRing:
             )
         key = self._find(presented)
         if key is None:
-            raise _unauthorized("this API key is not known")
+            raise _unauthorized(
+                "this API key is not known: send the key itself, whose entry is in API_KEYS or "
+                "API_KEYS_FILE"
+            )
         if permission not in PERMISSIONS[key.role]:
             needed = [str(role) for role in Role if permission in PERMISSIONS[role]]
             raise Problem(

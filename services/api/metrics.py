@@ -161,7 +161,13 @@ def serve(collector: ApiCollector, host: str, port: int) -> tuple[WSGIServer, Th
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
-        log.warning("metrics.not_served", host=host, port=port, error=str(error))
+        log.warning(
+            "metrics.not_served",
+            host=host,
+            port=port,
+            error=error.strerror or str(error),
+            hint="set METRICS_PORT to a free port, or to 0 for no metrics",
+        )
         return None
 
     class Handler(server.RequestHandlerClass):  # type: ignore[name-defined, misc]

@@ -86,7 +86,7 @@ class Form:
             return
         names = ", ".join(f"`{name}`" for name in others[:5])
         if self.wraps in value:
-            yield place, f"there is no field {names}: there are {', '.join(fields)}"
+            yield place, f"there is no field {names}: the fields are {', '.join(fields)}"
         else:
             yield place, f"there is no field {names}: wrap your data, as in {self.sample}"
 

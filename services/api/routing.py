@@ -108,7 +108,7 @@ def _check_query(query: bytes, parameters: tuple[str, ...]) -> None:
         if meant is not None:
             advice = f"`{meant}` is meant"
         elif parameters:
-            advice = f"there are {', '.join(parameters)}"
+            advice = f"this address takes {', '.join(parameters)}"
         else:
             advice = "this address takes none"
         raise invalid_parameter(shown(name), f"there is no such parameter: {advice}")

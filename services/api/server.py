@@ -19,6 +19,7 @@ import asyncio
 import ctypes
 import errno
 import math
+import os
 import socket
 import struct
 import sys
@@ -56,8 +57,11 @@ class CannotListen(Exception):
     """The address cannot be bound."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
+        # `create_server` adds the address to the error's text, which names it here already.
+        number = error.errno or 0  # negative where the name could not be resolved
+        reason = os.strerror(number) if number > 0 else error.strerror
         super().__init__(
-            f"cannot listen on {host}:{port} ({error.strerror or error}): "
+            f"cannot listen on {host}:{port} ({reason or error}): "
             "stop what uses it, or set HOST and PORT"
         )
 

@@ -1,7 +1,7 @@
 """What `run_worker.py` starts: settings, logs, task types, the worker, its probes, its signals.
 
 Exit statuses: 0 done; 1 something went wrong, or ended tasks could not be reported; 2 the settings
-or an installed package must be mended; 3 Redis holds data of a newer version.
+or an installed package must be corrected; 3 Redis holds data of a newer version.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logs.get_logger(__name__)
 
 
 class Unusable(Exception):
-    """The worker cannot start as it is set up; the message says what to mend."""
+    """The worker cannot start as it is set up; the message says what to correct."""
 
 
 def main() -> NoReturn:

@@ -128,7 +128,7 @@ def test_runs_a_workflow_shows_how_and_ends_on_ctrl_c(dev: Start) -> None:
         assert prefix in one.output
     task_id = task_id_in(one.output)
     curls = re.findall(r"^  curl (.*)$", one.output, re.MULTILINE)
-    assert len(curls) == 5
+    assert len(curls) == 6
     for curl in curls:
         command = f"curl -fsS {curl}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=20)

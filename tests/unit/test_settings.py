@@ -196,6 +196,15 @@ class TestApiKeys:
         assert "line 2 of keys must have the key's SHA-256" in printed
         assert "sesame" not in printed
 
+    @pytest.mark.parametrize("host", ["http://api.lan", "api.lan:8000", "api.lan/", "a*.lan", "*."])
+    def test_what_is_no_host_name_is_never_answered_to_and_so_refused(
+        self, host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("ALLOWED_HOSTS", "api.lan, *.example.com, *, fd00::1")
+        assert len(load(ApiSettings).allowed_hosts) == 4
+        monkeypatch.setenv("ALLOWED_HOSTS", f"api.lan,{host}")
+        assert f"{host} is no host name" in refusal(ApiSettings, capsys)
+
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "api.example.org"])
     def test_without_keys_no_other_machine_is_let_in(
         self, host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -53,7 +53,7 @@ def test_a_taken_port_is_said_in_a_sentence(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         with ApiProcess(tmp_path / "log", PORT=port, QUEUE_ENABLED="false") as api:
             assert api.wait() == 2
-            assert f"cannot listen on 127.0.0.1:{port}" in api.log
+            assert f"cannot listen on 127.0.0.1:{port} (Address already in use): " in api.log
             assert "Traceback" not in api.log
 
 
@@ -82,7 +82,9 @@ def test_a_taken_metrics_port_is_a_warning_and_no_end(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         with ApiProcess(tmp_path / "log", QUEUE_ENABLED="false", METRICS_PORT=port) as api:
             assert httpx2.get(f"{api.url}/healthz").status_code == 200
-            assert api.events("metrics.not_served")
+            [warning] = api.events("metrics.not_served")
+            assert warning["error"] == "Address already in use"
+            assert "METRICS_PORT" in warning["hint"]
 
 
 def test_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:

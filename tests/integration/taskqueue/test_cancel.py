@@ -47,7 +47,7 @@ async def test_a_running_task_is_cancelled_only_if_that_is_wished(any_rig: Rig) 
     task_id = await any_rig.submit()
     worker = await any_rig.worker()
     task = await claim_one(worker)
-    with pytest.raises(NotAllowed, match=f"task {task_id} is running: cancel is not possible"):
+    with pytest.raises(NotAllowed, match=f"task {task_id} is running: only pending and queued"):
         await any_rig.queue.cancel(task_id)
     assert await any_rig.queue.cancel(task_id, running=True) is RUNNING
     record = await any_rig.queue.get(task_id)
@@ -95,7 +95,9 @@ async def test_only_failed_and_cancelled_tasks_are_replayed(any_rig: Rig) -> Non
     worker = await any_rig.worker()
     task_id = await any_rig.submit()
     delayed = await any_rig.submit(delay_seconds=60)
-    with pytest.raises(NotAllowed, match="is queued: replay"):
+    with pytest.raises(
+        NotAllowed, match="is queued: only failed and cancelled tasks can be retried"
+    ):
         await any_rig.queue.replay(task_id)
     with pytest.raises(NotAllowed, match="is pending"):
         await any_rig.queue.replay(delayed)

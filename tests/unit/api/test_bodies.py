@@ -103,7 +103,11 @@ MSGSPECS_OWN = re.compile(
             b'{"retries": 1, "n": 2, "variables": {}}',
             "`max_retries` is meant; there i",
         ),
-        (execute_body, b'{"variables": {}, "n": 2}', "there is no field `n`: there are variables,"),
+        (
+            execute_body,
+            b'{"variables": {}, "n": 2}',
+            "there is no field `n`: the fields are variables,",
+        ),
         (execute_body, b'{"variables": {"n": 1e999}}', "variables.n: the number is too large"),
         (execute_body, b'{"variables": {"n": ' + b"1" * 5000 + b"}}", "n: the number is too large"),
         (execute_body, b'{"variables": \n{"n" 1}}', "it goes wrong at line 2, column 6"),

@@ -24,7 +24,12 @@ TASK = "/api/tasks/550e8400-e29b-41d4-a716-446655440000"
             "async_excute",
             "async_execute",
         ),
-        ("POST", "/api/workflows/my-workflow/execute?fast=1", "fast", "there are async_execute"),
+        (
+            "POST",
+            "/api/workflows/my-workflow/execute?fast=1",
+            "fast",
+            "this address takes async_execute",
+        ),
         ("POST", "/api/tasks/t?async_execute=true", "async_execute", "this address takes none"),
         ("POST", "/api/tasks/t/batch?x", "x", "this address takes none"),
         ("GET", f"{TASK}?verbose=1", "verbose", "this address takes none"),

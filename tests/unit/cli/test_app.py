@@ -72,6 +72,18 @@ def test_a_broken_definition_is_named_and_fails_the_check(tmp_path: Path) -> Non
     assert "a.yaml" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("empty", "holds no definitions"), ("nowhere", "does not exist"), ("a.yaml", "is a file")],
+)
+def test_a_check_of_nothing_does_not_pass(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.yaml").write_text(DEFINITION)
+    result = runner.invoke(app, ["workflows", "check", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert sentence in result.output
+
+
 @pytest.mark.parametrize("arguments", [[], ["keys"], ["workflows"]])
 def test_without_a_command_the_help_is_shown(arguments: list[str]) -> None:
     assert "Usage" in runner.invoke(app, arguments).output

@@ -563,7 +563,7 @@ async def test_a_result_whose_writing_raises_fails_its_task(sync: bool) -> None:
         (datetime.now(UTC), "step 2", "a str for its state: it must be bytes"),
         (datetime.now(UTC), b"x" * (2**24 + 1), "a state of 16777217 bytes, the limit is 16777216"),
         (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), b"", "lies beyond 9999-01-01"),
-        (time(tzinfo=UTC), b"", "bears a time that is no datetime"),
+        (time(tzinfo=UTC), b"", "has a time that is no datetime"),
     ],
 )
 async def test_a_park_that_cannot_be_kept_fails_its_task(

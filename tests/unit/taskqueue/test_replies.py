@@ -25,7 +25,11 @@ from headrace.taskqueue.wire import ReplyError
         ("VERSION 2", LayoutTooNew, "layout version 2, this Headrace reads up to 1"),
         ("NOTFOUND me", TaskNotFound, "no task me"),
         ("NOWORKER me", WorkerNotFound, "no worker me is registered"),
-        ("NOTALLOWED running", NotAllowed, "task me is running: cancel is not possible"),
+        (
+            "NOTALLOWED running",
+            NotAllowed,
+            "task me is running: only pending and queued tasks can be cancelled",
+        ),
         ("FULL report", QueueFull, "the queue 'report' holds its maximum of 7"),
     ],
 )

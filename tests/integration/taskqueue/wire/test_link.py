@@ -501,6 +501,14 @@ async def test_a_wrong_or_missing_password_is_not_sent(
     assert "hush" not in str(caught.value)
 
 
+async def test_a_login_or_database_that_the_server_does_not_have_leads_to_the_url(
+    server: RedisServer, new_link: LinkFactory
+) -> None:
+    for target in (at(server, password="hush"), at(server, db=77)):
+        with pytest.raises(NotSent, match="check user, password and database in REDIS_URL"):
+            await new_link(target).call("PING")
+
+
 async def test_a_quoted_password_is_blotted_out(
     new_server: ServerFactory, new_link: LinkFactory, tmp_path: Path
 ) -> None:
