@@ -162,7 +162,7 @@ def test_every_curl_of_the_guide_answers_as_it_shows(
 
     queued = installation.run(execute.command)
     assert queued.status == 202
-    assert list(queued.body) == FOUR
+    assert list(queued.body)[:4] == FOUR  # `live_workers` follows
     assert_like(execute.reply, queued.body)
     assert execute.reply is not None
     for name in ("status", "message", "workflow_id"):
