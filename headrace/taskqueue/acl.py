@@ -35,6 +35,8 @@ _CLIENTS = (
 )
 _WORKERS = ("blpop", "client|unblock", "ping")
 """How a worker waits, and looks whether Redis answers at all."""
+_RELEASE_BEFORE = ("hkeys",)
+"""What only the scripts of 0.2.0 run."""
 
 _CALL = re.compile(r"(?<![\w.])(?:redis\.p?)?call\(([^,)]*)")
 _PASSED_ON = "command"
@@ -65,7 +67,7 @@ def acl_rules(role: AclRole, namespace: str = "headrace", *, wait_fsync: bool = 
     namespace that the queue would not take.
     """
     prefix = Keys(namespace).prefix
-    commands = script_commands().union(_CLIENTS)
+    commands = script_commands().union(_CLIENTS, _RELEASE_BEFORE)
     if role == "worker":
         commands.update(_WORKERS)
     if wait_fsync:
