@@ -32,7 +32,11 @@ def _holds_too_many(error: BaseException) -> bool:
         if not left:
             return False
         part = left.pop()
-        left += [it for it in (part.__cause__, part.__context__) if it is not None]
+        # As Python prints it: what was being handled counts only where no cause is named.
+        if part.__cause__ is not None:
+            left.append(part.__cause__)
+        elif part.__context__ is not None and not part.__suppress_context__:
+            left.append(part.__context__)
         if isinstance(part, BaseExceptionGroup):
             left += part.exceptions
     return bool(left)

@@ -68,7 +68,7 @@ def legible(value: object) -> str:
             return value.encode("ascii", "backslashreplace").decode()
         return ascii(value)
     except BaseException as error:
-        return f"<{type(value).__name__}, not legible: {type(error).__name__}>"
+        return f"<{type(value).__name__}, which cannot be shown: {type(error).__name__}>"
 
 
 def _encodable(value: object) -> object:
@@ -76,16 +76,8 @@ def _encodable(value: object) -> object:
     try:
         _encoder.encode(value)
     except BaseException:
-        return _shown(ascii, value)
+        return legible(value)
     return value
-
-
-def _shown(show: Callable[[object], str], value: object) -> str:
-    """The value as text, or its type where its own code fails."""
-    try:
-        return show(value)
-    except BaseException as error:
-        return f"<{type(value).__name__}, which cannot be shown: {type(error).__name__}>"
 
 
 def console_renderer(*, colours: bool) -> Renderer:
@@ -116,13 +108,16 @@ def _is_ours(logger: object) -> bool:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, (list, tuple)) and value:
-        return ",".join([str(item) for item in value])
-    return str(value)
+    try:
+        if isinstance(value, (list, tuple)) and value:
+            return ",".join([str(item) for item in value])
+        return str(value)
+    except BaseException:
+        return legible(value)
 
 
 def _value(value: object) -> str:
-    text = _shown(_plain, value)
+    text = _plain(value)
     return text if text.isprintable() and " " not in text and text else repr(text)
 
 

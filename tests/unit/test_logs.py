@@ -316,25 +316,13 @@ def test_a_traceback_is_bounded(log_file: LogFile) -> None:
 # Nothing that is logged may end anything
 
 
-class Unspeakable:
-    """Its text raises this."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __repr__(self) -> str:
-        raise self.error
-
-    __str__ = __repr__
-
-
 @pytest.mark.parametrize("format", ["json", "console"])
 @pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), ValueError("x")])
 def test_a_value_whose_text_raises_ends_nothing(
     log_file: LogFile, format: Any, error: BaseException
 ) -> None:
     logs.configure("info", format, log_file.fd)
-    value = Unspeakable(error)
+    value = Unprintable(error)
     ours, other = logs.get_logger("headrace"), logging.getLogger("library")
     ours.info("a field", value=value)
     ours.info("an argument %s", value)
@@ -346,8 +334,25 @@ def test_a_value_whose_text_raises_ends_nothing(
     text = log_file.text()
     for words in ("a field", "an argument %s", "a number %d", "seven", "a library's argument %s"):
         assert words in text
-    assert "Unspeakable" in text
+    assert "Unprintable" in text
     assert "last" in text
+
+
+def test_a_long_chain_of_causes_is_printed_whole(log_file: LogFile) -> None:
+    def fail(depth: int) -> None:
+        try:
+            if depth == 0:
+                raise ValueError("the root of it")
+            fail(depth - 1)
+        except Exception as error:
+            raise RuntimeError(f"level {depth}") from error
+
+    with pytest.raises(RuntimeError) as caught:
+        fail(20)
+    logs.get_logger("headrace").error("failed", exc_info=caught.value)
+    (record,) = log_file.records()
+    assert "ValueError: the root of it" in record["exception"]
+    assert record["exception"].endswith("RuntimeError: level 20")
 
 
 def test_an_error_that_is_held_a_billion_times_is_logged_at_once(log_file: LogFile) -> None:
