@@ -14,6 +14,8 @@
 local lease_ms, soon_ms, retention_seconds = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 -- The head of a list may be cancelled or handed back; so many are looked at for the oldest's age.
 local MAX_LOOKED_AT = 100
+-- The highest LEASE_SECONDS. While it is changed, some workers' leases are longer than others'.
+local LONGEST_LEASE_MS = 3600000
 
 allow_writes_when_full()
 draw_epoch()
@@ -86,8 +88,8 @@ local function queue_stats(task_type)
   local counts = call('HGETALL', P .. 'counts:' .. task_type)
   local length = call('LLEN', P .. 'queue:' .. task_type)
   local tombstones, retries_queued = gauges(task_type, counts, length)
-  if call('ZCOUNT', leases, now + 10 * lease_ms, '+inf') > 0 then
-    name_damage('leases:' .. task_type, 'leases that end in more than ten leases')
+  if call('ZCOUNT', leases, '(' .. now + LONGEST_LEASE_MS, '+inf') > 0 then
+    name_damage('leases:' .. task_type, 'leases that end in more than an hour')
     bound_times(now, lease_ms)
   end
   local due_first = call('ZCOUNT', delayed, '-inf', now)

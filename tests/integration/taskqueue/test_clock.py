@@ -88,6 +88,19 @@ async def test_leases_that_lie_far_ahead_alone_are_cut(ahead: Rig) -> None:
     assert await until(claimed, bool, seconds=3 * LEASE_SECONDS) == [task_id]
 
 
+async def test_a_longer_lease_of_another_worker_is_not_cut(
+    ahead: Rig, any_server: RedisServer, new_rig: RigFactory
+) -> None:
+    patient = new_rig(any_server, lease_seconds=100 * LEASE_SECONDS)
+    worker = await patient.worker()
+    await patient.submit()
+    task = await claim_one(worker)
+    ends = patient.raw.zscore(patient.key(f"leases:{TYPE}"), task.hold)
+    assert (await ahead.stats()).running == 1
+    assert patient.raw.zscore(patient.key(f"leases:{TYPE}"), task.hold) == ends
+    assert (await ahead.queue.stats()).damaged_total == 0
+
+
 async def test_a_worker_that_renews_keeps_its_task(ahead: Rig) -> None:
     worker = await ahead.worker()
     await ahead.submit()
