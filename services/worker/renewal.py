@@ -143,6 +143,7 @@ class RenewalThread(threading.Thread):
                 # Without this thread every task is lost to others: no fault may end it.
                 log.exception("worker.renewal_failed")
                 self._listener.not_renewed()
+                wanted = True
                 self._ended.wait(BACKOFF.cap_seconds)
         self._renewer.close()
 

@@ -103,14 +103,12 @@ class Session:
             "checkpoint", lambda: self._consumer.checkpoint(running.claimed, state)
         )
 
-    async def renew(self, held: Sequence[Running]) -> Renewal:
-        """Renew the leases over the loop's connection."""
+    async def renew(self, held: Sequence[Running], settled_request: int) -> Renewal:
+        """Renew the leases over the loop's connection; see `Consumer.renew`."""
         return await self._call(
             "renew",
             lambda: self._consumer.renew(
-                [one.claimed for one in held],
-                self._hand.running_now(),
-                self._consumer.settled_request,
+                [running.claimed for running in held], self._hand.running_now(), settled_request
             ),
         )
 

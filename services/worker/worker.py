@@ -370,8 +370,11 @@ class Worker:
     async def _keep_leases(self) -> None:
         """Renew over the loop's connection: the renewal thread's may be refused alone."""
         held, restorations = self._hand.held_now(), self._session.restorations
+        # Now, for the call may have to wait: a claim that ends meanwhile is not among `held`.
+        settled_request = self.settled_request
         try:
-            self._on_renewal(held, await self._session.renew(held), restorations)
+            renewal = await self._session.renew(held, settled_request)
+            self._on_renewal(held, renewal, restorations)
         except QueueError:
             return  # Redis is away for both, and the renewal thread goes on trying
         finally:

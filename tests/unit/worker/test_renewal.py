@@ -141,6 +141,22 @@ def test_it_goes_on_after_every_error(kit: Set, error: Exception) -> None:
     assert kit.listener.failures == 2
 
 
+def test_after_a_fault_between_renewals_it_renews_at_once(kit: Set) -> None:
+    waits, faults = kit.renewer.wait_for_signal, [RuntimeError("a fault")]
+
+    def wait_for_signal(timeout_seconds: float) -> bool:
+        if faults:
+            raise faults.pop()
+        return waits(timeout_seconds)
+
+    kit.renewer.wait_for_signal = wait_for_signal  # type: ignore[method-assign]
+    kit.thread.start()
+    kit.until(lambda: len(kit.listener.heard) == 2)
+    first, second = kit.renewer.renewals
+    assert second - first < 5
+    assert kit.listener.failures == 1
+
+
 def test_it_tells_of_another_epoch_and_of_a_lost_registration(kit: Set) -> None:
     kit.renewer.script = [raising(tq.EpochChanged("new")), raising(tq.WorkerNotFound("w"))]
     kit.thread.start()
