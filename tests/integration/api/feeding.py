@@ -28,6 +28,7 @@ from headrace.taskqueue import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from schemathesis import Case
@@ -153,13 +154,15 @@ def _worker(name: str, queues: list[str]) -> WorkerInfo:
     )
 
 
-def fed(operation: APIOperation, cases: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
-    """The same cases with real names, fitting payloads, and a role."""
+def fed(
+    operation: APIOperation, cases: st.SearchStrategy[Case], roles: Sequence[str | None]
+) -> st.SearchStrategy[Case]:
+    """The same cases with real names, fitting payloads, and one of these roles."""
 
     @st.composite
     def feed(draw: st.DrawFn) -> Case:
         case = draw(cases)
-        role = draw(st.sampled_from(_roles_for(operation)))
+        role = draw(st.sampled_from(_roles_for(operation, roles)))
         case.headers.pop("X-API-Key", None)
         if role is not None:
             case.headers["Authorization"] = f"Bearer {KEYS[role]}"
@@ -175,11 +178,11 @@ def fed(operation: APIOperation, cases: st.SearchStrategy[Case]) -> st.SearchStr
     return feed()
 
 
-def _roles_for(operation: APIOperation) -> list[str | None]:
-    """Every role, those that may use this address more often."""
+def _roles_for(operation: APIOperation, roles: Sequence[str | None]) -> list[str | None]:
+    """Each of these roles, those that may use this address more often."""
     described = operation.definition.raw.get("description", "").partition("Roles: ")[2]
-    may = [role for role in ROLES if role is not None and role in described] or list(KEYS)
-    return [*may * 3, *ROLES]
+    keys = [role for role in roles if role is not None]
+    return [*([role for role in keys if role in described] or keys) * 3, *roles]
 
 
 def _negated(case: Case, location: ParameterLocation) -> bool:

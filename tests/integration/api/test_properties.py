@@ -1,8 +1,9 @@
 """The OpenAPI document against the running API: generated requests, each reply as documented.
 
-Every role and none, tasks in every state, requests that the document allows and such that it does
-not, and chains of requests: a few hundred; `make soak` sends 20,000, and CI 2,000. The seed is
-fixed; `HEADRACE_API_SEED` sets another one.
+An API with keys is asked by every role and without a key; a second one has no keys and lets
+everybody in. Tasks in every state, requests that the document allows and such that it does not, and
+chains of requests: a few hundred; `make soak` sends 20,000, and CI 2,000. The seed is fixed;
+`HEADRACE_API_SEED` sets another one.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from tests.integration.api.feeding import API_KEYS, LEASE_SECONDS, Supply, fed, fill
+from tests.integration.api.feeding import API_KEYS, LEASE_SECONDS, ROLES, Supply, fed, fill
 from tests.integration.api.processes import ApiProcess
 from tests.unit.api.harness import write_workflows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from schemathesis import Case
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 CASES = int(os.environ.get("HEADRACE_API_CASES", "400"))
 SEED = int(os.environ.get("HEADRACE_API_SEED", "20260101"))
+WITHOUT_KEYS_SHARE = 0.2
+"""Of all requests: there the keys of the others make no difference."""
 STATEFUL_SHARE = 0.2
 STEPS = 10
 """Requests in a chain."""
@@ -113,38 +117,49 @@ def try_chains(schema: BaseSchema, chosen: int, cases: int, tally: Tally) -> Non
     )
 
 
+def try_everything(api: ApiProcess, roles: Sequence[str | None], cases: int, tally: Tally) -> None:
+    """Send so many requests to all addresses of an API, in these roles, and chains of them."""
+    schema = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
+    schema.hooks.register_hook_with_name(
+        lambda context, strategy: fed(context.operation, strategy, roles), "before_generate_case"
+    )
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == 20
+    enough = tally.cases + cases
+    each = int(cases * (1 - STATEFUL_SHARE) / len(operations))
+    for operation in operations:
+        refusable = bool(operation.body or len(operation.query) or len(operation.headers))
+        negative = each // 5 if refusable else 0
+        try_out(operation, GenerationMode.POSITIVE, each - negative, tally)
+        if negative:
+            try_out(operation, GenerationMode.NEGATIVE, negative, tally)
+    # Some addresses have fewer different requests than that; chains make up for them.
+    rounds = 0
+    while tally.cases < enough:
+        try_chains(schema, SEED + rounds, enough - tally.cases, tally)
+        rounds += 1
+
+
 @pytest.mark.timeout(180 + CASES)
 # Of weak references in the generator, while it forgets its state machines.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_every_reply_is_as_documented(server: RedisServer, tmp_path: Path) -> None:
-    environment = {
+    shared = {
         "REDIS_URL": server.url,
         "LEASE_SECONDS": str(LEASE_SECONDS),
-        "API_KEYS": API_KEYS,
         "WORKFLOWS_DIR": str(write_workflows(tmp_path / "workflows")),
     }
-    with Supply(server.url) as supply, ApiProcess(tmp_path / "log", environment) as api:
+    without_keys = int(CASES * WITHOUT_KEYS_SHARE)
+    with Supply(server.url) as supply:
         tally = Tally(supply)
-        schema = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
-        schema.hooks.register_hook_with_name(
-            lambda context, strategy: fed(context.operation, strategy), "before_generate_case"
-        )
-        operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-        assert len(operations) == 20
-        each = int(CASES * (1 - STATEFUL_SHARE) / len(operations))
-        for operation in operations:
-            refusable = bool(operation.body or len(operation.query) or len(operation.headers))
-            negative = each // 5 if refusable else 0
-            try_out(operation, GenerationMode.POSITIVE, each - negative, tally)
-            if negative:
-                try_out(operation, GenerationMode.NEGATIVE, negative, tally)
-        # Some addresses have fewer different requests than that; chains make up for them.
-        rounds = 0
-        while tally.cases < CASES:
-            try_chains(schema, SEED + rounds, CASES - tally.cases, tally)
-            rounds += 1
+        for name, api_keys, roles, cases in (
+            ("keys", API_KEYS, ROLES, CASES - without_keys),
+            ("anonymous", "", (None,), without_keys),
+        ):
+            with ApiProcess(tmp_path / name, shared, API_KEYS=api_keys) as api:
+                try_everything(api, roles, cases, tally)
+                assert not api.events("http.error")
         for label, answers in tally.answers.items():
             print(f"{label}: {dict(sorted(answers.items()))}")
         print(f"{tally.cases} requests")
-        assert not api.events("http.error")
         assert not tally.rare()
