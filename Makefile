@@ -24,8 +24,8 @@ PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quie
 # What an image holds is pinned as in requirements.txt.
 PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
 
-.PHONY: help venv dev test check format bench simulate chaos soak test-cluster-smoke test-cluster \
-	measure-operator images kind chart-docs audit requirements clean
+.PHONY: help venv dev test check format bench simulate chaos soak soak-worker test-cluster-smoke \
+	test-cluster measure-operator images kind chart-docs audit requirements clean
 
 help: ## Explain every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile

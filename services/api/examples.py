@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace import __version__
 from headrace.taskqueue import (
     IdempotencyConflict,
     LayoutTooNew,
@@ -101,7 +102,7 @@ WORKER = {
     "expected_free_seconds": 0.9,
     "host": "node-1",
     "pid": 1,
-    "version": "0.2.0",
+    "version": __version__,
     "started_at": "2026-01-01T09:00:00Z",
     "last_seen_at": "2026-01-01T10:00:02Z",
 }
@@ -227,7 +228,7 @@ _PROBLEMS: list[tuple[Problem, str]] = [
         Problem(
             problems.CROSS_SITE,
             "a page of another site sent this request; an API without keys takes it from its own "
-            "pages and from other programs only",
+            "pages, from those in CORS_ORIGINS and from other programs only",
         ),
         _EXECUTE,
     ),

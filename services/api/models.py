@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from headrace.workflows import Workflow
 
 TASK_ID = "550e8400-e29b-41d4-a716-446655440000"
-_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 """The task id of the guide's examples."""
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def is_task_id(text: str) -> bool:
