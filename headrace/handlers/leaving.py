@@ -38,11 +38,13 @@ def leave_within(
 
     def watch() -> None:
         time.sleep(seconds)
-        _say_what_is_left(loop, attempts, seconds)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        logs.flush()
-        os._exit(status)
+        try:
+            _say_what_is_left(loop, attempts, seconds)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            logs.flush()
+        finally:
+            os._exit(status)
 
     threading.Thread(target=watch, name="leave", daemon=True).start()
 
@@ -54,7 +56,7 @@ def _say_what_is_left(
         "process.left_behind",
         attempts=list(attempts),
         threads=_threads(),
-        tasks=[str(task.get_coro()) for task in asyncio.all_tasks(loop)],
+        tasks=[task.get_coro() for task in asyncio.all_tasks(loop)],
         processes=[str(child.pid) for child in multiprocessing.active_children()],
         reason=f"handlers left this behind, and it did not end within {seconds:g} s: it is ended "
         "with the process",

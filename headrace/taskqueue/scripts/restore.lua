@@ -39,7 +39,7 @@ for a = 5, #ARGV, 11 do
     end
   end
   -- It may be there still, when Redis lost this worker alone. Fences begin anew with the data, so that
-  -- another worker's hold may bear the same number.
+  -- another worker's hold may have the same number.
   if not r or is_run_by(r, fence) and r.w == worker then
     call('ZADD', leases, now + lease_ms, member)
     call('HSET', P .. 'held:' .. worker, member, hold_of(request, task_type, true))

@@ -186,7 +186,7 @@ for _, worker in ipairs(call('ZRANGE', P .. 'workers', 0, -1)) do
     seen = now -- else it was written by a clock that ran ahead
     call('HSET', key, 'seen', now)
   end
-  -- Silent for two leases, and not for want of Redis: it is gone.
+  -- Silent for two leases, and Redis was there: it is gone.
   local gone = not r[1] or (not held and now - seen > 2 * lease_ms)
   if gone then
     if holds_nothing(worker) then

@@ -68,7 +68,7 @@ local function what_became(r, fence, expected)
 end
 
 -- Gives up the leases of all the tasks in a call: ARGV 5… in steps of `step`, id, type and fence first.
--- Returns the members that were held, and their entries of held:<worker> ('!' for want of one). In few
+-- Returns the members that were held, and their entries of held:<worker> ('!' where there is none). In few
 -- calls, for the sake of busy workers.
 local function give_up_leases(worker, step)
   local members, by_type, held = {}, {}, {}
