@@ -12,15 +12,25 @@ from collections.abc import Callable
 import msgspec
 
 _MAX_DOUBLINGS = 62
+MAX_SECONDS = 365 * 86_400
+"""A longer delay is a mistake: a year."""
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """The bounds of the delay between two attempts."""
+    """The bounds of the delay between two attempts. Raises ValueError for a bound out of range."""
 
     base_seconds: float = 1.0
     """The longest delay after the first failure; it doubles with each further one."""
     cap_seconds: float = 300.0
     """No delay is longer than this."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            seconds: object = getattr(self, name)
+            if not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_SECONDS:
+                raise ValueError(
+                    f"Backoff: {name} is {seconds!r}, it must be a number from 0 to {MAX_SECONDS}"
+                )
 
     def ceiling(self, failures: int) -> float:
         """The longest delay in seconds after so many earlier failures (0: the first one)."""

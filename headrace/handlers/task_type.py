@@ -36,7 +36,7 @@ class TaskType(Generic[P, R]):
         retry_on: tuple[type[BaseException], ...] = (Exception,),
         backoff: Backoff = DEFAULT_BACKOFF,
     ) -> None:
-        _check(name, max_retries, timeout_seconds, retry_on)
+        _check(name, max_retries, timeout_seconds, retry_on, backoff)
         self.name = name
         self.function = function
         self.max_retries = max_retries
@@ -131,6 +131,7 @@ def _check(
     max_retries: int,
     timeout_seconds: float | None,
     retry_on: tuple[type[BaseException], ...],
+    backoff: object,
 ) -> None:
     if not NAME.fullmatch(name):
         raise RegistrationError(
@@ -147,6 +148,8 @@ def _check(
         isinstance(None, retry_on)
     except TypeError as error:
         raise RegistrationError(f"{name}: retry_on must be a tuple of exception classes") from error
+    if not isinstance(backoff, Backoff):
+        raise RegistrationError(f"{name}: backoff must be a Backoff, as in Backoff(1, 300)")
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

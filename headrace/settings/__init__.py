@@ -8,7 +8,7 @@ one counts as not set.
 
 from headrace.settings.fields import env_name, names
 from headrace.settings.keys import ApiKey, Role
-from headrace.settings.loading import load, warn_near_misses
+from headrace.settings.loading import in_words, load, warn_near_misses
 from headrace.settings.processes import (
     ApiSettings,
     LogSettings,
@@ -28,6 +28,7 @@ __all__ = [
     "WorkerSettings",
     "WorkflowSettings",
     "env_name",
+    "in_words",
     "is_address",
     "is_loopback",
     "load",

@@ -116,18 +116,23 @@ PROBLEMS: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than_equal": lambda ctx: f"it must be at least {ctx['ge']:g}",
     "less_than_equal": lambda ctx: f"it must be at most {ctx['le']:g}",
     "literal_error": lambda ctx: f"it must be one of {ctx['expected']}",
+    "string_too_short": lambda ctx: f"its length must be at least {ctx['min_length']}",
     "path_not_file": lambda _: "there is no such file",
 }
 """What to say for pydantic's kinds of error, by their names."""
 
 
+def in_words(error: ErrorDetails) -> str | None:
+    """What a value must be, for one of pydantic's errors; None: there are no words of ours."""
+    explain = PROBLEMS.get(error["type"])
+    return None if explain is None else explain(error.get("ctx", {}))
+
+
 def _problem(error: ErrorDetails, setting: FieldInfo) -> str:
-    kind = error["type"]
-    if kind in PROBLEMS:
-        return PROBLEMS[kind](error.get("ctx", {}))
-    if setting.examples:
+    found = in_words(error)
+    if found is None and setting.examples:
         return f"it must look like {setting.examples[0]}"
-    return error["msg"].removeprefix("Value error, ")
+    return found or error["msg"].removeprefix("Value error, ")
 
 
 def exit_with(lines: list[str]) -> NoReturn:

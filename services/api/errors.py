@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Match
 
 from headrace.logs import get_logger
+from headrace.settings import in_words
 from headrace.taskqueue import QueueError
 from services.api.middleware import REQUEST_ID_KEY
 from services.api.models import is_task_id
@@ -24,7 +25,6 @@ from services.api.problems import (
     internal_error,
     problem_of,
 )
-from services.api.task_types import json_pointer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -68,17 +68,11 @@ async def _queue_error(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """FastAPI's own checks: query parameters and headers; bodies are read in bodies.py."""
     assert isinstance(error, RequestValidationError)
-    items: list[dict[str, str]] = []
-    for one in error.errors():
-        source, *path = one["loc"]
-        items.append(
-            {"detail": one["msg"], "pointer": json_pointer(path)}
-            if source == "body"
-            else {"detail": one["msg"], "parameter": str(path[-1])}
-        )
-    detail = "; ".join(
-        f"{item.get('parameter') or item.get('pointer')}: {item['detail']}" for item in items
-    )
+    items = [
+        {"detail": in_words(one) or one["msg"], "parameter": str(one["loc"][-1])}
+        for one in error.errors()
+    ]
+    detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in items)
     return _answer(request, Problem(INVALID_REQUEST, detail, errors=items))
 
 

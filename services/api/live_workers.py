@@ -28,7 +28,8 @@ class LiveWorkers:
         if stats is None:
             self._counts = None
             return
-        self._counts = Counter(queue for worker in stats.workers for queue in worker.queues)
+        serving = [worker for worker in stats.workers if not worker.draining]
+        self._counts = Counter(queue for worker in serving for queue in worker.queues)
         self._warned.difference_update(self._counts)
         for queue, numbers in stats.queues.items():
             waited = numbers.oldest_age_seconds

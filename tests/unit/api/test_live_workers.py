@@ -52,6 +52,17 @@ def test_a_queue_that_nobody_serves_is_warned_of_once_until_it_is_served(warned:
     assert warned == ["a", "a"]
 
 
+def test_a_worker_that_drains_claims_nothing_and_serves_nobody(warned: list[str]) -> None:
+    found = LiveWorkers()
+    stats = reading({"a": WAITING}, [["a"], ["a"]])
+    one, other = stats.workers
+    leaving = msgspec.structs.replace(one, draining=True)
+    found.note(msgspec.structs.replace(stats, workers=[leaving, other]))
+    assert (found.count("a"), warned) == (1, [])
+    found.note(msgspec.structs.replace(stats, workers=[leaving]))
+    assert (found.count("a"), warned) == (0, ["a"])
+
+
 @pytest.mark.parametrize("age", [None, 0.0, WAITED_SECONDS - 0.1])
 def test_a_queue_is_not_warned_of_while_its_workers_may_still_start(
     warned: list[str], age: float | None

@@ -110,6 +110,22 @@ async def test_errors_outside_of_routes_are_problems_too(tmp_path: Path) -> None
         check(await api.get("/api/workflows/queue/x/dead-letters?limit=0"), "invalid-request")
 
 
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("limit=0", "limit: it must be at least 1"),
+        ("limit=1001", "limit: it must be at most 1000"),
+        ("offset=a", "offset: it must be a whole number"),
+    ],
+)
+async def test_what_a_query_parameter_must_be_is_said_as_for_a_setting(
+    tmp_path: Path, query: str, sentence: str
+) -> None:
+    async with running(api_settings(tmp_path)) as api:
+        refused = await api.get(f"/api/workflows/queue/x/dead-letters?{query}")
+        assert refused.json()["detail"] == sentence
+
+
 async def test_an_unexpected_error_tells_the_client_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

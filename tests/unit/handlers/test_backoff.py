@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +19,13 @@ fractions = st.floats(min_value=0, max_value=1, exclude_max=True)
 )
 def test_the_ceiling_doubles_up_to_the_cap(failures: int, ceiling: float) -> None:
     assert Backoff(base_seconds=1, cap_seconds=300).ceiling(failures) == ceiling
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, 1e9, "5", None])
+@pytest.mark.parametrize("name", ["base_seconds", "cap_seconds"])
+def test_a_bound_that_no_delay_can_have_is_refused(name: str, seconds: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .*, it must be a number from 0"):
+        Backoff(**{name: seconds})
 
 
 @given(st.integers(min_value=0, max_value=10_000), fractions)

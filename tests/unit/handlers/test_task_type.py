@@ -115,6 +115,7 @@ def test_a_decorator_without_its_name_is_told_how_to_write_it() -> None:
         ({"timeout_seconds": 0}, "timeout_seconds"),
         ({"retry_on": [OSError]}, "retry_on"),
         ({"retry_on": ("OSError",)}, "retry_on"),
+        ({"backoff": 5}, "backoff must be a Backoff"),
     ],
 )
 def test_a_rule_out_of_bounds_is_refused(rules: dict[str, Any], message: str) -> None:
