@@ -2,7 +2,7 @@
 # Runs the cluster tests on the cluster that there is: what KUBECONFIG names; else the one-node tool
 # that CLUSTER_TOOL names, which needs root; else kind with Docker. What it starts, it ends.
 #   tests/cluster/run.sh smoke    the chart installed, a workflow executed and its result read
-#   tests/cluster/run.sh all      all of them, and the unit tests of the templates, by Helm 4 and 3
+#   tests/cluster/run.sh all      all of them, and the unit tests of the templates by Helm 3.19
 #   tests/cluster/run.sh measure  no test: the operator is measured
 # More arguments go to pytest, or to measure_operator.py. PYTHON: which Python runs it.
 set -eu
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 what=${1:-}
 case $what in
     smoke) tests=tests/cluster/test_smoke.py ;;
-    all) tests="tests/unit/chart tests/cluster" ;;
+    all) tests=tests/cluster ;;
     measure) tests= ;;
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
@@ -69,11 +69,10 @@ fi
 if [ -z "$tests" ]; then
     "${PYTHON:-python3}" -m tests.cluster.measure_operator "$@"
 else
-    # shellcheck disable=SC2086 # two paths
-    "${PYTHON:-python3}" -m pytest -m "not chaos" -o faulthandler_timeout=0 "$@" $tests
+    "${PYTHON:-python3}" -m pytest -m "not chaos" -o faulthandler_timeout=0 "$@" "$tests"
 fi
 
-# The templates once more, by the other Helm that is promised.
+# The templates, by the other Helm that is promised; `make test` tries them by the one on PATH.
 if [ "$what" = all ]; then
     if HELM=$(tests/cluster/helm3.sh); then
         export HELM
