@@ -33,6 +33,7 @@ def values(*layers: Object) -> Object:
             "controller": NOWHERE,
             "redis": {"enabled": False},
             "externalRedis": {"url": "redis://redis.invalid:6379/0"},
+            "checks": {"enabled": False},  # nobody is there to be asked
         },
         *layers,
     )
