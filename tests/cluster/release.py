@@ -221,6 +221,11 @@ def restarts(pods: list[Object]) -> dict[str, int]:
     }
 
 
+def lasting(task: Object) -> Object:
+    """A task's record without what is true of the moment alone."""
+    return {name: value for name, value in task.items() if name != "live_workers"}
+
+
 def uids(pods: list[Object]) -> set[str]:
     """What tells a pod from the one that takes its place under the same name."""
     return {one["metadata"]["uid"] for one in pods}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster, Images, eventually
-from tests.cluster.release import NAME, Release, merged, small
+from tests.cluster.release import NAME, Release, lasting, merged, small
 
 KINDS = (
     "deployments,statefulsets,pods,services,configmaps,secrets,serviceaccounts,"
@@ -48,7 +48,7 @@ def test_tasks_outlive_an_uninstall_and_secrets_do_not(release: Release, images:
     assert release.secret(f"{NAME}-redis", "password") != password
     assert release.operator_key != operators
     with release.api() as api:
-        assert api.task(task["task_id"]) == task
+        assert lasting(api.task(task["task_id"])) == lasting(task)
         assert api.answer("hello", {}) == {"greeting": "Hello, world!"}
     with release.api(key) as api:
         assert api.client.get(f"/api/tasks/{task['task_id']}").status_code == 401
