@@ -27,11 +27,15 @@ export CLUSTER_TOOL
 kind_name=headrace-test
 started=
 
+# What cannot be ended is said; whether the tests passed is another matter.
 finish() {
     status=$?
     trap - EXIT
     case $started in
-        tool) "$CLUSTER_TOOL" down ;;
+        tool)
+            "$CLUSTER_TOOL" down || echo "The cluster in $CLUSTER_STATE did not end cleanly." >&2
+            rm -rf "$CLUSTER_STATE" || true
+            ;;
         kind) kind delete cluster --name "$kind_name" ;;
     esac
     exit "$status"
@@ -45,7 +49,14 @@ if [ -n "${KUBECONFIG:-}" ]; then
 elif [ -x "$CLUSTER_TOOL" ]; then
     "$CLUSTER_TOOL" install
     eval "$("$CLUSTER_TOOL" env)"
-    kubectl get --raw /readyz >/dev/null 2>&1 || { started=tool; "$CLUSTER_TOOL" up; }
+    if ! kubectl get --raw /readyz >/dev/null 2>&1; then
+        # In a folder of its own: what a cluster left that was cut off is not cleared by the tool.
+        CLUSTER_STATE=$(mktemp -d)
+        export CLUSTER_STATE
+        started=tool
+        "$CLUSTER_TOOL" up
+        eval "$("$CLUSTER_TOOL" env)"
+    fi
 elif command -v kind >/dev/null 2>&1 && command -v docker >/dev/null 2>&1; then
     KUBECONFIG=$(mktemp)
     export KUBECONFIG
