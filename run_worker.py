@@ -1,9 +1,13 @@
 """Starts a worker, from the root of the repository: `python run_worker.py`."""
 
 import sys
+from pathlib import Path
+
+# In a checkout nothing need be installed; elsewhere the package is.
+sys.path.insert(1, str(Path(__file__).parent / "services" / "worker"))
 
 try:
-    from services.worker.main import main
+    from headrace_worker.main import main
 except ModuleNotFoundError as error:
     sys.exit(f"run_worker.py: the package {error.name} is missing: pip install -r requirements.txt")
 

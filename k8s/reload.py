@@ -24,10 +24,11 @@ def copy() -> None:
     without = shutil.ignore_patterns("__pycache__")
     if not APP.exists():
         shutil.copytree("/app", APP, ignore=without)
-        # The library is installed beside it, but for the operator, which does without.
-        library = importlib.util.find_spec("headrace")
-        if library is not None and library.origin is not None:
-            shutil.copytree(Path(library.origin).parent, APP / "headrace", ignore=without)
+        # The packages are installed beside it, but for the operator, which does without.
+        for name in ("headrace", "headrace_api", "headrace_worker"):
+            package = importlib.util.find_spec(name)
+            if package is not None and package.origin is not None:
+                shutil.copytree(Path(package.origin).parent, APP / name, ignore=without)
 
 
 def stamp() -> list[tuple[str, int]]:

@@ -1,5 +1,5 @@
 """The `headrace` command: small tools for whoever runs an installation."""
 
-from .app import app
+from headrace.cli.app import app
 
 __all__ = ["app"]

@@ -14,7 +14,7 @@ Renderer = Callable[[str, str, Fields, Fields], bytes]
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
-_OWN_LOGGERS = ("headrace", "services")
+_OWN_LOGGERS = ("headrace", "headrace_api", "headrace_worker")
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
 

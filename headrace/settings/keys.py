@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Role(StrEnum):
-    """What the holder of an API key may do: services/api/auth.py has the table."""
+    """What the holder of an API key may do: headrace_api/http/auth.py has the table."""
 
     READ = "read"
     SUBMIT = "submit"

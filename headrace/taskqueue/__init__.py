@@ -1,7 +1,7 @@
 """The queue: what a task is and how it moves. The only code that knows Redis keys."""
 
-from .consumer import Claim, Consumer
-from .errors import (
+from headrace.taskqueue.consumer import Claim, Consumer
+from headrace.taskqueue.errors import (
     EpochChanged,
     IdempotencyConflict,
     LayoutTooNew,
@@ -18,11 +18,11 @@ from .errors import (
     TaskNotFound,
     WorkerNotFound,
 )
-from .outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
-from .queue import DRAIN_SECONDS, TaskQueue
-from .records import idempotent_id, new_id
-from .renewer import Renewal, Renewer
-from .stats import (
+from headrace.taskqueue.outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
+from headrace.taskqueue.queue import DRAIN_SECONDS, TaskQueue
+from headrace.taskqueue.records import idempotent_id, new_id
+from headrace.taskqueue.renewer import Renewal, Renewer
+from headrace.taskqueue.stats import (
     BOUNDS_SECONDS,
     Histogram,
     MinuteRates,
@@ -33,8 +33,8 @@ from .stats import (
     WorkerInfo,
     WorkerStatus,
 )
-from .submitter import ENOUGH_BYTES, MAX_BATCH, MAX_RETRIES_LIMIT, Submitted
-from .task import (
+from headrace.taskqueue.submitter import ENOUGH_BYTES, MAX_BATCH, MAX_RETRIES_LIMIT, Submitted
+from headrace.taskqueue.task import (
     DEFAULT_MAX_RETRIES,
     MAX_CRASHES,
     RECORD_VERSION,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from .keys import Keys
-from .scripts import all_scripts
+from headrace.taskqueue.keys import Keys
+from headrace.taskqueue.scripts import all_scripts
 
 AclRole = Literal["api", "worker"]
 """Who logs in: the API, or a worker."""

@@ -9,17 +9,17 @@ from typing import Any
 
 import msgspec
 
-from .errors import QueueError
-from .installation import Installation
-from .outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
-from .records import request_hash
-from .renewer import MIN_BLOCK_SECONDS, Renewal, Renewer, renewal_call, renewal_of
-from .replies import script_error
-from .scripts import script
-from .stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
-from .submitter import ENOUGH_BYTES, MAX_BATCH
-from .task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
-from .wire import Command, ReplyError
+from headrace.taskqueue.errors import QueueError
+from headrace.taskqueue.installation import Installation
+from headrace.taskqueue.outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
+from headrace.taskqueue.records import request_hash
+from headrace.taskqueue.redis.connection import Command, ReplyError
+from headrace.taskqueue.renewer import MIN_BLOCK_SECONDS, Renewal, Renewer, renewal_call, renewal_of
+from headrace.taskqueue.replies import script_error
+from headrace.taskqueue.scripts import script
+from headrace.taskqueue.stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
+from headrace.taskqueue.submitter import ENOUGH_BYTES, MAX_BATCH
+from headrace.taskqueue.task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
 
 MAX_PROGRESS_MESSAGE = 200
 MAX_ERROR_CHARACTERS = 10_000

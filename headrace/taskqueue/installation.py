@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import redis
 
-from . import connection
-from .connection import Target
-from .keys import Keys
-from .link import Link
-from .scripts import all_scripts
+from headrace.taskqueue.keys import Keys
+from headrace.taskqueue.redis import locate as connection
+from headrace.taskqueue.redis.link import Link
+from headrace.taskqueue.redis.locate import Target
+from headrace.taskqueue.scripts import all_scripts
 
 
 @dataclass(frozen=True, slots=True)

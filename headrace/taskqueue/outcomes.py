@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from .task import ClaimedTask
+from headrace.taskqueue.task import ClaimedTask
 
 
 class Completed(msgspec.Struct, frozen=True):

@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import connection
-from .consumer import Consumer
-from .errors import TaskNotFound
-from .installation import Installation
-from .keys import Keys
-from .records import decode_task, request_hash
-from .replies import script_error
-from .scripts import script
-from .stats import (
+from headrace.taskqueue.consumer import Consumer
+from headrace.taskqueue.errors import TaskNotFound
+from headrace.taskqueue.installation import Installation
+from headrace.taskqueue.keys import Keys
+from headrace.taskqueue.records import decode_task, request_hash
+from headrace.taskqueue.redis import locate as connection
+from headrace.taskqueue.redis.connection import ReplyError
+from headrace.taskqueue.replies import script_error
+from headrace.taskqueue.scripts import script
+from headrace.taskqueue.stats import (
     SOON_MS,
     MinuteRates,
     Stats,
@@ -24,9 +25,8 @@ from .stats import (
     decode_stats,
     published,
 )
-from .submitter import MAX_BATCH, SubmitLimits, Submitted, Submitter
-from .task import MAX_CRASHES, NewTask, Task, TaskStatus, milliseconds
-from .wire import ReplyError
+from headrace.taskqueue.submitter import MAX_BATCH, SubmitLimits, Submitted, Submitter
+from headrace.taskqueue.task import MAX_CRASHES, NewTask, Task, TaskStatus, milliseconds
 
 DRAIN_SECONDS = 60
 """A drain mark that is not renewed for so long ends by itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import (
+from headrace.taskqueue.errors import (
     EpochChanged,
     LayoutTooNew,
     NotAllowed,
@@ -11,8 +11,8 @@ from .errors import (
     TaskNotFound,
     WorkerNotFound,
 )
-from .task import RECORD_VERSION
-from .wire import ReplyError
+from headrace.taskqueue.redis.connection import ReplyError
+from headrace.taskqueue.task import RECORD_VERSION
 
 
 def script_error(

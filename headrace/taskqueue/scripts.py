@@ -9,7 +9,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from .wire import Script
+from headrace.taskqueue.redis.connection import Script
 
 _FOLDER = files(__package__) / "scripts"
 _INCLUDE = re.compile(r"--- include ([a-z_, ]+)\n")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .records import count_of, pairs
-from .task import utc
+from headrace.taskqueue.records import count_of, pairs
+from headrace.taskqueue.task import utc
 
 _log = logging.getLogger(__name__)
 

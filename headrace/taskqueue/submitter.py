@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from .errors import (
+from headrace.taskqueue.errors import (
     IdempotencyConflict,
     NotConfirmed,
     PayloadTooLarge,
     QueueFull,
     ServerUnsuitable,
 )
-from .installation import Installation
-from .link import Link
-from .records import request_hash
-from .replies import script_error
-from .scripts import script
-from .task import NewTask, TaskStatus, milliseconds
-from .wire import Command, ReplyError
+from headrace.taskqueue.installation import Installation
+from headrace.taskqueue.records import request_hash
+from headrace.taskqueue.redis.connection import Command, ReplyError
+from headrace.taskqueue.redis.link import Link
+from headrace.taskqueue.replies import script_error
+from headrace.taskqueue.scripts import script
+from headrace.taskqueue.task import NewTask, TaskStatus, milliseconds
 
 MAX_BATCH = 1000
 """A script handles so many tasks at once, so that others do not wait long for it."""

@@ -6,12 +6,12 @@ a workflow hands in an `Environment`.
 
 from __future__ import annotations
 
-from headrace.workflows.catalog import Catalog
-from headrace.workflows.definition import Workflow, hyphened, parse
-from headrace.workflows.environment import Environment, Runtime
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
-from headrace.workflows.http_policy import HttpPolicy
-from headrace.workflows.run import Completed, Waiting, execute
+from headrace.workflows.reading.catalog import Catalog
+from headrace.workflows.reading.definition import Workflow, hyphened, parse
+from headrace.workflows.running.environment import Environment, Runtime
+from headrace.workflows.running.interpreter import Completed, Waiting, execute
+from headrace.workflows.steps.http.policy import HttpPolicy
 
 __all__ = [
     "Catalog",

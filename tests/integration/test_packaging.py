@@ -22,7 +22,7 @@ def pinned(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", lines, re.MULTILINE))
 
 
-def test_the_wheel_holds_the_library_alone_with_its_scripts(tmp_path: Path) -> None:
+def test_the_wheel_holds_library_api_and_worker_with_the_scripts(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path],
         cwd=ROOT,
@@ -33,7 +33,8 @@ def test_the_wheel_holds_the_library_alone_with_its_scripts(tmp_path: Path) -> N
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert tops == {"headrace", f"headrace-{PROJECT['project']['version']}.dist-info"}
+    info = f"headrace-{PROJECT['project']['version']}.dist-info"
+    assert tops == {"headrace", "headrace_api", "headrace_worker", info}
     scripts = {path.name for path in (ROOT / "headrace/taskqueue/scripts").rglob("*.lua")}
     assert scripts
     assert {Path(name).name for name in names if name.endswith(".lua")} == scripts

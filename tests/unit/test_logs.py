@@ -52,7 +52,7 @@ def log_file(tmp_path: Path) -> Iterator[LogFile]:
 
 
 def test_json_has_time_level_event_and_fields_in_this_order(log_file: LogFile) -> None:
-    logs.get_logger("services.worker").info("task.state", task_id="a", attempt=1, duration_ms=0.5)
+    logs.get_logger("headrace_worker").info("task.state", task_id="a", attempt=1, duration_ms=0.5)
     (record,) = log_file.records()
     assert list(record) == [
         *("timestamp", "level", "event", "logger", "task_id", "attempt", "duration_ms")
@@ -117,14 +117,14 @@ def libraries(*modules: str) -> set[str]:
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     ).stdout
-    ours = {"headrace", "services", "controller"}
+    ours = {"headrace", "headrace_api", "headrace_worker", "controller"}
     found = {name.partition(".")[0] for name in printed.split()}
     return found - ours - sys.stdlib_module_names
 
 
 def test_every_library_of_api_worker_and_command_is_listed() -> None:
     """A new one says what Headrace would not, until it is quiet below warnings too."""
-    for process in ("services.api.main", "services.worker.main", "headrace.cli"):
+    for process in ("headrace_api.main", "headrace_worker.main", "headrace.cli"):
         assert libraries(process, "headrace.handlers.builtin") <= set(logs.LIBRARIES), process
 
 
@@ -149,7 +149,7 @@ def test_a_package_of_a_user_s_may_log_at_every_level(log_file: LogFile) -> None
 
 def test_the_console_format_reads_well(log_file: LogFile) -> None:
     logs.configure("info", "console", log_file.fd)
-    log = logs.get_logger("services.worker")
+    log = logs.get_logger("headrace_worker")
     log.info("task.state", task_id="a", note="two words", status="completed")
     log.info("one\nline \x1b[31mno colour")
     first, second = log_file.text().splitlines()
@@ -175,7 +175,7 @@ def test_the_console_shows_a_list_without_quotes(
     log_file: LogFile, value: object, shown: str
 ) -> None:
     logs.configure("info", "console", log_file.fd)
-    logs.get_logger("services.worker").info("worker.started", queues=value)
+    logs.get_logger("headrace_worker").info("worker.started", queues=value)
     assert log_file.text().endswith(f" queues={shown}\n")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headrace.contract.stats import QueueReply, StatsReply
 from headrace.taskqueue import NewTask, new_id
-from services.api.stats_models import QueueReply, StatsReply
 from tests.unit.api.harness import ApiUnderTest, api_settings, running
 from tests.unit.api.test_problems import check
 

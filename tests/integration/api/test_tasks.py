@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from headrace.handlers import Context, handler
-from services.api import middleware
+from headrace_api.http import middleware
 from tests.integration.api.conftest import RESIZE
 from tests.unit.api.harness import ECHO, WAITING, ApiUnderTest, api_settings, running
 from tests.unit.api.test_models import GUIDE

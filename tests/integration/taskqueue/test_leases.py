@@ -15,7 +15,7 @@ from headrace.taskqueue import (
     TaskStatus,
     WorkerNotFound,
 )
-from headrace.taskqueue.link import Link
+from headrace.taskqueue.redis.link import Link
 from tests.integration.taskqueue.conftest import RigFactory
 from tests.integration.taskqueue.rig import (
     TYPE,

@@ -1,1 +1,1 @@
-"""Tests of services.worker on a real Redis."""
+"""Tests of headrace_worker on a real Redis."""

@@ -19,7 +19,7 @@ import pytest
 
 from headrace import NewTask, Task, TaskQueue, TaskStatus, TaskType, new_id
 from headrace.taskqueue import WorkerInfo, WorkerStatus
-from services.worker.worker import Worker
+from headrace_worker.worker import Worker
 from tests.servers import RedisServer
 
 ROOT = Path(__file__).parents[3]

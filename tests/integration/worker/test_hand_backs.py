@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from headrace import Context, TaskStatus, handler
-from services.worker.worker import Worker
+from headrace_worker.worker import Worker
 from tests.integration.worker.conftest import Bench
 
 MOST_RUNS = 14

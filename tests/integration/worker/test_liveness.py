@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from headrace import Backoff, Context, TaskStatus, handler
-from services.worker.main import redis_answers
-from services.worker.probes import fault
-from services.worker.worker import Worker
+from headrace_worker.main import redis_answers
+from headrace_worker.probes import fault
+from headrace_worker.worker import Worker
 from tests.integration.worker.conftest import Bench, until
 
 SILENCE = 0.8
@@ -33,10 +33,10 @@ async def stays_green(bench: Bench, worker: Worker, seconds: float) -> None:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.worker.worker.MAX_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("services.worker.draining.POLL_SECONDS", 0.2)
+    monkeypatch.setattr("headrace_worker.worker.MAX_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("headrace_worker.draining.POLL_SECONDS", 0.2)
     # Between tries while Redis is away. In earnest 1 s at most, far below the 30 s of silence too.
-    monkeypatch.setattr("services.worker.worker.BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr("headrace_worker.worker.BACKOFF", Backoff(0.05, 0.2))
 
 
 async def test_idle_full_and_draining_workers_are_alive(bench: Bench) -> None:

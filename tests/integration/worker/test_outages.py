@@ -13,7 +13,7 @@ import pytest
 
 from headrace import Context, TaskStatus, handler
 from headrace.taskqueue import QueueUnavailable
-from services.worker.probes import fault
+from headrace_worker.probes import fault
 from tests.conftest import ServerFactory
 from tests.integration.worker.conftest import Bench, Process, until
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from headrace import Context, TaskStatus, handler
-from services.worker.worker import Worker
+from headrace_worker.worker import Worker
 from tests.conftest import ServerFactory
 from tests.integration.worker.conftest import LEASE_SECONDS, Bench, until
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from headrace.settings import ApiSettings, QueueSettings, WorkflowSettings
-from services.api.application import edge, new_api, new_app
+from headrace_api.application import edge, new_api, new_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from headrace.handlers import AnyTaskType
-    from services.api.context import Api
+    from headrace_api.context import Api
 
 ECHO = """
 document:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.api import middleware
+from headrace_api.http import middleware
 from tests.unit.api.harness import api_settings, running
 
 if TYPE_CHECKING:

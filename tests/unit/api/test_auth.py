@@ -12,9 +12,9 @@ import pytest
 from starlette.datastructures import Headers
 
 from headrace.settings import ApiKey, Role
-from services.api.anonymous import Anonymous
-from services.api.auth import PERMISSIONS, KeyRing, Permission
-from services.api.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED, Problem
+from headrace_api.http.anonymous import Anonymous
+from headrace_api.http.auth import PERMISSIONS, KeyRing, Permission
+from headrace_api.http.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED, Problem
 from tests.unit.api.harness import api_settings, running
 
 

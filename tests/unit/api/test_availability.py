@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from headrace.taskqueue import LayoutTooNew, NoReply, NotSent, TaskQueue
-from services.api import availability
-from services.api.availability import START_SECONDS, Availability, RedisState
+from headrace_api.tasks import availability
+from headrace_api.tasks.availability import START_SECONDS, Availability, RedisState
 
 
 class ScriptedQueue:

@@ -9,12 +9,12 @@ import pytest
 
 from headrace.handlers import load_registry
 from headrace.taskqueue import NoReply, TaskQueue, TypeInfo
-from services.api import availability as availability_module
-from services.api import definitions, task_types
-from services.api.availability import Availability, decide_by
-from services.api.definitions import Definitions
-from services.api.problems import QUEUE_UNAVAILABLE, TASK_TYPE_UNKNOWN, Problem
-from services.api.task_types import TaskTypes
+from headrace_api.http.problems import QUEUE_UNAVAILABLE, TASK_TYPE_UNKNOWN, Problem
+from headrace_api.tasks import availability as availability_module
+from headrace_api.tasks import definitions, task_types
+from headrace_api.tasks.availability import Availability, decide_by
+from headrace_api.tasks.definitions import Definitions
+from headrace_api.tasks.task_types import TaskTypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from headrace.handlers import Context, PayloadInvalid, handler
-from services.api.bodies import (
+from headrace_api.http.bodies import (
     SubmitBody,
     batch_body,
     check_depth,
@@ -23,7 +23,7 @@ from services.api.bodies import (
     start_of,
     submit_body,
 )
-from services.api.problems import (
+from headrace_api.http.problems import (
     INVALID_REQUEST,
     MALFORMED_JSON,
     UNSUPPORTED_MEDIA_TYPE,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from headrace.workflows import Catalog
-from services.api.definitions import Definitions
-from services.api.problems import Problem
+from headrace_api.http.problems import Problem
+from headrace_api.tasks.definitions import Definitions
 
 BROKEN = """
 document: {{dsl: '1.0.3', namespace: tests, name: {name}, version: '1.0.0'}}

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
+from headrace.client.opening import type_info
 from headrace.handlers import AnyTaskType, Context, handler
 from headrace.taskqueue import NewTask, TaskStatus, new_id
-from services.api.inline import InlineRunner
-from services.api.problems import INLINE_BUSY, Problem
-from services.api.task_types import KnownType
-from services.queue import type_info
+from headrace_api.http.problems import INLINE_BUSY, Problem
+from headrace_api.tasks.inline import InlineRunner
+from headrace_api.tasks.task_types import KnownType
 
 release = threading.Event()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.api.language import Language, preferred
+from headrace_api.http.language import Language, preferred
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from headrace.taskqueue import Stats
-from services.api import live_workers
-from services.api.live_workers import WAITED_SECONDS, LiveWorkers
+from headrace_api.tasks import live_workers
+from headrace_api.tasks.live_workers import WAITED_SECONDS, LiveWorkers
 from tests.unit.api.stats import SOME_STATS, queue_stats
 
 WAITING = queue_stats(5, WAITED_SECONDS)

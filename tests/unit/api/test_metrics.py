@@ -9,10 +9,10 @@ from typing import cast
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.taskqueue import BOUNDS_SECONDS, Histogram, NoReply, TaskQueue
-from services.api import metrics
-from services.api.availability import Availability
-from services.api.inline import InlineRunner
-from services.api.metrics import ApiCollector, HttpMetrics
+from headrace_api import metrics
+from headrace_api.metrics import ApiCollector, HttpMetrics
+from headrace_api.tasks.availability import Availability
+from headrace_api.tasks.inline import InlineRunner
 from tests.unit.api.stats import SOME_STATS
 
 

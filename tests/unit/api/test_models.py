@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
-from services.api.models import (
+from headrace.contract.stats import MinuteReply, QueueReply, WorkerReply
+from headrace.contract.tasks import (
     TaskReply,
     WorkflowExecuted,
     WorkflowSubmitted,
     execution,
     task_fields,
 )
-from services.api.stats_models import MinuteReply, QueueReply, WorkerReply
+from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
 
 GUIDE = [
     *("task_id", "type", "status", "created_at", "started_at", "completed_at"),

@@ -14,9 +14,10 @@ import pytest
 
 from headrace.handlers.builtin import builtin_types
 from headrace.workflows import Catalog, HttpPolicy, Runtime
-from services.api import examples, problems
-from services.api.bodies import SubmitBody, start_of
-from services.api.problems import MEDIA_TYPE
+from headrace_api.document import examples
+from headrace_api.http import problems
+from headrace_api.http.bodies import SubmitBody, start_of
+from headrace_api.http.problems import MEDIA_TYPE
 from tests.unit.api.harness import api_settings, running
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from headrace.taskqueue import (
     TaskNotFound,
     WorkerNotFound,
 )
-from services.api import problems
-from services.api.problems import MEDIA_TYPE, problem_of
+from headrace_api.http import problems
+from headrace_api.http.problems import MEDIA_TYPE, problem_of
 from tests.unit.api.harness import api_settings, running
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ async def test_an_unexpected_error_tells_the_client_nothing_of_it(
         def fail(_: object, workflow_id: str) -> None:
             raise RuntimeError("a secret")
 
-        monkeypatch.setattr("services.api.definitions.Definitions.get", fail)
+        monkeypatch.setattr("headrace_api.tasks.definitions.Definitions.get", fail)
         response = await api.execute()
         check(response, "internal-error")
         assert "secret" not in response.text

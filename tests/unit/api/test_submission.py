@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from headrace.client.opening import type_info
 from headrace.handlers import Context, handler
 from headrace.taskqueue import (
     NewTask,
@@ -21,18 +22,17 @@ from headrace.taskqueue import (
     TaskStatus,
     new_id,
 )
-from services.api import availability as availability_module
-from services.api.availability import Availability, RedisState
-from services.api.inline import InlineRunner
-from services.api.problems import (
+from headrace_api.http.problems import (
     QUEUE_DISABLED,
     QUEUE_UNAVAILABLE,
     SUBMIT_UNCONFIRMED,
     Problem,
 )
-from services.api.submission import InlineRun, Request, Submission
-from services.api.task_types import KnownType
-from services.queue import type_info
+from headrace_api.tasks import availability as availability_module
+from headrace_api.tasks.availability import Availability, RedisState
+from headrace_api.tasks.inline import InlineRunner
+from headrace_api.tasks.submission import InlineRun, Request, Submission
+from headrace_api.tasks.task_types import KnownType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from headrace.taskqueue import TypeInfo
-from services.api.problems import Problem
-from services.api.task_types import MAX_ERRORS, KnownType
+from headrace_api.http.problems import Problem
+from headrace_api.tasks.task_types import MAX_ERRORS, KnownType
 
 SCHEMA = {"type": "array", "items": {"type": "string"}}
 

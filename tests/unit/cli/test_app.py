@@ -14,7 +14,7 @@ from headrace.cli import app
 from headrace.cli.app import new_key
 from headrace.settings import Role
 from headrace.settings.keys import parse_api_keys
-from services.api.auth import PERMISSIONS, Permission
+from headrace_api.http.auth import PERMISSIONS, Permission
 
 runner = CliRunner()
 
@@ -46,7 +46,7 @@ def test_an_unknown_role_is_refused_with_the_known_ones() -> None:
 
 
 def test_the_help_says_of_each_role_what_it_may_do() -> None:
-    """As services/api/auth.py has it: operator includes neither read nor submit."""
+    """As headrace_api/http/auth.py has it: operator includes neither read nor submit."""
     [option] = get_type_hints(new_key, include_extras=True)["role"].__metadata__
     sentences = dict(re.findall(r"(read|submit|operator|admin): ([^.]+)", option.help))
     assert set(sentences) == set(Role)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.taskqueue.connection import Target, _address, parse_url
+from headrace.taskqueue.redis.locate import Target, _address, parse_url
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from headrace.taskqueue import (
     TaskNotFound,
     WorkerNotFound,
 )
+from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.replies import script_error
-from headrace.taskqueue.wire import ReplyError
 
 
 @pytest.mark.parametrize(

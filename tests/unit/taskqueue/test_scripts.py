@@ -22,8 +22,8 @@ from headrace.taskqueue import (
     submitter,
 )
 from headrace.taskqueue.errors import QueueError
+from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.replies import script_error
-from headrace.taskqueue.wire import ReplyError
 
 FOLDER = files("headrace.taskqueue") / "scripts"
 

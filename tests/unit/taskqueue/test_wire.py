@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from headrace.taskqueue.errors import NotSent, OutOfMemory, QueueError
-from headrace.taskqueue.wire import Endpoint, ReplyError, Script, explained
+from headrace.taskqueue.redis.connection import Endpoint, ReplyError, Script, explained
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.worker import contact as module
-from services.worker.contact import Contact
+from headrace_worker import contact as module
+from headrace_worker.contact import Contact
 
 
 class Clock:

@@ -7,7 +7,7 @@ import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
-from services.worker.host import PROGRESS_INTERVAL_SECONDS, WorkerHost
+from headrace_worker.host import PROGRESS_INTERVAL_SECONDS, WorkerHost
 
 
 class Running:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace import taskqueue as tq
 from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
-from services.worker.moves import move_for, one_call
+from headrace_worker.moves import move_for, one_call
 from tests.unit.worker.stand_ins import claimed_task
 
 TASK = claimed_task("t-1", retry_count=2)

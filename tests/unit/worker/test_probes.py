@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.worker.probes import Probes, Signs, fault
+from headrace_worker.probes import Probes, Signs, fault
 
 IDLE = Signs(call="wake-up", call_seconds=0.5, should_ask=True, silent_seconds=0.5)
 

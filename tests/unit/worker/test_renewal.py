@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from headrace import taskqueue as tq
-from services.worker.contact import Contact
-from services.worker.renewal import RenewalThread
-from services.worker.running import Hand, Running
+from headrace_worker.contact import Contact
+from headrace_worker.renewal import RenewalThread
+from headrace_worker.running import Hand, Running
 
 
 class Renewer:

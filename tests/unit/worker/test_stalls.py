@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from headrace.handlers import Context, handler
-from services.worker.running import Hand
-from services.worker.stalls import Stall, StallWatch
+from headrace_worker.running import Hand
+from headrace_worker.stalls import Stall, StallWatch
 from tests.unit.handlers.stand_ins import RecordingHost
 from tests.unit.worker.stand_ins import claimed_task
 

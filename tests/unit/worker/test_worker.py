@@ -10,9 +10,9 @@ import pytest
 
 from headrace import taskqueue as tq
 from headrace.handlers import Context, handler
-from services.worker import draining
-from services.worker import worker as module
-from services.worker.worker import Worker
+from headrace_worker import draining
+from headrace_worker import worker as module
+from headrace_worker.worker import Worker
 from tests.unit.worker.stand_ins import Consumer, Queue, claimed_task, until
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from headrace.workflows import Catalog, Workflow, parse
-from headrace.workflows.catalog import fingerprint
-from headrace.workflows.checker import Checker
+from headrace.workflows.reading.catalog import fingerprint
+from headrace.workflows.reading.checker import Checker
 
 
 def text(name: str = "sample", version: str = "1.0.0", value: int = 1) -> str:
@@ -100,7 +100,7 @@ def test_a_defect_of_the_reader_is_the_error_of_its_file(
             raise IndexError("out of range")
         return parse(content, file, checker)
 
-    monkeypatch.setattr("headrace.workflows.catalog.parse", defective)
+    monkeypatch.setattr("headrace.workflows.reading.catalog.parse", defective)
     catalog = Catalog.load(tmp_path)
     assert list(catalog.workflows) == ["good"]
     assert "IndexError('out of range')" in catalog.errors[0].reason

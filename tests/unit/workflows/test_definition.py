@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from headrace.workflows import DefinitionError, parse
-from headrace.workflows.definition import version_key
+from headrace.workflows.reading.definition import version_key
 from tests.unit.workflows.harness import define, document
 
 HEAD = """\

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.workflows.durations import parse_iso8601, parse_value
+from headrace.workflows.reading.durations import parse_iso8601, parse_value
 
 _parts = st.fixed_dictionaries(
     {},

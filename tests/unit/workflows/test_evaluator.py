@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-from headrace.workflows import child
-from headrace.workflows.checker import Checker
-from headrace.workflows.child import EvaluationFailed, Limits
-from headrace.workflows.evaluator import Evaluator
+from headrace.workflows.expressions import child
+from headrace.workflows.expressions.child import EvaluationFailed, Limits
+from headrace.workflows.expressions.evaluator import Evaluator
+from headrace.workflows.reading.checker import Checker
 
 SMALL = Limits(cpu_seconds=0.2, memory_bytes=128 * 1024 * 1024, max_result_bytes=1000)
 
@@ -45,8 +45,8 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
         processes.append(process)
         return process, ours
 
-    monkeypatch.setattr("headrace.workflows.evaluator.spawn", spawn)
-    monkeypatch.setattr("headrace.workflows.checker.spawn", spawn)
+    monkeypatch.setattr("headrace.workflows.expressions.evaluator.spawn", spawn)
+    monkeypatch.setattr("headrace.workflows.reading.checker.spawn", spawn)
     return processes
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from headrace.workflows.expressions import TASK_BODY, make_expression, simplify
+from headrace.workflows.expressions.templates import TASK_BODY, make_expression, simplify
 from tests.unit.workflows.harness import START, Bench, define
 
 _names = st.text("ab_C1", min_size=1, max_size=3).filter(lambda name: not name[0].isdigit())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.workflows.run import MAX_STEPS
+from headrace.workflows.running.interpreter import MAX_STEPS
 from tests.unit.workflows.harness import START, Bench, define
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.workflows import HttpPolicy
-from headrace.workflows.http_policy import is_public
+from headrace.workflows.steps.http.policy import is_public
 
 PUBLIC = "93.184.216.34"
 REFUSED = [

@@ -196,7 +196,7 @@ async def test_state_that_cannot_be_read_is_refused(
 async def test_a_state_that_grows_too_large_is_an_error(
     bench: Bench, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.workflows.state.MAX_STATE_BYTES", 1000)
+    monkeypatch.setattr("headrace.workflows.running.state.MAX_STATE_BYTES", 1000)
     web.routes["/first"] = json("x" * 1000)
     error = await bench.error(define(CALLS), {"url": web.url})
     assert "over the limit of 1000" in error.detail

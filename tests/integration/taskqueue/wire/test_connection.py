@@ -16,10 +16,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from headrace.taskqueue.connection import Target, link, locate, parse_url, sync_client
 from headrace.taskqueue.errors import NotSent, QueueUnavailable
-from headrace.taskqueue.link import Link
-from headrace.taskqueue.wire import Script
+from headrace.taskqueue.redis.connection import Script
+from headrace.taskqueue.redis.link import Link
+from headrace.taskqueue.redis.locate import Target, link, locate, parse_url, sync_client
 from tests.conftest import ServerFactory
 from tests.servers import RedisServer, absent, available, binary, free_port
 

@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from headrace.taskqueue.errors import NoReply, NotSent, OutOfMemory
-from headrace.taskqueue.link import LONGEST_BACKOFF_SECONDS, Link
-from headrace.taskqueue.wire import Endpoint, ReplyError, Script
+from headrace.taskqueue.redis.connection import Endpoint, ReplyError, Script
+from headrace.taskqueue.redis.link import LONGEST_BACKOFF_SECONDS, Link
 from tests.conftest import ServerFactory
 from tests.servers import RedisServer, free_port
 

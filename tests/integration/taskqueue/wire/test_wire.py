@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.taskqueue.errors import NoReply, NotSent
-from headrace.taskqueue.wire import Connection, Endpoint, ReplyError, dial, exchange
+from headrace.taskqueue.redis.connection import Connection, Endpoint, ReplyError, dial, exchange
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])

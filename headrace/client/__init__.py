@@ -1,0 +1,1 @@
+"""What stands between a program and the queue: how it is opened, and what is published there."""

@@ -1,0 +1,1 @@
+"""The HTTP replies, once: the API serves them, a client reads them."""

@@ -1,0 +1,181 @@
+"""What the API replies of queues and workers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from pydantic import Field
+
+from headrace.contract.tasks import Reply
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import MinuteRates, QueueStats, Stats, WorkerStatus
+
+
+class QueueReply(Reply):
+    """One queue's numbers. `*_per_minute` covers the last 60 s, sliding."""
+
+    queue_length: int
+    """What a worker could claim now: waiting, due and given-up tasks; cancelled ones are not."""
+    running: int
+    delayed: int
+    """Tasks whose time lies ahead: start times, back-offs, waiting workflows."""
+    due_soon: int
+    """Delayed tasks that are due within 30 s."""
+    oldest_age_seconds: float | None
+    """How long the oldest waiting task has waited; null: none waits."""
+    arrivals_per_minute: float
+    completions_per_minute: float
+    failures_per_minute: float
+    retries_per_minute: float
+    crashes_per_minute: float
+    failure_rate: float | None
+    """Failed ÷ ended in the last 60 s; null: none ended."""
+    service_seconds_mean: float | None
+    """Mean run time of the last 60 s; null: nothing was measured."""
+    queue_length_retries: int
+    """How many of `queue_length` are not first attempts."""
+    arrivals_total: int
+    completions_total: int
+    failures_total: int
+    retries_total: int
+    crashes_total: int
+    service_seconds_total: float
+    stalls_total: int
+    """How often a worker that ran such a task stood still."""
+
+    @classmethod
+    def of(cls, stats: QueueStats) -> QueueReply:
+        """The queue's own numbers under the same names."""
+        return cls.model_validate(msgspec.structs.asdict(stats))
+
+
+class RunningReply(Reply):
+    """A task that a worker runs now."""
+
+    task_id: str
+    type: str
+    attempt: int
+    started_at: datetime
+    timed_out: bool
+    """Its time is over, but its thread cannot be killed and still takes up the slot."""
+
+
+class WorkerReply(Reply):
+    """A worker as it registered, and what it does now."""
+
+    id: str
+    pod: str | None
+    queues: list[str]
+    concurrency: int
+    """How many tasks it runs at once."""
+    running: list[RunningReply]
+    busy_slots: int
+    draining: bool
+    """It was told to claim nothing more."""
+    drained: bool
+    """It is draining, holds no task and runs none: it may be taken away."""
+    oldest_started_at: datetime | None
+    expected_free_seconds: float | None
+    """When it will probably be free, by the mean run times; null: nobody can tell, as a mean is not
+    known or a task has run for longer than its type's mean."""
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    last_seen_at: datetime
+
+    @classmethod
+    def of(cls, worker: WorkerStatus) -> WorkerReply:
+        """A registered worker as the API shows it."""
+        running = [
+            RunningReply(
+                task_id=task.id,
+                type=task.type,
+                attempt=task.attempt,
+                started_at=datetime.fromtimestamp(task.started_at_ms / 1000, UTC),
+                timed_out=task.timed_out,
+            )
+            for task in worker.running
+        ]
+        fields = {name: getattr(worker, name) for name in cls.model_fields if name != "running"}
+        return cls(running=running, **fields)
+
+
+class StatsReply(Reply):
+    """The queues and workers at one moment, by Redis's own clock."""
+
+    enabled: Literal[True] = True
+    queues: dict[str, QueueReply]
+    """By task type. The three built-in queues are always there."""
+    available: Literal[True] = True
+    at: datetime
+    version: int
+    epoch: str
+    """Drawn when the queue first writes to a Redis: another one means that its data was lost."""
+    workers: list[WorkerReply]
+
+    @classmethod
+    def of(cls, stats: Stats) -> StatsReply:
+        """The queue's own reading."""
+        return cls(
+            queues={name: QueueReply.of(one) for name, one in stats.queues.items()},
+            at=stats.at,
+            version=stats.version,
+            epoch=stats.epoch,
+            workers=[WorkerReply.of(worker) for worker in stats.workers],
+        )
+
+
+class StatsDisabled(Reply):
+    """The stats while the queue is switched off."""
+
+    enabled: Literal[False] = False
+    queues: dict[str, QueueReply] = Field(default={})
+
+
+class StatsUnavailable(Reply):
+    """The stats while Redis is away: never zeros."""
+
+    enabled: Literal[True] = True
+    available: Literal[False] = False
+
+
+class MinuteReply(Reply):
+    """What happened in one minute of one queue."""
+
+    minute: datetime
+    """Its first second."""
+    arrivals: int
+    completions: int
+    failures: int
+    retries: int
+    crashes: int
+    service_seconds: float
+    """Run times of the attempts that ended, summed."""
+
+    @classmethod
+    def of(cls, rates: MinuteRates) -> MinuteReply:
+        """The queue's own counts under the same names."""
+        return cls.model_validate(msgspec.structs.asdict(rates))
+
+
+class HistoryReply(Reply):
+    """The last 60 minutes of each queue, the oldest first."""
+
+    queues: dict[str, list[MinuteReply]]
+
+
+class WorkersReply(Reply):
+    """All registered workers."""
+
+    workers: list[WorkerReply]
+
+
+class DrainReply(Reply):
+    """A worker was marked, or its mark taken away."""
+
+    id: str
+    draining: bool

@@ -1,0 +1,1 @@
+"""Speaking to Redis: where the server is, and the connections to it."""

@@ -1,0 +1,1 @@
+"""Runtime expressions: jq programs, and the process that evaluates them."""

@@ -1,0 +1,1 @@
+"""From files to workflows: read, checked, refused with file, line and task."""

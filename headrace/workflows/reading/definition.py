@@ -1,0 +1,183 @@
+"""A workflow's definition: what the document says, and how it is read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.workflows.errors import DefinitionError
+from headrace.workflows.expressions.templates import WORKFLOW_INPUT, WORKFLOW_OUTPUT, Template
+from headrace.workflows.reading.checker import Checker
+from headrace.workflows.reading.durations import Duration, read_duration
+from headrace.workflows.reading.reader import Cursor
+from headrace.workflows.reading.source import read_source
+from headrace.workflows.steps import TASK_TYPES
+from headrace.workflows.steps.base import Reading, Task, read_data_field
+
+# Names that stand in the API's paths where a workflow's id would.
+RESERVED_IDS = frozenset({"tasks", "queue"})
+MAX_VERSION = 128
+
+_DSL = re.compile(r"1\.0\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_VERSION = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
+    r"(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
+)
+
+_LATER = {"schedule": "a schedule"}
+_USE_LATER = {
+    "authentications": "authentication",
+    "catalogs": "a catalog of functions",
+    "errors": "named errors",
+    "extensions": "extensions",
+    "functions": "named functions",
+    "retries": "named retry policies",
+    "secrets": "secrets",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workflow:
+    """A checked definition.
+
+    text is what was read, byte for byte, and sha256 its digest: a run is pinned to both.
+    """
+
+    id: str
+    namespace: str
+    version: str
+    title: str | None
+    summary: str | None
+    source: str
+    text: bytes
+    sha256: str
+    definition: Any
+    tasks: tuple[Task, ...]
+    input_from: Template | None
+    output_as: Template | None
+    timeout: Duration | None
+
+
+def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
+    """Read and check a definition. Raises DefinitionError naming file, line and task.
+
+    `source` is what error messages call it, such as the file's name. A `checker` is handed in to
+    share its process between definitions.
+    """
+    if checker is None:
+        with Checker() as checker:
+            return parse(text, source, checker)
+    read = read_source(text, source)
+    root = Cursor(read, read.data)
+    try:
+        workflow = _read(root, text)
+        checker.check(root.checks)
+    except DefinitionError as error:
+        error.workflow_id = _name_in(read.data)
+        raise
+    return workflow
+
+
+def _read(root: Cursor, text: bytes) -> Workflow:
+    fields = root.mapping(
+        {"document", "input", "output", "do", "timeout", "use", "evaluate"},
+        ("document", "do"),
+        _LATER,
+    )
+    document = _read_document(fields["document"])
+    if "evaluate" in fields:
+        _check_evaluate(fields["evaluate"])
+    reading = Reading(TASK_TYPES, _read_timeouts(fields["use"]) if "use" in fields else {})
+    return Workflow(
+        id=document["name"],
+        namespace=document["namespace"],
+        version=document["version"],
+        title=document.get("title"),
+        summary=document.get("summary"),
+        source=root.source.file,
+        text=text,
+        sha256=hashlib.sha256(text).hexdigest(),
+        definition=root.value,
+        tasks=reading.tasks(fields["do"]),
+        input_from=_data_field(fields, "input", "from", WORKFLOW_INPUT),
+        output_as=_data_field(fields, "output", "as", WORKFLOW_OUTPUT),
+        timeout=reading.timeout(fields["timeout"], WORKFLOW_INPUT) if "timeout" in fields else None,
+    )
+
+
+def _name_in(data: Any) -> str | None:
+    """The workflow's id, if the document has one, whatever else is wrong with it."""
+    document = data.get("document") if isinstance(data, dict) else None
+    name = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else None
+
+
+def hyphened(workflow_id: str) -> str:
+    """An id as the workflow language writes names: it knows no underscore."""
+    return workflow_id.replace("_", "-")
+
+
+def version_key(version: str) -> tuple[Any, ...]:
+    """Sorts semantic versions by their precedence (semver 2.0, clause 11)."""
+    match = _VERSION.fullmatch(version)
+    assert match is not None
+    numbers = tuple(int(part) for part in match.group(1, 2, 3))
+    if match[4] is None:
+        return (*numbers, 1, ())
+    parts = tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in match[4].split(".")
+    )
+    return (*numbers, 0, parts)
+
+
+def _read_document(cursor: Cursor) -> dict[str, str]:
+    texts = {"dsl", "namespace", "name", "version", "title", "summary"}
+    fields = cursor.mapping(texts | {"tags", "metadata"}, ("dsl", "namespace", "name", "version"))
+    document = {key: field.text() for key, field in fields.items() if key in texts}
+    for key in ("tags", "metadata"):
+        if key in fields:
+            fields[key].fields()
+    if not _DSL.fullmatch(document["dsl"]):
+        fields["dsl"].refuse(f"the language's versions 1.0.x are read, not {document['dsl']}")
+    for key in ("namespace", "name"):
+        if not _NAME.fullmatch(document[key]):
+            fields[key].refuse(
+                f"`{key}` must be 1 to 63 letters, digits and hyphens, with no hyphen at an end, "
+                f"not {document[key]!r}"
+            )
+    if document["name"] in RESERVED_IDS:
+        fields["name"].refuse(f"a workflow cannot be named {document['name']!r}: choose another")
+    if not _VERSION.fullmatch(document["version"]) or len(document["version"]) > MAX_VERSION:
+        fields["version"].refuse(
+            "`version` must be a semantic version such as 1.0.0, with at most "
+            f"{MAX_VERSION} characters, not {document['version']!r}"
+        )
+    return document
+
+
+def _check_evaluate(cursor: Cursor) -> None:
+    fields = cursor.mapping({"language", "mode"})
+    if "language" in fields and fields["language"].text() != "jq":
+        fields["language"].refuse("expressions are read as `jq`; no other language is supported")
+    if "mode" in fields and fields["mode"].one_of("strict", "loose") == "loose":
+        fields["mode"].refuse("the `loose` mode is not supported: write expressions as ${ … }")
+
+
+def _read_timeouts(cursor: Cursor) -> dict[str, Duration]:
+    fields = cursor.mapping({"timeouts"}, later=_USE_LATER)
+    if "timeouts" not in fields:
+        return {}
+    return {
+        name: read_duration(field.mapping({"after"}, ("after",))["after"], WORKFLOW_INPUT)
+        for name, field in fields["timeouts"].fields().items()
+    }
+
+
+def _data_field(
+    fields: dict[str, Cursor], field: str, key: str, allowed: frozenset[str]
+) -> Template | None:
+    return read_data_field(fields[field], key, allowed) if field in fields else None

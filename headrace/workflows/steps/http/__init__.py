@@ -1,0 +1,1 @@
+"""What calls over HTTP share: the client, and which hosts it may reach."""

@@ -1,0 +1,206 @@
+"""Reads the bodies of the routes that take tasks in, and says clearly what is wrong with one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from pydantic_core import from_json
+
+from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT
+from headrace_api.http.mistakes import Form, explain, sentence
+from headrace_api.http.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE, Problem
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+MAX_KEY_LENGTH = 255
+MAX_AHEAD = timedelta(days=36_525)
+"""A start time lies at most so far ahead: 100 years, with their leap days."""
+
+MaxRetries = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=MAX_RETRIES_LIMIT,
+        description="Retries after a failure; without it, the type's own.",
+    ),
+]
+StartAt = Annotated[
+    datetime,
+    Meta(
+        description="Not before this time, which lies at most 100 years ahead. ISO 8601; without "
+        "an offset it is read as UTC.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+StartIn = Annotated[
+    float,
+    Meta(
+        ge=0,
+        le=MAX_AHEAD.total_seconds(),
+        description="Not before so many seconds from now. Instead of `start_at`.",
+    ),
+]
+Count = Meta(min_length=1, max_length=MAX_BATCH)
+
+
+class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a workflow is executed with."""
+
+    variables: Annotated[dict[str, Any], Meta(description="The workflow's input.")] = {}
+    max_retries: MaxRetries | None = None
+    start_at: StartAt | None = None
+    start_in: StartIn | None = None
+
+
+class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A task to be submitted."""
+
+    payload: Annotated[Any, Meta(description="As the task type's schema wants it.")] = None
+    max_retries: MaxRetries | None = None
+    start_at: StartAt | None = None
+    start_in: StartIn | None = None
+
+
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Tasks to be submitted together."""
+
+    tasks: Annotated[list[SubmitBody], Count]
+
+
+class _BatchOutside(msgspec.Struct):
+    """A batch whose tasks have not been looked at."""
+
+    tasks: Annotated[list[Any], Count]
+
+
+Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody)
+
+_execute = msgspec.json.Decoder(ExecuteBody)
+_submit = msgspec.json.Decoder(SubmitBody)
+_batch = msgspec.json.Decoder(BatchBody)
+
+_RULES = {
+    "variables": 'it must be an object, as in {"name": "Ada"}',
+    "max_retries": f"it must be a whole number from 0 to {MAX_RETRIES_LIMIT}",
+    "start_at": "it must be a time in ISO 8601, as in 2026-01-01T10:00:00Z",
+    "start_in": f"it must be a number of seconds from 0 to {MAX_AHEAD.total_seconds():.0f}",
+    "tasks": f"it must be a list of 1 to {MAX_BATCH} tasks",
+}
+_EXECUTE = Form(ExecuteBody, _RULES, wraps="variables")
+_SUBMIT = Form(SubmitBody, _RULES, wraps="payload")
+_BATCH = Form(_BatchOutside, _RULES, wraps="tasks", items=_SUBMIT)
+
+_SURELY_SHALLOW = 150
+
+
+async def execute_body(request: Request) -> ExecuteBody:
+    """The body of an execute call. No body is the same as `{}`."""
+    return _decoded(_execute, _EXECUTE, await _read(request) or b"{}")
+
+
+async def submit_body(request: Request) -> SubmitBody:
+    """The body of a submit."""
+    return _decoded(_submit, _SUBMIT, await _read(request))
+
+
+async def batch_body(request: Request) -> BatchBody:
+    """The body of a batch."""
+    return _decoded(_batch, _BATCH, await _read(request))
+
+
+def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None:
+    """When a task may begin; None: at once. `place` is the JSON pointer of the body.
+
+    Raises the 422 problem for a time too far ahead to be meant, and for two times.
+    """
+    start_at = body.start_at
+    if body.start_in is not None:
+        if start_at is not None:
+            raise _invalid_field(f"{place}/start_in", "start_at is there too: send one of them")
+        return datetime.now(UTC) + timedelta(seconds=body.start_in)
+    if start_at is None:
+        return None
+    if start_at.tzinfo is None:
+        start_at = start_at.replace(tzinfo=UTC)
+    if start_at - datetime.now(UTC) > MAX_AHEAD:
+        raise _invalid_field(
+            f"{place}/start_at", f"it must lie at most {MAX_AHEAD.days // 365} years ahead"
+        )
+    return start_at
+
+
+def start_in_ms(body: ExecuteBody | SubmitBody) -> int | None:
+    """The delay that was asked for instead of a time."""
+    return None if body.start_in is None else int(body.start_in * 1000)
+
+
+def check_depth(payload: bytes, pointer: str) -> None:
+    """Raise the 422 problem for a payload that the handlers' JSON parser would not read.
+
+    It takes some 200 levels. What has fewer brackets need not be looked at.
+    """
+    if payload.count(b"[") + payload.count(b"{") < _SURELY_SHALLOW:
+        return
+    try:
+        from_json(payload)
+    except ValueError:
+        raise _invalid_field(pointer, "it is nested too deeply") from None
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The header `Idempotency-Key`; raises the 422 problem for one that cannot be used."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise invalid_parameter(
+            "Idempotency-Key", f"it must have 1 to {MAX_KEY_LENGTH} characters, it has {len(key)}"
+        )
+    return key
+
+
+def invalid_parameter(parameter: str, detail: str) -> Problem:
+    """The 422 problem for a query parameter or a header."""
+    return Problem(
+        INVALID_REQUEST,
+        f"{parameter}: {detail}",
+        errors=[{"detail": detail, "parameter": parameter}],
+    )
+
+
+async def _read(request: Request) -> bytes:
+    """The body. One that says it is not JSON is refused.
+
+    A web page of another origin can send forms and plain text without asking, but not JSON: an
+    API on a developer's machine, open to all who reach it, must not obey any page they visit.
+    """
+    body = await request.body()
+    if body:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise Problem(
+                UNSUPPORTED_MEDIA_TYPE,
+                f"the body's type is {media_type or 'not stated'}: send JSON, with the header "
+                "`Content-Type: application/json`",
+            )
+    return body
+
+
+def _decoded(decoder: msgspec.json.Decoder[Body], form: Form, body: bytes) -> Body:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise explain(form, body) from None
+
+
+def _invalid_field(pointer: str, detail: str) -> Problem:
+    """The 422 problem for a field of the body."""
+    return Problem(
+        INVALID_REQUEST,
+        sentence(pointer, detail),
+        errors=[{"detail": detail, "pointer": pointer}],
+    )

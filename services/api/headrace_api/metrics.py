@@ -1,0 +1,246 @@
+"""What Prometheus reads, on a port of its own: the queue's last reading and the API's requests.
+
+While Redis is away the queue's series are absent, never zero, and `headrace_redis_available` is 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from headrace import __version__
+from headrace.logs import get_logger
+from headrace.taskqueue import BOUNDS_SECONDS
+from headrace_api.tasks.availability import RedisState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
+    from headrace.taskqueue import Histogram, QueueStats, Stats
+    from headrace_api.tasks.availability import Availability
+    from headrace_api.tasks.inline import InlineRunner
+
+log = get_logger(__name__)
+
+HTTP_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
+"""Upper bounds of the request histogram's buckets."""
+
+
+READER_SECONDS = 5.0
+"""A connection that says nothing keeps its thread and its descriptor no longer."""
+
+
+class HttpMetrics:
+    """Requests by method, route and status; their times by method and route.
+
+    Plain dicts and lists, turned into series when they are read: counting one request by
+    prometheus-client's own objects would cost several times as much.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, int], int] = {}
+        self._buckets: dict[tuple[str, str], list[int]] = {}
+        self._sums: dict[tuple[str, str], float] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        labels = (method, route)
+        buckets = self._buckets.get(labels)
+        if buckets is None:
+            # The sum first: the reader, in a thread of its own, goes by the buckets.
+            self._sums[labels] = 0.0
+            buckets = self._buckets[labels] = [0] * (len(HTTP_BOUNDS_SECONDS) + 1)
+        buckets[bisect_left(HTTP_BOUNDS_SECONDS, seconds)] += 1
+        self._sums[labels] += seconds
+        counted = (method, route, status)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Both families, as they are now."""
+        requests = CounterMetricFamily(
+            "headrace_http_requests", "Requests answered.", labels=["method", "route", "status"]
+        )
+        for (method, route, status), count in list(self._counts.items()):
+            requests.add_metric([method, route, str(status)], count)
+        times = HistogramMetricFamily(
+            "headrace_http_request_seconds", "Time to answer.", labels=["method", "route"]
+        )
+        for labels, buckets in list(self._buckets.items()):
+            times.add_metric(
+                list(labels),
+                _cumulative(HTTP_BOUNDS_SECONDS, list(buckets)),
+                self._sums[labels],
+            )
+        yield requests
+        yield times
+
+
+_GAUGES = {
+    "queue_length": "Tasks that a worker could claim now.",
+    "running": "Tasks that run.",
+    "delayed": "Tasks whose time lies ahead.",
+    "due_soon": "Delayed tasks that are due within 30 s.",
+    "queue_length_retries": "Waiting tasks that are not first attempts.",
+}
+_COUNTERS = {
+    "arrivals": "Tasks submitted.",
+    "completions": "Tasks completed.",
+    "failures": "Tasks failed for good.",
+    "retries": "Attempts that failed and were put back.",
+    "crashes": "Attempts whose worker went silent.",
+    "stalls": "Times that a worker stood still which ran such a task: it may have held it up.",
+}
+
+
+class ApiCollector:
+    """Everything on `/metrics`. Reads what the event loop's thread leaves; asks Redis nothing."""
+
+    def __init__(self, http: HttpMetrics, availability: Availability, inline: InlineRunner) -> None:
+        self._http = http
+        self._availability = availability
+        self._inline = inline
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the families depend on what there is."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        info = GaugeMetricFamily(
+            "headrace_build_info", "The version that runs.", labels=["version"]
+        )
+        info.add_metric([__version__], 1)
+        yield info
+        yield from self._http.collect()
+        yield from self._inline_runs()
+        if self._availability.state is not RedisState.DISABLED:
+            yield GaugeMetricFamily(
+                "headrace_redis_available",
+                "Whether Redis can be used: 1, or 0.",
+                value=int(self._availability.state is RedisState.AVAILABLE),
+            )
+        stats = self._availability.stats
+        if stats is not None:
+            yield from _queues(stats)
+            yield from _workers(stats)
+            yield CounterMetricFamily(
+                "headrace_damaged",
+                "Records, and other things in Redis, that could not be used and were set aside.",
+                value=stats.damaged_total,
+            )
+
+    def _inline_runs(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "headrace_inline_running", "Runs inside requests now.", value=self._inline.running
+        )
+        ended = CounterMetricFamily(
+            "headrace_inline_runs", "Runs inside requests that ended.", labels=["status"]
+        )
+        for status, count in self._inline.ended.items():
+            ended.add_metric([str(status)], count)
+        yield ended
+
+
+def serve(collector: ApiCollector, host: str, port: int) -> tuple[WSGIServer, Thread] | None:
+    """Serve `/metrics` from a thread. Port 0: not at all; a taken port is a warning."""
+    if port == 0:
+        return None
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        log.warning(
+            "metrics.not_served",
+            host=host,
+            port=port,
+            error=error.strerror or str(error),
+            hint="set METRICS_PORT to a free port, or to 0 for no metrics",
+        )
+        return None
+
+    class Handler(server.RequestHandlerClass):  # type: ignore[name-defined, misc]
+        timeout = READER_SECONDS
+
+        def handle(self) -> None:
+            with suppress(TimeoutError):
+                super().handle()
+
+    server.RequestHandlerClass = Handler
+    return server, thread
+
+
+def _queues(stats: Stats) -> Iterator[Metric]:
+    by_queue = stats.queues.items()
+    for field, text in _GAUGES.items():
+        name = field if field.startswith("queue_") else f"queue_{field}"
+        yield _gauge(f"headrace_{name}", text, {q: getattr(one, field) for q, one in by_queue})
+    yield _gauge(
+        "headrace_queue_oldest_age_seconds",
+        "How long the oldest waiting task has waited; 0 when none waits.",
+        {q: one.oldest_age_seconds or 0.0 for q, one in by_queue},
+    )
+    for field, text in _COUNTERS.items():
+        family = CounterMetricFamily(f"headrace_task_{field}", text, labels=["queue"])
+        for queue, one in by_queue:
+            family.add_metric([queue], _total(one, field))
+        yield family
+    yield _histogram("headrace_task_wait_seconds", "From due to claimed.", stats.waiting)
+    yield _histogram("headrace_task_run_seconds", "From claimed to ended.", stats.run)
+
+
+def _workers(stats: Stats) -> Iterator[Metric]:
+    workers = stats.workers
+    states = {
+        "alive": len(workers),
+        "busy": sum(worker.busy_slots > 0 for worker in workers),
+        "draining": sum(worker.draining for worker in workers),
+    }
+    family = GaugeMetricFamily("headrace_workers", "Registered workers.", labels=["state"])
+    for state, count in states.items():
+        family.add_metric([state], count)
+    yield family
+    yield GaugeMetricFamily(
+        "headrace_worker_slots",
+        "How many tasks all workers together run at once.",
+        value=sum(worker.concurrency for worker in workers),
+    )
+
+
+def _total(stats: QueueStats, field: str) -> float:
+    return float(getattr(stats, f"{field}_total"))
+
+
+def _gauge(name: str, text: str, values: dict[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["queue"])
+    for queue, value in values.items():
+        family.add_metric([queue], value)
+    return family
+
+
+def _histogram(name: str, text: str, histograms: dict[str, Histogram]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=["queue"])
+    for queue, one in histograms.items():
+        family.add_metric([queue], _cumulative(BOUNDS_SECONDS, one.counts), one.sum_seconds)
+    return family
+
+
+def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    """Prometheus's form: how many were at most each bound."""
+    found: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
+        total += count
+        found.append((bound, total))
+    return found

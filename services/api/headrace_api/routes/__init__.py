@@ -1,0 +1,11 @@
+"""The API's addresses, one router a resource."""
+
+from headrace_api.routes import health, queue, task_types, tasks, workers, workflows
+
+ROUTERS = (
+    *(workflows.router, tasks.router, task_types.router),
+    *(queue.router, workers.router, health.router),
+)
+"""In the order of the documentation."""
+
+__all__ = ["ROUTERS"]

@@ -1,0 +1,296 @@
+"""What the OpenAPI document says about each route: its tag, bodies, replies, errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.contract.stats import StatsUnavailable
+from headrace.contract.tasks import (
+    TASK_ID,
+    BatchSubmitted,
+    CancelReply,
+    InlineReply,
+    ReadyReply,
+    TaskSubmitted,
+    WorkflowExecuted,
+    WorkflowSubmitted,
+)
+from headrace_api.document import examples
+from headrace_api.http import problems
+from headrace_api.http.bodies import BatchBody, ExecuteBody, SubmitBody
+from headrace_api.http.problems import MEDIA_TYPE, ProblemType
+
+TAGS = [
+    {
+        "name": "workflows",
+        "description": "The workflows of the folder `WORKFLOWS_DIR`, and executing one.",
+    },
+    {
+        "name": "tasks",
+        "description": "Tasks of every type: submit one or many, look one up, cancel it, queue it "
+        "again. `/api/workflows/tasks` is the guide's address for the same.",
+    },
+    {
+        "name": "queue",
+        "description": "How long the queues are, what happened in the last hour, and what failed "
+        "for good.",
+    },
+    {
+        "name": "workers",
+        "description": "The live workers, what each runs, and the mark that keeps one from "
+        "claiming more before it is taken away.",
+    },
+    {"name": "health", "description": "For the probes of whatever runs this process. No key."},
+]
+"""In the order of the page."""
+
+_REACHING_REDIS = (problems.QUEUE_UNAVAILABLE, problems.UPGRADE_NEEDED)
+_TAKING = (
+    problems.MALFORMED_JSON,
+    problems.BODY_TOO_LARGE,
+    problems.PAYLOAD_TOO_LARGE,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.INVALID_REQUEST,
+    problems.INVALID_PAYLOAD,
+    problems.IDEMPOTENCY_CONFLICT,
+    problems.QUEUE_FULL,
+    problems.QUEUE_OUT_OF_MEMORY,
+    *_REACHING_REDIS,
+    problems.QUEUE_DISABLED,
+    problems.SUBMIT_UNCONFIRMED,
+)
+
+
+def errors(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """Responses by status, with an example for each type."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        response = found.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {
+                    MEDIA_TYPE: {
+                        "schema": {"$ref": "#/components/schemas/ProblemReply"},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        response["content"][MEDIA_TYPE]["examples"][kind.slug] = {
+            "summary": kind.title,
+            "value": examples.PROBLEMS[kind.slug],
+        }
+        titles = filter(None, [response["description"], kind.title])
+        response["description"] = "; ".join(titles)
+    return found
+
+
+def _reply(value: Any, description: str = "", **more: Any) -> dict[str, Any]:
+    content = {"application/json": {"example": value}}
+    return {"description": description or "OK", "content": content, **more}
+
+
+def _body(model: type[msgspec.Struct], found: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    (schema,), components = msgspec.json.schema_components(
+        [model], ref_template="#/components/schemas/{name}"
+    )
+    assert "$ref" in schema
+    bodies.update(components)
+    return {
+        "required": required,
+        "content": {"application/json": {"schema": schema, "examples": found}},
+    }
+
+
+bodies: dict[str, Any] = {}
+"""The schemas of the bodies that msgspec reads; they join the document's components."""
+
+
+def _path(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1},
+    }
+
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key again makes no second task; for another one it is a 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_ASYNC = {
+    "name": "async_execute",
+    "in": "query",
+    "required": False,
+    "description": "`false`: run inside the request.",
+    "schema": {"type": "boolean", "default": True},
+}
+_LANGUAGE = {
+    "name": "Accept-Language",
+    "in": "header",
+    "required": False,
+    "description": "`message` is Chinese unless English is preferred.",
+    "schema": {"type": "string"},
+    "example": "en",
+}
+_TYPE = _path("task_type", "A task type's name.")
+
+EXECUTE: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": WorkflowSubmitted,
+    "responses": {
+        200: {"model": WorkflowExecuted, **_reply(examples.EXECUTED, "It ran inside the request")},
+        202: _reply(examples.SUBMITTED, "It is in its queue"),
+        **errors(
+            problems.WORKFLOW_NOT_FOUND, problems.WORKFLOW_BROKEN, *_TAKING, problems.INLINE_BUSY
+        ),
+    },
+    "openapi_extra": {
+        "parameters": [_path("workflow_id", "The workflow's name."), _ASYNC, _KEY, _LANGUAGE],
+        "requestBody": _body(ExecuteBody, examples.EXECUTE_BODIES, required=False),
+    },
+}
+SUBMIT: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": TaskSubmitted,
+    "responses": {
+        200: {
+            "model": InlineReply,
+            **_reply(
+                {**examples.RECORD, "worker": None, "execution": "inline", "stored": False},
+                "It ran inside the request, for Redis was away",
+            ),
+        },
+        202: _reply(examples.QUEUED, "Queued"),
+        **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING, problems.INLINE_BUSY),
+    },
+    "openapi_extra": {
+        "parameters": [_TYPE, _KEY],
+        "requestBody": _body(SubmitBody, examples.SUBMIT_BODIES, required=True),
+    },
+}
+BATCH: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": BatchSubmitted,
+    "responses": {
+        202: _reply(
+            {"tasks": [examples.QUEUED]},
+            "All are queued",
+        ),
+        **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING),
+    },
+    "openapi_extra": {
+        "parameters": [_TYPE, _KEY],
+        "requestBody": _body(BatchBody, examples.BATCH_BODIES, required=True),
+    },
+}
+TASK_TYPES: dict[str, Any] = {
+    "responses": {200: _reply({"task_types": [examples.TASK_TYPE]})},
+}
+WORKFLOWS: dict[str, Any] = {
+    "responses": {200: _reply({"workflows": [examples.SUMMARY], "errors": []})},
+}
+WORKFLOW: dict[str, Any] = {
+    "responses": {
+        200: _reply({**examples.SUMMARY, "definition": examples.DEFINITION}),
+        **errors(problems.WORKFLOW_NOT_FOUND, problems.WORKFLOW_BROKEN),
+    },
+}
+TASK: dict[str, Any] = {
+    "responses": {
+        200: _reply(examples.RECORD),
+        **errors(problems.TASK_NOT_FOUND, *_REACHING_REDIS),
+    },
+}
+CANCEL: dict[str, Any] = {
+    "responses": {
+        200: _reply(examples.CANCELLED, "Cancelled: it will not run"),
+        202: {
+            "model": CancelReply,
+            **_reply(
+                {**examples.CANCELLED, "status": "running", "message": "已请求停止运行中的任务"},
+                "It runs, and was asked to stop: it ends in `cancelled`",
+            ),
+        },
+        **errors(
+            problems.TASK_NOT_FOUND,
+            problems.TASK_RUNNING,
+            problems.NOT_ALLOWED,
+            problems.INVALID_REQUEST,
+            *_REACHING_REDIS,
+        ),
+    },
+}
+RETRY: dict[str, Any] = {
+    "status_code": 202,
+    "responses": {
+        202: _reply({"task_id": TASK_ID, "status": "queued", "message": "任务已重新加入队列"}),
+        **errors(
+            problems.TASK_NOT_FOUND, problems.NOT_ALLOWED, problems.QUEUE_FULL, *_REACHING_REDIS
+        ),
+    },
+}
+STATS: dict[str, Any] = {
+    "responses": {
+        200: _reply(examples.STATS, "`enabled` is false when the queue is switched off"),
+        503: {
+            "model": StatsUnavailable,
+            **_reply({"enabled": True, "available": False}, "Redis is away: never zeros"),
+        },
+    },
+}
+HISTORY: dict[str, Any] = {
+    "responses": {
+        200: _reply({"queues": {"workflow_execute": [examples.MINUTE]}}),
+        **errors(problems.QUEUE_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
+    },
+}
+DEAD_LETTERS: dict[str, Any] = {
+    "responses": {
+        200: _reply(
+            {
+                "items": [
+                    {
+                        **examples.RECORD,
+                        "status": "failed",
+                        "result": None,
+                        "error": "ValueError: no such city",
+                        "retry_count": 3,
+                        "attempt": 4,
+                    }
+                ],
+                "offset": 0,
+                "limit": 50,
+                "next_offset": None,
+            }
+        ),
+        **errors(problems.QUEUE_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
+    },
+}
+WORKERS: dict[str, Any] = {
+    "responses": {200: _reply({"workers": [examples.WORKER]}), **errors(*_REACHING_REDIS)},
+}
+DRAIN: dict[str, Any] = {
+    "responses": {
+        200: _reply({"id": "worker-7f9c-1-5d2e", "draining": True}),
+        **errors(problems.WORKER_NOT_FOUND, *_REACHING_REDIS),
+    },
+}
+HEALTH: dict[str, Any] = {"responses": {200: _reply({"status": "ok"})}}
+READY: dict[str, Any] = {
+    "responses": {
+        200: _reply({"status": "ready", "redis": "available"}),
+        503: {
+            "model": ReadyReply,
+            **_reply({"status": "stopping", "redis": "available"}, "It starts or stops"),
+        },
+    },
+}

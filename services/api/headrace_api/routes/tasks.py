@@ -1,0 +1,255 @@
+"""/api/tasks, and the same under the guide's /api/workflows/tasks: look up, cancel, retry.
+
+Both addresses answer for tasks of every type: an id is unique, whatever it is of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi import Request as HttpRequest
+from starlette.responses import Response
+
+from headrace.contract.tasks import (
+    CancelReply,
+    InlineReply,
+    RetryReply,
+    TaskReply,
+    execution,
+    is_task_id,
+    task_fields,
+)
+from headrace.taskqueue import (
+    NewTask,
+    NotAllowed,
+    Submitted,
+    TaskNotFound,
+    TaskStatus,
+    idempotent_id,
+    new_id,
+)
+from headrace_api.context import Api, api_of
+from headrace_api.http.auth import Permission
+from headrace_api.http.bodies import (
+    SubmitBody,
+    batch_body,
+    check_depth,
+    idempotency_key,
+    start_in_ms,
+    start_of,
+    submit_body,
+)
+from headrace_api.http.language import Language, preferred
+from headrace_api.http.problems import QUEUE_DISABLED, TASK_RUNNING, Problem
+from headrace_api.http.routing import GuardedRoute, needs
+from headrace_api.routes import documentation as docs
+from headrace_api.tasks import executions
+from headrace_api.tasks.availability import decide_by
+from headrace_api.tasks.submission import InlineRun, Request
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import TaskQueue
+    from headrace.workflows import Workflow
+    from headrace_api.tasks.task_types import KnownType
+
+router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
+
+_PREFIXES = ("/workflows/tasks", "/tasks")
+
+_MESSAGES: dict[str, dict[Language, str]] = {
+    "cancelled": {Language.CHINESE: "任务已取消", Language.ENGLISH: "The task was cancelled"},
+    "stopping": {
+        Language.CHINESE: "已请求停止运行中的任务",
+        Language.ENGLISH: "The running task was asked to stop",
+    },
+    "retried": {
+        Language.CHINESE: "任务已重新加入队列",
+        Language.ENGLISH: "The task was queued again",
+    },
+}
+
+
+@router.post("/tasks/{task_type}", **docs.SUBMIT)
+@needs(Permission.SUBMIT, lean=True)
+async def submit(request: HttpRequest) -> Response:
+    """Submit a task of any type. The payload is checked by the type's schema.
+
+    While Redis is away, or the queue switched off, it runs inside the request if this API has the
+    type's handler.
+    """
+    api = api_of(request)
+    await request.body()  # however long that takes: only what follows has a limit
+    by = decide_by()
+    known = await api.types.get(request.path_params["task_type"], by)
+    key = idempotency_key(request)
+    task, workflow = _task(api, known, await submit_body(request), key)
+    order = Request(task, known, keyed=key is not None, by=by)
+    if workflow is None:
+        outcome = await api.submission.enqueue(order)
+    else:
+        outcome = await executions.enqueue(api, workflow, order)
+    live_workers = api.live_workers.count(known.name)
+    if isinstance(outcome, InlineRun):
+        inline = InlineReply.model_construct(
+            execution=execution(outcome.task),
+            stored=outcome.stored,
+            **task_fields(outcome.task, live_workers),
+        )
+        return Response(inline.model_dump_json(), 200, media_type="application/json")
+    body = _accepted(known.name, outcome, live_workers)
+    return Response(body, 202, media_type="application/json")
+
+
+@router.post("/tasks/{task_type}/batch", **docs.BATCH)
+@needs(Permission.SUBMIT, lean=True)
+async def submit_batch(request: HttpRequest) -> Response:
+    """Submit up to 1000 tasks of a type: all of them, or none. They never run inside the request.
+
+    With an Idempotency-Key each task's own key is made of it and the task's place in the batch.
+    """
+    api = api_of(request)
+    await request.body()
+    by = decide_by()
+    known = await api.types.get(request.path_params["task_type"], by)
+    key = idempotency_key(request)
+    queue = _queue(api, "a batch needs the queue")
+    tasks: list[NewTask] = []
+    workflows: dict[str, Workflow] = {}
+    for place, one in enumerate((await batch_body(request)).tasks):
+        # No header can hold the character between: the key of one task is never one of these.
+        task_key = None if key is None else f"{key}\0{place}"
+        task, workflow = _task(api, known, one, task_key, f"/tasks/{place}")
+        tasks.append(task)
+        if workflow is not None:
+            workflows[workflow.sha256] = workflow
+    submitted = await executions.enqueue_all(
+        api, queue, list(workflows.values()), tasks, keyed=key is not None, by=by
+    )
+    live_workers = api.live_workers.count(known.name)
+    replies = [_accepted(known.name, one, live_workers) for one in submitted]
+    body = b'{"tasks":[' + b",".join(replies) + b"]}"
+    return Response(body, 202, media_type="application/json")
+
+
+def _accepted(task_type: str, submitted: Submitted, live_workers: int | None) -> bytes:
+    return msgspec.json.encode(
+        {
+            "task_id": submitted.id,
+            "type": task_type,
+            "status": submitted.status,
+            "live_workers": live_workers,
+        }
+    )
+
+
+def _task(
+    api: Api, known: KnownType, body: SubmitBody, key: str | None, place: str = ""
+) -> tuple[NewTask, Workflow | None]:
+    """The task that a body asks for, its payload checked; of a workflow, what it is pinned to.
+
+    `place` is the JSON pointer of the body within the request's.
+    """
+    payload = msgspec.json.encode(body.payload)
+    check_depth(payload, f"{place}/payload")
+    known.check(payload, f"{place}/payload")
+    workflow = None
+    if known.name == executions.TASK_TYPE:
+        workflow_id, pin = body.payload["workflow_id"], body.payload.get("definition")
+        if pin is None:
+            workflow = api.definitions.get(workflow_id)
+        else:
+            pointer = f"{place}/payload/definition"
+            workflow = api.definitions.get_pinned(workflow_id, pin, pointer)
+        variables = body.payload.get("variables") or {}
+        payload = executions.payload_of(workflow_id, workflow, variables)
+    task = NewTask(
+        type=known.name,
+        payload=payload,
+        id=new_id() if key is None else idempotent_id(known.name, key),
+        max_retries=known.max_retries if body.max_retries is None else body.max_retries,
+        start_at=start_of(body, place),
+        start_in_ms=start_in_ms(body),
+    )
+    return task, workflow
+
+
+async def get(request: HttpRequest, task_id: str) -> Response:
+    """A task's record. It is kept for 7 days after the task has ended."""
+    queue, task_id = _addressed(request, task_id)
+    api = api_of(request)
+    task = await api.availability.call(lambda: queue.get(task_id))
+    reply = TaskReply.of(task, api.live_workers.count(task.type))
+    return Response(reply.model_dump_json(), media_type="application/json")
+
+
+async def cancel(
+    request: HttpRequest,
+    task_id: str,
+    *,
+    running: Annotated[
+        bool, Query(description="Also ask a running task to stop; it ends in `cancelled`.")
+    ] = False,
+) -> Response:
+    """Cancel a task that is pending or queued, or ask one that runs to stop.
+
+    A running task is a 409 unless `running=true` asks for that.
+    """
+    queue, task_id = _addressed(request, task_id)
+    call = api_of(request).availability.call
+    try:
+        status = await call(lambda: queue.cancel(task_id, running=running))
+    except NotAllowed as error:
+        if error.status == TaskStatus.RUNNING:
+            raise Problem(
+                TASK_RUNNING,
+                f"task {task_id} is running, and only pending and queued tasks are cancelled: "
+                "add ?running=true to ask its handler to stop",
+                task_id=task_id,
+                task_status=error.status,
+            ) from None
+        raise
+    stopping = status is TaskStatus.RUNNING
+    message = _message(request, "stopping" if stopping else "cancelled")
+    reply = CancelReply(task_id=task_id, status=status, message=message)
+    code = 202 if stopping else 200
+    return Response(reply.model_dump_json(), code, media_type="application/json")
+
+
+async def retry(request: HttpRequest, task_id: str) -> RetryReply:
+    """Queue a failed or cancelled task again, its retries counted from 0."""
+    queue, task_id = _addressed(request, task_id)
+    status = await api_of(request).availability.call(lambda: queue.replay(task_id))
+    return RetryReply(task_id=task_id, status=status, message=_message(request, "retried"))
+
+
+needs(Permission.READ)(get)
+needs(Permission.SUBMIT)(cancel)
+needs(Permission.SUBMIT)(retry)
+for _prefix in _PREFIXES:
+    _at = _prefix + "/{task_id}"
+    router.add_api_route(_at, get, methods=["GET"], response_model=TaskReply, **docs.TASK)
+    router.add_api_route(
+        _at + "/cancel", cancel, methods=["POST"], response_model=CancelReply, **docs.CANCEL
+    )
+    router.add_api_route(_at + "/retry", retry, methods=["POST"], **docs.RETRY)
+
+
+def _addressed(request: HttpRequest, task_id: str) -> tuple[TaskQueue, str]:
+    """The queue and the id as the queue writes it. What is no UUID is no task's id."""
+    queue = api_of(request).queue
+    normal = task_id.lower()
+    if queue is None or not is_task_id(normal):
+        raise TaskNotFound(task_id)
+    return queue, normal
+
+
+def _queue(api: Api, reason: str) -> TaskQueue:
+    if api.queue is None:
+        raise Problem(QUEUE_DISABLED, f"{reason}, and QUEUE_ENABLED is false")
+    return api.queue
+
+
+def _message(request: HttpRequest, name: str) -> str:
+    return _MESSAGES[name][preferred(request.headers.get("accept-language", ""))]

@@ -1,0 +1,172 @@
+"""/api/workflows: the workflows there are, and executing one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import parse_qs
+
+import msgspec
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from starlette.responses import Response
+
+from headrace.contract.tasks import (
+    BrokenDefinition,
+    WorkflowDetail,
+    WorkflowExecuted,
+    WorkflowsReply,
+    WorkflowSummary,
+    execution,
+    task_fields,
+)
+from headrace.taskqueue import NewTask, Submitted, idempotent_id, new_id
+from headrace_api.context import api_of
+from headrace_api.http.auth import Permission
+from headrace_api.http.bodies import (
+    check_depth,
+    execute_body,
+    idempotency_key,
+    invalid_parameter,
+    start_in_ms,
+    start_of,
+)
+from headrace_api.http.language import Language, preferred
+from headrace_api.http.routing import GuardedRoute, needs
+from headrace_api.routes import documentation as docs
+from headrace_api.tasks.availability import decide_by
+from headrace_api.tasks.executions import TASK_TYPE, enqueue, payload_of
+from headrace_api.tasks.submission import InlineRun, Request, lies_ahead
+
+router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=GuardedRoute)
+
+_MESSAGES: dict[Language, dict[str, str]] = {
+    Language.CHINESE: {
+        "queued": "工作流已加入执行队列",
+        "pending": "工作流已安排在指定时间执行",
+        "known": "该请求已提交过，返回原任务",
+        "completed": "工作流执行完成",
+        "failed": "工作流执行失败",
+    },
+    Language.ENGLISH: {
+        "queued": "The workflow was added to its queue",
+        "pending": "The workflow is scheduled for its start time",
+        "known": "This request was submitted before: here is its task",
+        "completed": "The workflow was executed",
+        "failed": "The workflow was executed and failed",
+    },
+}
+
+
+@router.post("/{workflow_id}/execute", **docs.EXECUTE)
+@needs(Permission.SUBMIT, lean=True)
+async def execute(request: HttpRequest) -> Response:
+    """Execute a workflow: through its queue, or inside the request.
+
+    With `async_execute=true` (the default) the workflow goes into its queue and the reply, a 202,
+    comes at once. With `false` it runs inside the request, and the reply, a 200, holds its record
+    too. So it does when the queue is switched off or Redis is away.
+    """
+    api = api_of(request)
+    workflow_id: str = request.path_params["workflow_id"]
+    workflow = api.definitions.get(workflow_id)
+    asynchronous = _asynchronous(request.scope["query_string"])
+    body = await execute_body(request)
+    key = idempotency_key(request)
+    by = decide_by()
+    known = await api.types.get(TASK_TYPE, by)
+    payload = payload_of(workflow_id, workflow, body.variables)
+    check_depth(payload, "/variables")
+    task = NewTask(
+        type=TASK_TYPE,
+        payload=payload,
+        id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
+        max_retries=known.max_retries if body.max_retries is None else body.max_retries,
+        start_at=start_of(body),
+        start_in_ms=start_in_ms(body),
+    )
+    order = Request(task, known, keyed=key is not None, by=by)
+    if not asynchronous and lies_ahead(task.start_at):
+        raise invalid_parameter("async_execute", "a run inside the request takes no start time")
+    if asynchronous:
+        outcome = await enqueue(api, workflow, order)
+    else:
+        outcome = await api.submission.run_inline(order)
+    language = preferred(request.headers.get("accept-language", ""))
+    live_workers = api.live_workers.count(TASK_TYPE)
+    if isinstance(outcome, InlineRun):
+        return _executed(outcome, workflow_id, language, live_workers)
+    return _accepted(outcome, workflow_id, language, live_workers)
+
+
+@router.get("", response_model=WorkflowsReply, **docs.WORKFLOWS)
+@needs(Permission.READ)
+async def workflows(request: HttpRequest) -> WorkflowsReply:
+    """All workflows that can be executed, and the files that could not be loaded."""
+    definitions = api_of(request).definitions
+    return WorkflowsReply(
+        workflows=[WorkflowSummary.of(one) for one in definitions.workflows],
+        errors=[
+            BrokenDefinition(file=one.file, line=one.line, task=one.task, reason=one.reason)
+            for one in definitions.errors
+        ],
+    )
+
+
+@router.get("/{workflow_id}", response_model=WorkflowDetail, **docs.WORKFLOW)
+@needs(Permission.READ)
+async def workflow(request: HttpRequest, workflow_id: str) -> WorkflowDetail:
+    """One workflow and the text of its definition."""
+    found = api_of(request).definitions.get(workflow_id)
+    summary = WorkflowSummary.of(found)
+    return WorkflowDetail(**summary.model_dump(), definition=found.text.decode())
+
+
+@lru_cache(maxsize=64)
+def _asynchronous(query: bytes) -> bool:
+    """The parameter `async_execute`. The last one counts."""
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("async_execute")
+    if not values or values[-1].lower() in ("true", "1"):
+        return True
+    if values[-1].lower() in ("false", "0"):
+        return False
+    raise invalid_parameter("async_execute", "it must be true or false")
+
+
+def _accepted(
+    submitted: Submitted, workflow_id: str, language: Language, live_workers: int | None
+) -> Response:
+    """The guide's four fields first."""
+    message = str(submitted.status) if submitted.created else "known"
+    body = msgspec.json.encode(
+        {
+            "task_id": submitted.id,
+            "status": submitted.status,
+            "message": _MESSAGES[language][message],
+            "workflow_id": workflow_id,
+            "live_workers": live_workers,
+        }
+    )
+    return _json(body, 202, language)
+
+
+def _executed(
+    run: InlineRun, workflow_id: str, language: Language, live_workers: int | None
+) -> Response:
+    """The guide's four fields, then the record's."""
+    model = WorkflowExecuted.model_construct(
+        message=_MESSAGES[language][str(run.task.status)],
+        workflow_id=workflow_id,
+        execution=execution(run.task),
+        stored=run.stored,
+        **task_fields(run.task, live_workers),
+    )
+    return _json(model.model_dump_json().encode(), 200, language)
+
+
+def _json(body: bytes, status: int, language: Language) -> Response:
+    return Response(
+        body,
+        status,
+        media_type="application/json",
+        headers={"Content-Language": language, "Vary": "Accept-Language"},
+    )

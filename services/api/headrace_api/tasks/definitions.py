@@ -1,0 +1,138 @@
+"""The workflows that this process knows, and their pinning: a submit carries its definition's hash.
+
+The checked text is kept in Redis once, under its SHA-256, and the worker runs that text: a folder
+mounted from a ConfigMap reaches pods up to a minute apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace.logs import get_logger
+from headrace.workflows import hyphened
+from headrace_api.http.hints import did_you_mean
+from headrace_api.http.problems import INVALID_PAYLOAD, WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND, Problem
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import TaskQueue
+    from headrace.workflows import Catalog, DefinitionError, Workflow
+
+log = get_logger(__name__)
+
+REFRESH_SECONDS = 2.0
+"""How soon a change in the folder is noticed."""
+
+
+class Definitions:
+    """The folder of workflows, reloaded when it changes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._pinned: dict[str, str | None] = {}
+        self._reported: frozenset[str] = frozenset()
+        self._report()
+
+    @property
+    def workflows(self) -> list[Workflow]:
+        """The latest version of each, by id."""
+        return [self._catalog.workflows[name] for name in sorted(self._catalog.workflows)]
+
+    @property
+    def errors(self) -> list[DefinitionError]:
+        """The files that could not be loaded."""
+        return list(self._catalog.errors)
+
+    def get(self, workflow_id: str) -> Workflow:
+        """A workflow by its id. Raises the 404 problem, or the 409 one when its file is broken.
+
+        The guide writes `my_workflow`, and the workflow language allows no `_` in a name: an
+        underscore also finds the workflow whose name has `-` there.
+        """
+        workflow = self._catalog.get(workflow_id)
+        if workflow is not None:
+            return workflow
+        broken = next(
+            (one for one in self._catalog.errors if self._concerns(one, workflow_id)), None
+        )
+        if broken is not None:
+            raise Problem(
+                WORKFLOW_BROKEN,
+                f"the definition of {workflow_id!r} cannot be used: {broken}",
+                workflow_id=workflow_id,
+                file=broken.file,
+                line=broken.line,
+                task=broken.task,
+            )
+        raise Problem(
+            WORKFLOW_NOT_FOUND,
+            f"no workflow {workflow_id!r} is in the folder WORKFLOWS_DIR: see GET /api/workflows"
+            + did_you_mean(hyphened(workflow_id), self._catalog.workflows),
+            workflow_id=workflow_id,
+        )
+
+    def get_pinned(self, workflow_id: str, sha256: str, pointer: str) -> Workflow:
+        """A workflow by its id and its definition's hash, in any version that the folder holds.
+
+        Raises as `get`, and the 422 problem, which names `pointer`, when the folder does not hold
+        that definition, or holds it under another id.
+        """
+        workflow = self._catalog.by_sha256(sha256)
+        if workflow is not None and workflow.id == hyphened(workflow_id):
+            return workflow
+        self.get(workflow_id)
+        reason = (
+            f"no definition of {workflow_id!r} in WORKFLOWS_DIR has the SHA-256 {sha256}: leave "
+            "`definition` out to run the latest"
+        )
+        raise Problem(INVALID_PAYLOAD, reason, errors=[{"detail": reason, "pointer": pointer}])
+
+    def is_pinned(self, queue: TaskQueue, workflow: Workflow) -> bool:
+        """Whether Redis holds the definition's text, unless it has lost all its data since."""
+        return workflow.sha256 in self._pinned and self._pinned[workflow.sha256] == queue.epoch
+
+    async def pin(self, queue: TaskQueue, workflow: Workflow) -> None:
+        """Put the definition's text into Redis. Once for each epoch is enough. QueueError."""
+        await queue.put_definition(workflow.text)
+        self._pinned[workflow.sha256] = queue.epoch
+
+    async def text(self, sha256: str) -> bytes | None:
+        """A definition's text by its hash, for runs inside a request."""
+        workflow = self._catalog.by_sha256(sha256)
+        return None if workflow is None else workflow.text
+
+    async def run(self) -> None:
+        """Look for changes for ever. Files are read in a thread: a mounted folder may be slow."""
+        unreadable = ""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                changed = await asyncio.to_thread(self._catalog.refresh)
+                if changed:
+                    log.info("workflows.read", workflows=len(self._catalog.workflows))
+                    self._report()
+                unreadable = ""
+            except OSError as error:
+                if unreadable != str(error):
+                    unreadable = str(error)
+                    log.warning("workflows.unreadable", error=unreadable)
+            except Exception:
+                # It is looked at again: one defect must not leave the workflows old for ever.
+                log.exception("workflows.unreadable")
+
+    def _concerns(self, error: DefinitionError, workflow_id: str) -> bool:
+        """Whether this may be why there is no such workflow.
+
+        A broken file should have held it, by its document or by its name; a folder that cannot be
+        read may hold any.
+        """
+        held = error.workflow_id or Path(error.file).stem
+        return error.file == str(self._catalog.folder) or hyphened(workflow_id) == hyphened(held)
+
+    def _report(self) -> None:
+        """Each broken file is logged once, until something about it changes."""
+        errors = frozenset(str(error) for error in self._catalog.errors)
+        for error in sorted(errors - self._reported):
+            log.error("workflows.broken", error=error)
+        self._reported = errors

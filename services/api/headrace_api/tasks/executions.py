@@ -1,0 +1,123 @@
+"""Executing workflows: the tasks that they become, pinned to the definitions as they are now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headrace.handlers.builtin import WORKFLOW_EXECUTE
+from headrace.logs import get_logger
+from headrace.taskqueue import (
+    IdempotencyConflict,
+    NewTask,
+    QueueError,
+    QueueUnavailable,
+    Submitted,
+)
+from headrace_api.http.problems import QUEUE_UNAVAILABLE, RETRY_AFTER_SECONDS, Problem
+from headrace_api.tasks.submission import InlineRun, Request, same_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headrace.taskqueue import TaskQueue
+    from headrace.workflows import Workflow
+    from headrace_api.context import Api
+
+log = get_logger(__name__)
+
+TASK_TYPE = WORKFLOW_EXECUTE
+
+
+def payload_of(workflow_id: str, workflow: Workflow, variables: dict[str, Any]) -> bytes:
+    """The payload of a task that executes a workflow, under the name that it was asked for."""
+    return msgspec.json.encode(
+        {"workflow_id": workflow_id, "variables": variables, "definition": workflow.sha256}
+    )
+
+
+async def enqueue(api: Api, workflow: Workflow, request: Request) -> Submitted | InlineRun:
+    """Pin and submit; inside the request when it provably did not get there.
+
+    While it is not known whether the text was stored, nothing has been submitted either.
+    """
+    queue = api.queue
+    if queue is None or not await _pin(api, queue, [workflow], request.by):
+        return await api.submission.fall_back(request)
+    try:
+        outcome = await api.submission.enqueue(request)
+    except IdempotencyConflict:
+        [task] = await _as_before(api, queue, [request.task], request.by)
+        outcome = await api.submission.enqueue(replace(request, task=task))
+    await _pin_again(api, queue, [workflow], request.by)
+    return outcome
+
+
+async def enqueue_all(
+    api: Api,
+    queue: TaskQueue,
+    workflows: Sequence[Workflow],
+    tasks: Sequence[NewTask],
+    *,
+    keyed: bool,
+    by: float,
+) -> list[Submitted]:
+    """Pin and submit a batch: all of it, or nothing."""
+    if not await _pin(api, queue, workflows, by):
+        raise Problem(
+            QUEUE_UNAVAILABLE,
+            "Redis cannot be reached now, and nothing of the batch was queued: try again",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
+    try:
+        submitted = await api.submission.submit_all(queue, tasks, keyed=keyed, by=by)
+    except IdempotencyConflict:
+        if not workflows:
+            raise
+        tasks = await _as_before(api, queue, tasks, by)
+        submitted = await api.submission.submit_all(queue, tasks, keyed=keyed, by=by)
+    await _pin_again(api, queue, workflows, by)
+    return submitted
+
+
+async def _pin(api: Api, queue: TaskQueue, workflows: Sequence[Workflow], by: float) -> bool:
+    """Whether Redis holds these workflows' texts now."""
+    try:
+        for workflow in workflows:
+            if not api.definitions.is_pinned(queue, workflow):
+                pin = partial(api.definitions.pin, queue, workflow)
+                await api.availability.call(pin, by)
+    except QueueUnavailable:
+        return False
+    return True
+
+
+async def _pin_again(api: Api, queue: TaskQueue, workflows: Sequence[Workflow], by: float) -> None:
+    """Once more if Redis has lost its data since, and this submit was the first to notice.
+
+    Raises nothing: the submit is accepted, and the reply with its id must get out.
+    """
+    try:
+        await _pin(api, queue, workflows, by)
+    except QueueError as error:
+        log.warning("workflow.not_pinned", error=str(error))
+
+
+async def _as_before(
+    api: Api, queue: TaskQueue, tasks: Sequence[NewTask], by: float
+) -> list[NewTask]:
+    """The same tasks, each pinned as it was when its idempotency key was used before.
+
+    A key stays good when only the workflow's definition has changed since.
+    """
+    ids = [task.id for task in tasks]
+    found = await api.availability.call(lambda: queue.get_many(ids), by)
+    return [
+        msgspec.structs.replace(task, payload=earlier.payload)
+        if earlier is not None and same_payload(earlier.payload, task.payload)
+        else task
+        for task, earlier in zip(tasks, found, strict=True)
+    ]

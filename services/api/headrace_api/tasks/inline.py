@@ -1,0 +1,140 @@
+"""Runs a task inside the request that asks for it: bounded in number and in time.
+
+An inline run stands in no index, rate or worker count. It is one attempt: who asked is waiting
+and can ask again.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headrace.handlers import Context, Limit, Outcome, Raised, Returned, run_attempt
+from headrace.logs import get_logger
+from headrace.taskqueue import NewTask, Task, TaskStatus
+from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, INLINE_BUSY, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headrace.handlers import AnyTaskType
+
+log = get_logger(__name__)
+
+
+class _Host:
+    """Answers for the context of one inline run (see `headrace.handlers.Host`)."""
+
+    def __init__(self, definition: Callable[[str], Awaitable[bytes | None]]) -> None:
+        self._definition = definition
+        self.percent: float | None = None
+        self.message: str | None = None
+
+    def progress(self, ctx: Context, percent: float, message: str | None) -> None:
+        """The last word stands in the record; nobody can see it before."""
+        self.percent, self.message = percent, message
+
+    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+        """There is no second attempt that could go on from it."""
+
+    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
+        return await self._definition(sha256)
+
+
+class InlineRunner:
+    """The slots for inline runs. A slot is free again when the handler's code has ended.
+
+    A sync handler past its time cannot be killed: it keeps its slot, and the reply does not wait.
+    """
+
+    def __init__(
+        self,
+        definition: Callable[[str], Awaitable[bytes | None]],
+        *,
+        max_running: int,
+        timeout_seconds: float,
+        max_result_bytes: int,
+    ) -> None:
+        self._definition = definition
+        self._max_running = max_running
+        self._timeout_seconds = timeout_seconds
+        self._max_result_bytes = max_result_bytes
+        self._executor = ThreadPoolExecutor(max_running, thread_name_prefix="inline")
+        self.running = 0
+        """Slots taken now."""
+        self.ended: dict[TaskStatus, int] = {TaskStatus.COMPLETED: 0, TaskStatus.FAILED: 0}
+        """How many runs ended so since the start."""
+
+    async def run(self, own: AnyTaskType, task: NewTask) -> Task:
+        """Run it to its end and make its final record. Raises the 503 problem when all is taken."""
+        if self.running >= self._max_running:
+            raise Problem(
+                INLINE_BUSY,
+                f"{self._max_running} tasks run inside requests already (INLINE_MAX): "
+                "try again later",
+                retry_after_seconds=BUSY_RETRY_AFTER_SECONDS,
+            )
+        host = _Host(self._definition)
+        created_at = datetime.now(UTC)
+        outcome = await self._attempt(own, task, Context(task.id, task.type, host))
+        record = _record(task, outcome, created_at, host)
+        self.ended[record.status] += 1
+        log.info(
+            "task.inline",
+            task_id=task.id,
+            type=task.type,
+            status=str(record.status),
+            duration_ms=round((datetime.now(UTC) - created_at).total_seconds() * 1000, 3),
+            error=record.error,
+        )
+        return record
+
+    def close(self) -> None:
+        """Let go of the threads; what runs in them is not waited for."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _attempt(self, own: AnyTaskType, task: NewTask, ctx: Context) -> Outcome:
+        too_long = Raised(
+            f"TimeoutError: the run took longer than {self._timeout_seconds:g} s, "
+            "the limit inside a request (INLINE_TIMEOUT_SECONDS)",
+            retryable=False,
+        )
+        self.running += 1
+        ended = await run_attempt(
+            own,
+            task.payload,
+            ctx,
+            executor=self._executor,
+            max_result_bytes=self._max_result_bytes,
+            limit=Limit(self._timeout_seconds, too_long),
+            on_gone=self._on_gone,
+        )
+        return ended.outcome
+
+    def _on_gone(self) -> None:
+        self.running -= 1
+
+
+def _record(task: NewTask, outcome: Outcome, created_at: datetime, host: _Host) -> Task:
+    """The final record of an inline run."""
+    result = error = None
+    if isinstance(outcome, Returned):
+        status, result = TaskStatus.COMPLETED, outcome.result
+    else:
+        status = TaskStatus.FAILED
+        error = outcome.error if isinstance(outcome, Raised) else "the run was stopped"
+    return Task(
+        id=task.id,
+        type=task.type,
+        status=status,
+        created_at=created_at,
+        started_at=created_at,
+        completed_at=datetime.now(UTC),
+        payload=task.payload,
+        result=result,
+        error=error,
+        max_retries=task.max_retries,
+        progress_percent=host.percent,
+        progress_message=host.message,
+    )

@@ -1,0 +1,118 @@
+"""What a handler's context can ask of its worker: progress, checkpoints, pinned definitions."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from headrace.handlers import Context, own_task
+from headrace.taskqueue import QueueError, QueueUnavailable
+from headrace_worker.running import Hand, Running
+from headrace_worker.session import BACKOFF, Session
+
+PROGRESS_INTERVAL_SECONDS = 0.2
+"""Reports of progress that come faster are thinned out: the last word counts."""
+
+T = TypeVar("T")
+Report = tuple[float, str]
+
+
+class WorkerHost:
+    """Answers for the contexts of a worker's attempts. Must be made in the event loop.
+
+    Args:
+        session: the worker's calls.
+        definition: fetches a pinned text by its SHA-256.
+        hand: to find the attempt that a context belongs to.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        definition: Callable[[str], Awaitable[bytes | None]],
+        hand: Hand,
+    ) -> None:
+        self._session = session
+        self._definition = definition
+        self._hand = hand
+        self._loop = asyncio.get_running_loop()
+        self._reports: dict[Running, Report] = {}
+        self._noted = False
+        """The event loop is going to look at `_reports`."""
+        self._reporting: asyncio.Task[None] | None = None
+
+    # For contexts
+
+    def progress(self, ctx: Context, percent: float, message: str | None) -> None:
+        """Take note; it is sent soon. From any thread."""
+        running = self._running(ctx)
+        if running is None or running.outcome is not None:
+            return
+        self._reports[running] = (percent, message or "")
+        if not self._noted:
+            # Once until the event loop has seen it: a handler that reports in a tight loop would
+            # fill the memory with calls that wait for the event loop.
+            self._noted = True
+            self._loop.call_soon_threadsafe(self._report_soon)
+
+    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+        """Keep bytes under the task; waits while Redis is away."""
+        running = self._running(ctx)
+        if running is not None and await _insist(lambda: self._session.checkpoint(running, state)):
+            running.remember(state)
+            return
+        if running is not None:
+            self._hand.lose(running)
+        # The attempt was cancelled just now; this is where it learns of it.
+        await asyncio.sleep(0)
+
+    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
+        """A pinned text; waits while Redis is away."""
+        return await _insist(lambda: self._definition(sha256))
+
+    # For the worker
+
+    def has_report(self, running: Running) -> bool:
+        """Whether progress was reported that has not been sent yet."""
+        return running in self._reports
+
+    async def send_report(self, running: Running) -> None:
+        """Send what an attempt reported last. What cannot be sent now is dropped."""
+        report = self._reports.pop(running, None)
+        if report is None or running not in self._hand.held:
+            return
+        try:
+            held = await self._session.progress(running, *report)
+        except QueueError:
+            return  # whatever is wrong, the report of the attempt's end meets it too
+        if not held and running.outcome is None:
+            self._hand.lose(running)
+
+    def _report_soon(self) -> None:
+        self._noted = False
+        if self._reporting is None:
+            self._reporting = own_task(self._loop, self._report_now_and_then())
+
+    async def _report_now_and_then(self) -> None:
+        try:
+            while self._reports:
+                await asyncio.gather(*(self.send_report(one) for one in list(self._reports)))
+                await asyncio.sleep(PROGRESS_INTERVAL_SECONDS)
+        finally:
+            self._reporting = None
+
+    def _running(self, ctx: Context) -> Running | None:
+        return next((one for one in list(self._hand.slots) if one.ctx is ctx), None)
+
+
+async def _insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until Redis can be reached. A time-out of the handler ends it, as it does all else."""
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except QueueUnavailable:
+            await asyncio.sleep(BACKOFF.delay(failures, random.random))
+            failures += 1

@@ -1,0 +1,235 @@
+"""What a worker has in hand: attempts that hold a lease, and attempts that hold a slot."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+import msgspec
+
+from headrace.handlers import (
+    Attempt,
+    Context,
+    Deadlines,
+    Host,
+    Raised,
+    Stopped,
+    StopReason,
+    TaskType,
+)
+from headrace.taskqueue import ClaimedTask, Outcome, Released, RunningTask, TaskStatus
+from headrace_worker import journal
+from headrace_worker.moves import move_for
+
+SLOW_SECONDS = 0.3
+"""A third of the shortest lease is 0.33 s."""
+SLOW_KEPT = 16
+
+
+class Running(Attempt):
+    """An attempt of a claimed task."""
+
+    __slots__ = ("claimed", "move", "started_at_ms")
+
+    def __init__(
+        self,
+        claimed: ClaimedTask,
+        task_type: TaskType[Any, Any],
+        ctx: Context,
+        on_outcome: Callable[[Attempt], None],
+        on_gone: Callable[[Attempt], None],
+        executor: Executor,
+        max_result_bytes: int,
+        deadlines: Deadlines,
+    ) -> None:
+        super().__init__(
+            task_type,
+            ctx,
+            on_outcome=on_outcome,
+            on_gone=on_gone,
+            executor=executor,
+            max_result_bytes=max_result_bytes,
+            deadlines=deadlines,
+        )
+        self.claimed = claimed
+        self.started_at_ms = int(time.time() * 1000)
+        self.move: Outcome | None = None
+        """How it ended, as the queue is told; None until then."""
+
+    @property
+    def age_ms(self) -> int:
+        """How long ago the attempt began."""
+        return int(time.time() * 1000) - self.started_at_ms
+
+    def remember(self, state: bytes) -> None:
+        """Keep a checkpoint: should Redis lose its data, it is put back with the task."""
+        self.claimed = msgspec.structs.replace(self.claimed, state=state)
+
+
+class Hand:
+    """All that a worker has in hand. Changed by the event loop, read by other threads too.
+
+    Copying a set is one step for the interpreter, so that readers in other threads see a state
+    that was true at some moment.
+
+    Args:
+        types: the task types that it can run, by name.
+        executor: the threads for sync handlers.
+        max_result_bytes: larger results are failures.
+        log_payloads: whether payloads and results are logged.
+        ended: called with each attempt that is to be reported (its `move` is set).
+        changed: called when a slot or a lease has become free.
+    """
+
+    def __init__(
+        self,
+        types: Mapping[str, TaskType[Any, Any]],
+        executor: Executor,
+        *,
+        max_result_bytes: int,
+        log_payloads: bool,
+        ended: Callable[[Running], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.held: set[Running] = set()
+        """Claimed, and the end not yet accepted by the queue."""
+        self.slots: set[Running] = set()
+        """Code of theirs runs: also a thread past its time-out, whose lease is given up."""
+        self.slow: deque[tuple[float, RunningTask]] = deque(maxlen=SLOW_KEPT)
+        """Attempts that took long and are gone, with when they went (see stalls.py)."""
+        self._types = types
+        self._executor = executor
+        self._max_result_bytes = max_result_bytes
+        self._deadlines = Deadlines()
+        self._log_payloads = log_payloads
+        self._ended = ended
+        self._changed = changed
+        # Made once: a bound method for each task would be made anew.
+        self._outcome_callback = self._on_outcome
+        self._gone_callback = self._on_gone
+
+    # For the event loop
+
+    def begin(self, claimed: ClaimedTask, host: Host) -> Running:
+        """Take a claimed task in hand, without running it yet."""
+        ctx = Context(
+            claimed.id,
+            claimed.type,
+            host,
+            attempt=claimed.attempt,
+            state=claimed.state,
+            can_park=True,
+        )
+        running = Running(
+            claimed,
+            self._types[claimed.type],
+            ctx,
+            self._outcome_callback,
+            self._gone_callback,
+            self._executor,
+            self._max_result_bytes,
+            self._deadlines,
+        )
+        self.held.add(running)
+        return running
+
+    def run(self, running: Running, loop: Any) -> None:
+        """Run its handler, in a slot."""
+        journal.claimed(running.claimed, payloads=self._log_payloads)
+        self.slots.add(running)
+        running.start(loop, running.claimed.payload)
+
+    def release(self, running: Running) -> None:
+        """Hand back a task that was never run."""
+        running.move = Released(running.claimed)
+        self._ended(running)
+
+    def settled(self, running: Running, status: TaskStatus | None) -> None:
+        """The queue has answered: the task's new status, or None when the lease was lost."""
+        self.held.discard(running)
+        outcome, move = running.outcome, running.move
+        if status is None or move is None:
+            journal.lost(running.claimed, running.age_ms)
+        else:
+            journal.settled(
+                running.claimed,
+                move,
+                status,
+                exception=outcome.exception if isinstance(outcome, Raised) else None,
+                payloads=self._log_payloads,
+            )
+        if running in self.slots:
+            journal.still_running(running.claimed, running.age_ms)
+
+    def lose(self, running: Running) -> None:
+        """Somebody else has the task: stop this attempt, and drop what it brings."""
+        if running in self.held and running.move is None:
+            self.held.discard(running)
+            journal.lost(running.claimed, running.age_ms)
+            running.stop(Stopped(StopReason.LEASE_LOST))
+            self._changed()
+
+    def undecided(self) -> list[Running]:
+        """Attempts that still run and whose outcome is open."""
+        return [one for one in self.held if one.move is None]
+
+    def _on_outcome(self, running: Any) -> None:
+        if running in self.held:  # else its lease was lost
+            running.move = move_for(
+                running.claimed,
+                running.outcome,
+                running.seconds,
+                running.task_type.backoff,
+                random.random,
+            )
+            self._ended(running)
+
+    def _on_gone(self, running: Any) -> None:
+        self.slots.discard(running)
+        if running.seconds >= SLOW_SECONDS:
+            self.slow.append((time.monotonic(), _as_registered(running)))
+        self._changed()
+
+    # For every thread
+
+    def held_now(self) -> list[Running]:
+        """A copy of `held`."""
+        return list(self.held)
+
+    def running_now(self) -> list[RunningTask]:
+        """What each slot is busy with, as it stands in the registry."""
+        return [_as_registered(one) for one in list(self.slots)]
+
+    def ran_since(self, seconds: float) -> list[RunningTask]:
+        """What has run for the last so many seconds, though it may have ended just now."""
+        since = time.monotonic() - seconds
+        ended = [task for gone_at, task in list(self.slow) if gone_at >= since]
+        # What has ended is held until the queue has heard of it.
+        present = [_as_registered(one) for one in {*self.held_now(), *list(self.slots)}]
+        begun_ms = (time.time() - seconds) * 1000
+        return [task for task in (*present, *ended) if task.started_at_ms <= begun_ms]
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is held, and no slot is busy."""
+        return not self.held and not self.slots
+
+
+def _as_registered(running: Running) -> RunningTask:
+    return RunningTask(
+        id=running.claimed.id,
+        type=running.claimed.type,
+        fence=running.claimed.fence,
+        attempt=running.claimed.attempt,
+        started_at_ms=running.started_at_ms,
+        timed_out=running.outcome is not None,
+    )
+
+
+def by_hold(held: list[Running], holds: list[str]) -> list[Running]:
+    """The attempts that these holds belong to. There may be two of one task: one is lost then."""
+    return [one for one in held if one.claimed.hold in holds] if holds else []

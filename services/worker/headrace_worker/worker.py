@@ -1,0 +1,456 @@
+"""The worker's loop: claims tasks into free slots, runs them, reports how they ended.
+
+One call to the queue is in flight: it reports what has ended, and claims as many tasks as slots are
+free. What ends meanwhile joins the next call. So a busy worker needs no timer and no prefetch, and
+its batches grow with the load. When a claim brings less than was asked for, a second connection
+waits for work (`_wait_for_work`); until that ends, the loop only reports. There is never more than
+one claim under way.
+
+Nothing is claimed while a renewal of the leases or a report fails. Each has a connection of its
+own, and Redis may refuse some of them only (it is at its `maxclients`, a password was changed): a
+worker that could claim but not renew would take its own tasks for lost, and run them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from headrace.client.opening import type_info
+from headrace.handlers import Stopped, StopReason, TaskType
+from headrace.logs import get_logger
+from headrace.taskqueue import (
+    Claim,
+    LayoutTooNew,
+    QueueError,
+    Renewal,
+    TaskQueue,
+    WorkerInfo,
+)
+from headrace_worker import journal
+from headrace_worker.background import Background
+from headrace_worker.contact import Contact
+from headrace_worker.draining import DrainMark
+from headrace_worker.host import WorkerHost
+from headrace_worker.moves import one_call
+from headrace_worker.probes import Signs
+from headrace_worker.renewal import RenewalThread
+from headrace_worker.running import Hand, Running, by_hold
+from headrace_worker.session import BACKOFF, Session
+
+MAX_WAIT_SECONDS = 1.0
+"""The longest wait for a wake-up, so that a lost one costs no more."""
+MIN_WAIT_SECONDS = 0.01
+TIDY_SECONDS = 2.0
+"""How long handlers may tidy up before their tasks are handed back, at the end of the grace."""
+GIVE_UP_SECONDS = 30.0
+"""How long an ending worker with nothing left to run tries to reach Redis."""
+
+EXIT_DONE = 0
+EXIT_UNREPORTED = 1
+EXIT_LAYOUT_TOO_NEW = 3
+
+log = get_logger("headrace_worker")
+
+
+class Worker:
+    """Runs tasks until it is told to stop. Make it in the event loop.
+
+    Args:
+        queue: where tasks come from.
+        types: the task types to run.
+        info: how the worker registers itself.
+        max_result_bytes: larger results are failures.
+        grace_seconds: how long running tasks may go on after `stop`.
+        log_payloads: whether payloads and results are logged.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        types: Sequence[TaskType[Any, Any]],
+        info: WorkerInfo,
+        *,
+        max_result_bytes: int = 1_048_576,
+        grace_seconds: float = 3600.0,
+        log_payloads: bool = False,
+    ) -> None:
+        self.info = info
+        self._grace_seconds = grace_seconds
+        self._loop = asyncio.get_running_loop()
+        self._consumer = queue.consumer(info, [type_info(task_type) for task_type in types])
+        self._contact = Contact()
+        self._threads = ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler")
+        self._hand = Hand(
+            {one.name: one for one in types},
+            self._threads,
+            max_result_bytes=max_result_bytes,
+            log_payloads=log_payloads,
+            ended=self._on_end,
+            changed=self._on_change,
+        )
+        self._session = Session(self._consumer, self._contact, self._hand)
+        self._host = WorkerHost(self._session, queue.get_definition, self._hand)
+        self._renewals = RenewalThread(
+            self._consumer.renewer(),
+            self._hand,
+            self,
+            self._contact,
+            queue.installation.lease_ms / 1000,
+        )
+        self._finished: list[Running] = []
+        """Ended, not reported yet."""
+        self._news = asyncio.Event()
+        """Something has changed that the loop acts on."""
+        self._waiter: asyncio.Task[None] | None = None
+        """Asks for tasks while the loop does not."""
+        self._failed_waits = 0
+        self._renewing = False
+        """Whether the last renewal has succeeded."""
+        self._keeping: asyncio.Task[None] | None = None
+        """Renews instead of the renewal thread."""
+        self._next_in: float | None = None
+        self._mark = DrainMark(info.id)
+        self._full = False
+        self._free_since = time.monotonic()
+        self._stopping = False
+        self._failures = 0
+        self._stuck_since: float | None = None
+        self._given_up = False
+        self._exit_code = EXIT_DONE
+        self._background = Background(self._news.set)
+
+    # For main and the probes
+
+    async def run(self) -> int:
+        """Register, work until told to stop, say goodbye. Returns the process's exit status."""
+        if await self._register():
+            self._renewals.start()
+            try:
+                await self._work()
+            finally:
+                # Not by `to_thread`: handlers may keep all of its threads busy for ever.
+                with ThreadPoolExecutor(1) as thread:
+                    await self._loop.run_in_executor(thread, self._renewals.end)
+            await self._say_goodbye()
+        await self._consumer.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        log.info("worker.stopped", worker=self.info.id, exit_status=self._exit_code)
+        return self._exit_code
+
+    def stop(self) -> None:
+        """Claim nothing more, end when the running tasks do. A second time: hand them back now."""
+        if self._stopping:
+            self._hand_back(0.0)
+            return
+        self._stopping = True
+        log.info(
+            "worker.stopping",
+            worker=self.info.id,
+            running=len(self._hand.held),
+            grace_seconds=self._grace_seconds,
+        )
+        self._mark.interrupt()
+        self._news.set()
+        self._loop.call_later(self._grace_seconds, self._hand_back, TIDY_SECONDS)
+        if self._waiter is not None:
+            self._background.start(self._unblock())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has ever registered."""
+        return self._session.registered
+
+    def signs(self) -> Signs:
+        """What liveness is judged by. From any thread."""
+        call, seconds = self._contact.longest() or (None, 0.0)
+        should_ask = self.ready and not self._mark.holds and self._free() > 0
+        asked = max(self._contact.asked_at, self._free_since, self._mark.ended_at)
+        return Signs(call, seconds, should_ask, time.monotonic() - asked)
+
+    @property
+    def leftovers(self) -> list[Running]:
+        """Code that runs on although its attempt has ended: it may keep the process alive."""
+        return list(self._hand.slots)
+
+    # The loop
+
+    async def _register(self) -> bool:
+        """Try until it works. False: stopped before that, or Redis's data is too new."""
+        while not self._stopping:
+            try:
+                await self._session.register()
+            except LayoutTooNew as error:
+                self._refuse(error)
+            except QueueError:
+                await self._back_off()
+            else:
+                self._failures = 0
+                self._free_since = time.monotonic()
+                log.info(
+                    "worker.started",
+                    worker=self.info.id,
+                    queues=self.info.queues,
+                    concurrency=self.info.concurrency,
+                )
+                return True
+        return False
+
+    async def _work(self) -> None:
+        while not self._given_up:
+            self._background.raise_fault()
+            limit = 0 if self._waiter is not None else self._free()
+            if self._finished or limit:
+                await self._exchange(limit)
+            elif self._stopping and self._waiter is None and not self._hand.held:
+                return
+            else:
+                self._news.clear()
+                await self._news.wait()
+
+    async def _exchange(self, limit: int) -> None:
+        """Report what has ended and claim up to `limit` tasks, in one call."""
+        moves = one_call([one.move for one in self._finished if one.move is not None])
+        if moves and self._failures:
+            limit = 0
+        batch = self._finished[: len(moves)]
+        self._finished = self._finished[len(moves) :]
+        try:
+            statuses, claim = await self._session.settle(moves, limit)
+        except LayoutTooNew as error:
+            self._finished[:0] = batch
+            self._refuse(error)
+            if limit == 0:  # not what was to be claimed is too new, but all that lies in Redis
+                self._give_up(str(error))
+            return
+        except QueueError:
+            self._finished[:0] = batch
+            self._stop_waiting()
+            await self._back_off()
+            return
+        self._failures, self._stuck_since = 0, None
+        for one, status in zip(batch, statuses, strict=True):
+            self._hand.settled(one, status)
+        if claim is not None and not self._adopt(claim, limit):
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        self._waiter = self._background.start(self._wait_for_work())
+        self._waiter.add_done_callback(self._on_waited)  # it may be cancelled before it begins
+
+    def _on_waited(self, _: object) -> None:
+        self._waiter = None
+        self._news.set()
+
+    async def _wait_for_work(self) -> None:
+        """Ask for tasks, each time as soon as there may be some, until there are enough.
+
+        An error ends it too, after a pause: the loop then asks on its own connection.
+        """
+        while (limit := self._free()) > 0:
+            try:
+                if self._mark.holds:
+                    await self._mark.wait()
+                    claim = await self._session.claim(limit)
+                else:
+                    claim = await self._session.wait_and_claim(limit, self._patience())
+            except LayoutTooNew as error:
+                self._refuse(error)
+                return
+            except QueueError:
+                self._failed_waits += 1
+                await asyncio.sleep(BACKOFF.delay(self._failed_waits - 1, random.random))
+                return
+            self._failed_waits = 0
+            if self._adopt(claim, limit):
+                return
+
+    def _stop_waiting(self) -> None:
+        """Ask for nothing, and give that connection up: another one may need its place."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+
+    def _patience(self) -> float:
+        next_in = MAX_WAIT_SECONDS if self._next_in is None else self._next_in
+        return min(MAX_WAIT_SECONDS, max(MIN_WAIT_SECONDS, next_in))
+
+    def _free(self) -> int:
+        """How many tasks may be claimed."""
+        if self._stopping or not self._renewing:
+            return 0
+        return self.info.concurrency - len(self._hand.slots)
+
+    def _adopt(self, claim: Claim, asked: int) -> bool:
+        """Begin what was claimed. Whether to ask again at once: there may be more."""
+        self._next_in = claim.next_in_seconds
+        self._mark.set(claim.draining)
+        for claimed in claim.tasks:
+            running = self._hand.begin(claimed, self._host)
+            if self._stopping:  # it was claimed before the signal, and we hear of it after it
+                self._hand.release(running)
+            else:
+                self._hand.run(running, self._loop)
+        self._full = self._free() == 0
+        return not claim.draining and (claim.more or len(claim.tasks) >= asked)
+
+    # What attempts bring
+
+    def _on_end(self, running: Running) -> None:
+        if self._host.has_report(running):
+            self._background.start(self._report_after_progress(running))
+        else:
+            self._finished.append(running)
+            self._news.set()
+
+    async def _report_after_progress(self, running: Running) -> None:
+        """The last progress is sent before the end: after it, it would be refused."""
+        await self._host.send_report(running)
+        self._finished.append(running)
+        self._news.set()
+
+    def _on_change(self) -> None:
+        if self._full:
+            self._full = False
+            self._free_since = time.monotonic()
+        self._news.set()
+
+    # What the renewal thread tells
+
+    @property
+    def settled_request(self) -> int:
+        """All claims up to this one are in hand."""
+        return self._consumer.settled_request
+
+    @property
+    def epoch(self) -> str:
+        """In which everything held is known to Redis."""
+        return self._session.epoch
+
+    @property
+    def restorations(self) -> int:
+        """Odd while what is held is being put back."""
+        return self._session.restorations
+
+    def renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
+        """Hear what a renewal brought."""
+        self._from_thread(lambda: self._on_renewed(held, renewal, restorations))
+
+    def not_renewed(self) -> None:
+        """Hear that a renewal failed."""
+        self._from_thread(self._on_not_renewed)
+
+    def forgotten(self, epoch: str) -> None:
+        """Hear that Redis knows this worker no more, in this epoch."""
+        self._from_thread(lambda: self._background.start(self._restore(epoch)))
+
+    def _from_thread(self, callback: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _on_renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
+        if not self._renewing:
+            self._renewing = True
+            self._free_since = time.monotonic()
+            self._news.set()
+        self._on_renewal(held, renewal, restorations)
+
+    def _on_not_renewed(self) -> None:
+        self._renewing = False
+        self._stop_waiting()
+        if self._keeping is None and self._hand.held:
+            self._keeping = self._background.start(self._keep_leases())
+
+    async def _keep_leases(self) -> None:
+        """Renew over the loop's connection: the renewal thread's may be refused alone."""
+        held, restorations = self._hand.held_now(), self._session.restorations
+        # Now, for the call may have to wait: a claim that ends meanwhile is not among `held`.
+        settled_request = self.settled_request
+        try:
+            renewal = await self._session.renew(held, settled_request)
+            self._on_renewal(held, renewal, restorations)
+        except QueueError:
+            return  # Redis is away for both, and the renewal thread goes on trying
+        finally:
+            self._keeping = None
+
+    def _on_renewal(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
+        for damage in renewal.damaged:
+            log.warning("redis.damaged", what=damage.what, why=damage.why)
+        for one in by_hold(held, renewal.cancelled):
+            if one in self._hand.held:
+                one.stop(Stopped(StopReason.CANCELLED))
+        # While leases were being put back, those that were not yet looked as if they were lost.
+        if restorations == self._session.restorations and restorations % 2 == 0:
+            for one in by_hold(held, renewal.lost):
+                self._hand.lose(one)
+        if renewal.draining and not self._mark.holds and self._waiter is not None:
+            self._background.start(self._unblock())
+        self._mark.set(renewal.draining)
+
+    async def _restore(self, epoch: str) -> None:
+        try:
+            await self._session.restore(epoch)
+        except LayoutTooNew as error:
+            self._refuse(error)
+
+    async def _unblock(self) -> None:
+        try:
+            await self._session.unblock()
+        except QueueError:
+            return  # the wait ends by itself, within a second
+
+    # Ending
+
+    def _hand_back(self, tidy_seconds: float, reason: StopReason = StopReason.HANDED_BACK) -> None:
+        """Stop what runs, so that it runs elsewhere."""
+        undecided = self._hand.undecided()
+        if undecided:
+            ids = [one.claimed.id for one in undecided]
+            log.warning("worker.handing_back", worker=self.info.id, tasks=ids)
+        for one in undecided:
+            one.stop(Stopped(reason), tidy_seconds)
+
+    def _refuse(self, error: LayoutTooNew) -> None:
+        """Redis holds data of a newer version: hand everything back and end."""
+        if self._exit_code == EXIT_DONE:
+            self._exit_code = EXIT_LAYOUT_TOO_NEW
+            log.error("worker.layout_too_new", worker=self.info.id, error=str(error))
+        if not self._stopping:
+            self.stop()
+        self._hand_back(0.0, StopReason.UNFIT)
+
+    async def _back_off(self) -> None:
+        """Redis is away: wait a little; or, with nothing left to run, give up after a while."""
+        if self._stopping and not self._hand.undecided():
+            now = time.monotonic()
+            self._stuck_since = self._stuck_since or now
+            if now - self._stuck_since >= GIVE_UP_SECONDS:
+                self._give_up(f"no answer from Redis in {GIVE_UP_SECONDS:g} s")
+                return
+        await asyncio.sleep(BACKOFF.delay(self._failures, random.random))
+        self._failures += 1
+
+    def _give_up(self, why: str) -> None:
+        self._given_up = True
+        self._exit_code = self._exit_code or EXIT_UNREPORTED
+        ended = [(one.claimed, type(one.move).__name__.lower()) for one in self._hand.held]
+        journal.unreported(self.info.id, ended, why)
+
+    async def _say_goodbye(self) -> None:
+        while not self._given_up:
+            try:
+                await self._session.deregister()
+            except LayoutTooNew as error:
+                self._refuse(error)
+                return
+            except QueueError:
+                await self._back_off()
+            else:
+                return
