@@ -1,5 +1,5 @@
 """`python -m controller`: run the operator."""
 
-from .main import main
+from controller.main import main
 
 main()

@@ -14,10 +14,10 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from . import kube
-from .kube import Json, Kube, KubeError
-from .model import Reading, Reason, Unread
-from .stats import LARGEST_REPLY, Address, parse
+from controller import kube
+from controller.kube import Json, Kube, KubeError
+from controller.model import Reading, Reason, Unread
+from controller.stats import LARGEST_REPLY, Address, parse
 
 CALL_SECONDS = 2.0
 CONNECTIONS = 20

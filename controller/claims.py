@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .resource import Body
-from .status import Status
+from controller.resource import Body
+from controller.status import Status
 
 OPERATOR, STANDBY = "operator", "standby"
 FRESH_SECONDS = 150.0

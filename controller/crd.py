@@ -13,8 +13,8 @@ from typing import Protocol
 import structlog
 from pydantic.alias_generators import to_camel
 
-from .kube import GROUP, PLURAL, VERSION, Json, KubeError
-from .model import Spec
+from controller.kube import GROUP, PLURAL, VERSION, Json, KubeError
+from controller.model import Spec
 
 INSTALL = (
     "kubectl apply --server-side --force-conflicts --field-manager=helm -f charts/headrace/crds/"

@@ -32,7 +32,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .model import (
+from controller.model import (
     Decision,
     Load,
     Observation,
@@ -45,7 +45,7 @@ from .model import (
     Unread,
     Worker,
 )
-from .rates import QueueHistory, observe, rates
+from controller.rates import QueueHistory, observe, rates
 
 Queues = Mapping[str, Queue]
 Window = tuple[tuple[float, int], ...]

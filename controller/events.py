@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .kube import GROUP, VERSION, Json
-from .resource import Identity
-from .status import (
+from controller.kube import GROUP, VERSION, Json
+from controller.resource import Identity
+from controller.status import (
     CONFLICT,
     DRAINING_FAILED,
     INVALID_SPEC,

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import kopf
 
-from . import kube, watched
+from controller import kube, watched
 
 FIRST_BACKOFFS = (0.5, 1.0, 2.0)
 BACKOFF_SECONDS = 4.0

@@ -25,7 +25,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
-from .kube import Json, KubeError, lease
+from controller.kube import Json, KubeError, lease
 
 LEASE_SECONDS = 10
 """Another operator may take the lead when it has seen no renewal for so long."""

@@ -17,16 +17,16 @@ from typing import Any, NoReturn
 import structlog
 from kubernetes.aio.config import ConfigException
 
-from . import crd, handlers, logs, server
-from .api import Api
-from .kube import Kube
-from .lease import Leadership
-from .metrics import Metrics
-from .reconcile import Loop
-from .settings import EXIT_UNUSABLE, Settings, load
-from .stats import Readers
-from .surroundings import Surroundings
-from .watched import Watched
+from controller import crd, handlers, logs, server
+from controller.api import Api
+from controller.kube import Kube
+from controller.lease import Leadership
+from controller.metrics import Metrics
+from controller.reconcile import Loop
+from controller.settings import EXIT_UNUSABLE, Settings, load
+from controller.stats import Readers
+from controller.surroundings import Surroundings
+from controller.watched import Watched
 
 EXIT_DONE = 0
 EXIT_BROKEN = 1

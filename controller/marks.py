@@ -13,9 +13,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from .api import Api, ApiError
-from .each import each
-from .model import Reading
+from controller.api import Api, ApiError
+from controller.each import each
+from controller.model import Reading
 
 RENEW_SECONDS = 20.0
 TRUSTED_SECONDS = 40.0

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .model import Observation, Pod, Reading, Unread
-from .resource import Body
+from controller.model import Observation, Pod, Reading, Unread
+from controller.resource import Body
 
 
 @dataclass(frozen=True)

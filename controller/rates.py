@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from .model import Queue, QueueRates
+from controller.model import Queue, QueueRates
 
 WINDOW_SECONDS = 60.0
 LONGEST_WINDOW_SECONDS = 600.0

@@ -15,19 +15,29 @@ from dataclasses import replace
 
 import structlog
 
-from . import kube
-from .api import Api, ApiError
-from .claims import OPERATOR, STANDBY, Claim
-from .decide import History, decide
-from .events import Lately, events
-from .events import body as event_body
-from .kube import Json, KubeError
-from .marks import Marks
-from .model import Decision, Observation, Reading
-from .observe import counted, observe
-from .resource import Autoscaler, Body, Identity, InvalidSpec, age, conflict, deleted, parse, paused
-from .scale import NotLeading, Scaled, Scaler, Waits
-from .status import (
+from controller import kube
+from controller.api import Api, ApiError
+from controller.claims import OPERATOR, STANDBY, Claim
+from controller.decide import History, decide
+from controller.events import Lately, events
+from controller.events import body as event_body
+from controller.kube import Json, KubeError
+from controller.marks import Marks
+from controller.model import Decision, Observation, Reading
+from controller.observe import counted, observe
+from controller.resource import (
+    Autoscaler,
+    Body,
+    Identity,
+    InvalidSpec,
+    age,
+    conflict,
+    deleted,
+    parse,
+    paused,
+)
+from controller.scale import NotLeading, Scaled, Scaler, Waits
+from controller.status import (
     DRAINING_FAILED,
     INVALID_SPEC,
     SCALING_DELAYED,
@@ -40,7 +50,7 @@ from .status import (
     timestamp,
     undecided,
 )
-from .surroundings import Surroundings
+from controller.surroundings import Surroundings
 
 ROUND_SECONDS = 1.2
 """A resource is looked at as soon as its queue was read, and so long after the last time: a little

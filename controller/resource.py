@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from .model import Spec
+from controller.model import Spec
 
 Body = Mapping[str, Any]
 """An object as Kubernetes tells it."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from . import kube
-from .decide import ACKNOWLEDGED_COST, STAYING_COST
-from .each import each
-from .kube import Json, Kube, KubeError
-from .model import Decision
-from .observe import Size, counted, settled
-from .resource import Body
+from controller import kube
+from controller.decide import ACKNOWLEDGED_COST, STAYING_COST
+from controller.each import each
+from controller.kube import Json, Kube, KubeError
+from controller.model import Decision
+from controller.observe import Size, counted, settled
+from controller.resource import Body
 
 COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 LOWEST_COST, WORKING_COST = str(ACKNOWLEDGED_COST), str(STAYING_COST)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from .model import Queue, Reading, Reason, Unread, Worker
-from .resource import Autoscaler, InvalidSpec, described
+from controller.model import Queue, Reading, Reason, Unread, Worker
+from controller.resource import Autoscaler, InvalidSpec, described
 
 if TYPE_CHECKING:
-    from .api import Api
+    from controller.api import Api
 
 LARGEST_REPLY = 8 * 2**20
 """Bytes. A thousand workers of a hundred tasks each are less."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .model import Decision, Observation, Reading, Spec, Unread, Worker
+from controller.model import Decision, Observation, Reading, Spec, Unread, Worker
 
 Status = dict[str, Any]
 """As the resource's `status`; None stands for a field to be removed."""

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .kube import Kube
-from .metrics import Metrics
-from .stats import Readers
-from .watched import Watched
+from controller.kube import Kube
+from controller.metrics import Metrics
+from controller.stats import Readers
+from controller.watched import Watched
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from . import kube
+from controller import kube
 
 CATCH_UP_SECONDS = 2.0
 """A watch may be so far behind a list."""

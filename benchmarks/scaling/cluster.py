@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .loads import Task
+from benchmarks.scaling.loads import Task
 
 START_SECONDS = (5.0, 30.0)
 GRACE_SECONDS = 30.0

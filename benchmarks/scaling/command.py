@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from .loads import LOADS, SEEDS
-from .picture import picture
-from .play import SCALERS, at_load, through_outage
-from .report import as_json, outage_table, table, verdicts
+from benchmarks.scaling.loads import LOADS, SEEDS
+from benchmarks.scaling.picture import picture
+from benchmarks.scaling.play import SCALERS, at_load, through_outage
+from benchmarks.scaling.report import as_json, outage_table, table, verdicts
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.scaling import cluster as world
 from controller.decide import History, decide
 from controller.model import Observation, Pod, Queue, Reading, Reason, Spec, Unread, Worker
 from headrace.taskqueue.stats import RunningTask, expected_free_seconds
-
-from . import cluster as world
 
 
 class Ours:

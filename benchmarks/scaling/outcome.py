@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import percentile
-
-from .cluster import Cluster
-from .loads import Load, Task
+from benchmarks.scaling.cluster import Cluster
+from benchmarks.scaling.loads import Load, Task
 
 TARGET_SECONDS = 30.0
 """The wait that a task's share over the target is counted by: our drainSeconds."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from .outcome import Outcome
-from .play import OURS
+from benchmarks.scaling.outcome import Outcome
+from benchmarks.scaling.play import OURS
 
 WIDTH, HEIGHT, COLUMNS = 230, 190, 4
 LEFT, RIGHT, TOP, BOTTOM = 42, 12, 30, 30

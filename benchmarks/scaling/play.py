@@ -6,13 +6,21 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.scaling.cluster import Cluster, Scaler
+from benchmarks.scaling.loads import SEEDS, Load, Task, lognormal
+from benchmarks.scaling.ours import Ours
+from benchmarks.scaling.outcome import Outcome, oracle, outcome
+from benchmarks.scaling.peers import (
+    Clock,
+    Dask,
+    Hpa,
+    Knative,
+    keda,
+    keda_tuned,
+    queued,
+    queued_and_running,
+)
 from controller.model import Spec
-
-from .cluster import Cluster, Scaler
-from .loads import SEEDS, Load, Task, lognormal
-from .ours import Ours
-from .outcome import Outcome, oracle, outcome
-from .peers import Clock, Dask, Hpa, Knative, keda, keda_tuned, queued, queued_and_running
 
 OURS = "Headrace"
 TUNED = "KEDA tuned"

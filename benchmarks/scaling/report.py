@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .outcome import TARGET_SECONDS, Outcome
-from .play import OURS, TUNED, Through
+from benchmarks.scaling.outcome import TARGET_SECONDS, Outcome
+from benchmarks.scaling.play import OURS, TUNED, Through
 
 Results = Mapping[str, Mapping[str, Outcome]]
 """By load, by scaler."""

@@ -19,9 +19,8 @@ from controller.kube import Json, Kube, KubeError
 from controller.model import Reading, Reason, Unread
 from controller.stats import LARGEST_REPLY
 from tests.cluster.certificates import certificate
-
-from .fakes import NAMESPACE, Clock
-from .test_stats import REPLY
+from tests.unit.controller.fakes import NAMESPACE, Clock
+from tests.unit.controller.test_stats import REPLY
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -6,8 +6,7 @@ import pytest
 
 from controller.decide import ACKNOWLEDGED_COST, History, decide
 from controller.model import Decision, Observation, Pod, Queue, Reason, Spec
-
-from .scenes import START, Pool, seen, worker
+from tests.unit.controller.scenes import START, Pool, seen, worker
 
 
 def decided(observation: Observation, target: int) -> Decision:

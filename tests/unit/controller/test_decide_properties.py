@@ -21,8 +21,7 @@ from controller.model import (
     Unread,
     Worker,
 )
-
-from .scenes import START
+from tests.unit.controller.scenes import START
 
 counts = st.integers(0, 400)
 few = st.integers(0, 20)

@@ -6,8 +6,7 @@ import pytest
 
 from controller.decide import History, decide, load
 from controller.model import Queue, QueueRates, Reason, Spec
-
-from .scenes import START, Pool, seen, worker
+from tests.unit.controller.scenes import START, Pool, seen, worker
 
 
 def known(per_second: float, seconds: float | None) -> QueueRates:

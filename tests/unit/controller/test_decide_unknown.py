@@ -9,8 +9,7 @@ import pytest
 
 from controller.decide import History, decide
 from controller.model import Pod, Queue, Reason, Spec, Unread
-
-from .scenes import AWAY, START, Pool, seen, worker
+from tests.unit.controller.scenes import AWAY, START, Pool, seen, worker
 
 
 def busy_pool(replicas: int = 8) -> Pool:

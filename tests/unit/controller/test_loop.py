@@ -15,8 +15,7 @@ from controller.model import Queue, Reading, Unread
 from controller.reconcile import Loop
 from controller.resource import Autoscaler, InvalidSpec
 from controller.stats import Reader, Readers
-
-from .fakes import (
+from tests.unit.controller.fakes import (
     NAMESPACE,
     FakeApi,
     FakeKube,
@@ -25,7 +24,7 @@ from .fakes import (
     FakeWatched,
     autoscaler,
 )
-from .world import AT_ONCE, STATUS, World, rounds
+from tests.unit.controller.world import AT_ONCE, STATUS, World, rounds
 
 
 class Late(FakeWatched):

@@ -9,9 +9,8 @@ import pytest
 from controller.api import ApiError
 from controller.marks import Mark, Marks, corrected
 from controller.model import Reading, Worker
-
-from .fakes import Clock, FakeApi
-from .scenes import START, worker
+from tests.unit.controller.fakes import Clock, FakeApi
+from tests.unit.controller.scenes import START, worker
 
 
 def reading(*workers: Worker) -> Reading:

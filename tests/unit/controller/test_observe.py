@@ -8,9 +8,8 @@ import pytest
 
 from controller.model import Pod
 from controller.observe import Size, counted, observe, rolling_out, selects, settled
-
-from .fakes import deployment, pod
-from .scenes import AWAY, START
+from tests.unit.controller.fakes import deployment, pod
+from tests.unit.controller.scenes import AWAY, START
 
 
 def names(*pods: Any) -> list[str]:

@@ -15,8 +15,7 @@ from controller.main import EXIT_BROKEN, EXIT_DONE, Operator
 from controller.metrics import Metrics
 from controller.reconcile import Loop
 from controller.settings import Settings
-
-from .fakes import FakeKube, deployment
+from tests.unit.controller.fakes import FakeKube, deployment
 
 Steps = list[str]
 

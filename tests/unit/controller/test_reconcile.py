@@ -11,16 +11,9 @@ from controller.api import ApiError
 from controller.kube import KubeError
 from controller.model import Queue
 from controller.reconcile import Loop, Resource
-
-from .fakes import (
-    NAMESPACE,
-    Clock,
-    autoscaler,
-    deployment,
-    watching,
-)
-from .scenes import AWAY
-from .world import SCALE, STATUS, World, rounds
+from tests.unit.controller.fakes import NAMESPACE, Clock, autoscaler, deployment, watching
+from tests.unit.controller.scenes import AWAY
+from tests.unit.controller.world import SCALE, STATUS, World, rounds
 
 
 async def test_nothing_is_done_before_a_poll_has_ended() -> None:

@@ -6,9 +6,8 @@ from controller import kube
 from controller.api import ApiError
 from controller.kube import Json, KubeError
 from controller.model import Queue
-
-from .fakes import NAMESPACE, FakeKube, deployment, pod
-from .world import SCALE, STATUS, World
+from tests.unit.controller.fakes import NAMESPACE, FakeKube, deployment, pod
+from tests.unit.controller.world import SCALE, STATUS, World
 
 
 def conflicts(path: str) -> KubeError | None:

@@ -10,8 +10,7 @@ from ruamel.yaml import YAML
 
 from controller.model import Spec
 from controller.resource import InvalidSpec, conflict, parse, paused
-
-from .fakes import autoscaler
+from tests.unit.controller.fakes import autoscaler
 
 CRD = Path(__file__).parents[3] / "charts/headrace/crds/workerautoscalers.yaml"
 

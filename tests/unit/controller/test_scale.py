@@ -23,8 +23,7 @@ from controller.scale import (
     label_selector,
     newest_costs,
 )
-
-from .fakes import NAMESPACE, FakeKube, deployment, pod
+from tests.unit.controller.fakes import NAMESPACE, FakeKube, deployment, pod
 
 SCALE = kube.scale(NAMESPACE, "workers")
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from controller.model import Queue, Reading, Reason, Unread, Worker
 from controller.resource import parse as resource
 from controller.stats import LARGEST_REPLY, Reader, Readers, parse, pause_seconds
-
-from .fakes import FakeApi, autoscaler
+from tests.unit.controller.fakes import FakeApi, autoscaler
 
 QUEUE: dict[str, Any] = {
     "queue_length": 3,

@@ -23,9 +23,8 @@ from controller.status import (
     timestamp,
     undecided,
 )
-
-from .fakes import autoscaler
-from .scenes import AWAY, START, seen, worker
+from tests.unit.controller.fakes import autoscaler
+from tests.unit.controller.scenes import AWAY, START, seen, worker
 
 QUEUES = {"tasks": Queue(queue_length=7, queue_length_retries=2, running=3, due_soon=1)}
 LOST = Unread(Reason.STATS_UNAVAILABLE, "HTTP 503")

@@ -16,9 +16,8 @@ from controller.kube import Json, KubeError
 from controller.model import Queue
 from controller.reconcile import Loop, Resource
 from controller.resource import parse
-
-from .fakes import LEASE, FakeKube, FakeReaders
-from .world import AT_ONCE, STATUS, World
+from tests.unit.controller.fakes import LEASE, FakeKube, FakeReaders
+from tests.unit.controller.world import AT_ONCE, STATUS, World
 
 OTHER = "ops/headrace-operator"
 

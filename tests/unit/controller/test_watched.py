@@ -12,8 +12,7 @@ import structlog
 from controller import kube, watched
 from controller.kube import Json, KubeError
 from controller.watched import Watched
-
-from .fakes import Clock
+from tests.unit.controller.fakes import Clock
 
 Objects = dict[str, dict[Any, list[Json]]]
 

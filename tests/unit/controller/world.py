@@ -14,8 +14,7 @@ from controller.model import Queue, Reading, Worker
 from controller.reconcile import Loop, Resource
 from controller.resource import Autoscaler, parse
 from controller.surroundings import Surroundings
-
-from .fakes import (
+from tests.unit.controller.fakes import (
     LEASE,
     NAMESPACE,
     Clock,
@@ -28,7 +27,7 @@ from .fakes import (
     pod,
     watching,
 )
-from .scenes import START, worker
+from tests.unit.controller.scenes import START, worker
 
 SCALE = kube.scale(NAMESPACE, "workers")
 STATUS = kube.autoscaler_status(NAMESPACE, "workers")
