@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import redis
 
 from headrace.taskqueue.keys import Keys
-from headrace.taskqueue.redis import locate as connection
+from headrace.taskqueue.redis import locate
 from headrace.taskqueue.redis.link import Link
-from headrace.taskqueue.redis.locate import Target
+from headrace.taskqueue.redis.url import Target
 from headrace.taskqueue.scripts import all_scripts
 
 
@@ -30,7 +30,7 @@ class Installation:
 
     def link(self) -> Link:
         """A new pipelined connection, all scripts loaded."""
-        return connection.link(
+        return locate.link(
             self.target,
             all_scripts(),
             client_name=self.client_name,
@@ -39,7 +39,7 @@ class Installation:
 
     def sync_client(self, timeout_seconds: float | None = None) -> redis.Redis:
         """A blocking redis-py client, for a thread of its own."""
-        return connection.sync_client(
+        return locate.sync_client(
             self.target,
             client_name=self.client_name,
             timeout_seconds=timeout_seconds or self.timeout_seconds,

@@ -11,8 +11,8 @@ from headrace.taskqueue.errors import TaskNotFound
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.keys import Keys
 from headrace.taskqueue.records import decode_task, request_hash
-from headrace.taskqueue.redis import locate as connection
 from headrace.taskqueue.redis.connection import ReplyError
+from headrace.taskqueue.redis.url import parse_url
 from headrace.taskqueue.replies import script_error
 from headrace.taskqueue.scripts import script
 from headrace.taskqueue.stats import (
@@ -42,7 +42,7 @@ class TaskQueue:
     after an outage.
 
     Args:
-        redis_url: where Redis is (see connection.py for the forms it may have).
+        redis_url: where Redis is (see redis/url.py for the forms it may have).
         namespace: the installation's name; part of every key.
         lease_seconds: how long a worker holds a task without renewing its lease. The same for all
             processes of an installation.
@@ -74,7 +74,7 @@ class TaskQueue:
     ) -> None:
         self.installation = Installation(
             Keys(namespace),
-            connection.parse_url(redis_url, namespace=namespace, tls_ca_file=tls_ca_file),
+            parse_url(redis_url, namespace=namespace, tls_ca_file=tls_ca_file),
             int(lease_seconds * 1000),
             retention_seconds,
             timeout_seconds,

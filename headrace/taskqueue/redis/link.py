@@ -1,8 +1,8 @@
 """Calls to the Redis server that holds the queue, over a connection made when needed.
 
 Reconnecting, the handshake, scripts that Redis has forgotten, a master that has moved, and a
-circuit breaker stand here; the connection itself is in `wire.py`, and where it leads to in
-`connection.py`. Nothing newer than Redis 6.2 is used.
+circuit breaker stand here; the connection itself is in `connection.py`, and where it leads to in
+`locate.py`. Nothing newer than Redis 6.2 is used.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from redis.retry import Retry
 from headrace.taskqueue.errors import NotSent, QueueUnavailable
 from headrace.taskqueue.redis.connection import Script
 from headrace.taskqueue.redis.link import Link
-from headrace.taskqueue.redis.locate import Target, link, locate, parse_url, sync_client
+from headrace.taskqueue.redis.locate import link, locate, sync_client
+from headrace.taskqueue.redis.url import Target, parse_url
 from tests.conftest import ServerFactory
 from tests.servers import RedisServer, absent, available, binary, free_port
 
