@@ -92,7 +92,7 @@ class TaskNotFound(QueueError):
 
 _ALLOWED = {
     "cancel": "only pending and queued tasks can be cancelled",
-    "replay": "only failed and cancelled tasks can be retried",
+    "retry": "only failed and cancelled tasks can be retried",
 }
 _ELSE = "this is not possible in this state"
 

@@ -1,4 +1,4 @@
-"""The queue as its clients see it: submit, look up, cancel, replay, stats. Workers: consumer.py."""
+"""The queue as its clients see it: submit, look up, cancel, retry, stats. Workers: consumer.py."""
 
 from __future__ import annotations
 
@@ -186,13 +186,13 @@ class TaskQueue:
         )
         return TaskStatus.RUNNING if before == b"running" else TaskStatus.CANCELLED
 
-    async def replay(self, task_id: str) -> TaskStatus:
+    async def retry(self, task_id: str) -> TaskStatus:
         """Queue a failed or cancelled task again, its retries counted from 0.
 
         Raises TaskNotFound, NotAllowed, QueueFull.
         """
         kept = self.installation.retention_seconds
-        status = await self._run("replay", task_id, self.max_length, kept, subject=task_id)
+        status = await self._run("retry", task_id, self.max_length, kept, subject=task_id)
         return TaskStatus(status.decode())
 
     async def reap(self, task_types: Sequence[str]) -> int:

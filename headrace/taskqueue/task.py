@@ -4,7 +4,7 @@ submit ──► pending ──(due)──► queued ──claim──► runnin
    │          ▲                 ▲ ▲                │ ├───fail─────► failed
    └──────────┼─────────────────┘ └──release,reap──┤ └───finish───► cancelled
               └───────── fail (retry), park ───────┘
-cancel: pending, queued ─► cancelled        replay: failed, cancelled ─► queued
+cancel: pending, queued ─► cancelled        retry: failed, cancelled ─► queued
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TaskStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether a task in this state has ended (only `replay` leads on)."""
+        """Whether a task in this state has ended (only `retry` leads on)."""
         return self in FINAL
 
 

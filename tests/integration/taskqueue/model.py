@@ -198,7 +198,7 @@ class Model:
             return RUNNING
         return None
 
-    def replay(self, task: ModelTask) -> bool:
+    def retry(self, task: ModelTask) -> bool:
         if task.status not in (FAILED, CANCELLED):
             return False
         task.status = QUEUED

@@ -1,4 +1,4 @@
-"""Cancelling and replaying: at any depth at the same cost, and counted exactly."""
+"""Cancelling and retrying: at any depth at the same cost, and counted exactly."""
 
 from __future__ import annotations
 
@@ -91,32 +91,32 @@ async def test_an_ended_task_cannot_be_cancelled(any_rig: Rig) -> None:
     assert await any_rig.length() == 0
 
 
-async def test_only_failed_and_cancelled_tasks_are_replayed(any_rig: Rig) -> None:
+async def test_only_failed_and_cancelled_tasks_are_retried(any_rig: Rig) -> None:
     worker = await any_rig.worker()
     task_id = await any_rig.submit()
     delayed = await any_rig.submit(delay_seconds=60)
     with pytest.raises(
         NotAllowed, match="is queued: only failed and cancelled tasks can be retried"
     ):
-        await any_rig.queue.replay(task_id)
+        await any_rig.queue.retry(task_id)
     with pytest.raises(NotAllowed, match="is pending"):
-        await any_rig.queue.replay(delayed)
+        await any_rig.queue.retry(delayed)
     task = await claim_one(worker)
     with pytest.raises(NotAllowed, match="is running"):
-        await any_rig.queue.replay(task_id)
+        await any_rig.queue.retry(task_id)
     await complete(worker, task)
     with pytest.raises(NotAllowed, match="is completed"):
-        await any_rig.queue.replay(task_id)
+        await any_rig.queue.retry(task_id)
 
 
-async def test_replaying_a_cancelled_task_still_in_the_list_does_not_double_it(
+async def test_retrying_a_cancelled_task_still_in_the_list_does_not_double_it(
     any_rig: Rig,
 ) -> None:
     [task_id, other] = await any_rig.submit_many(2)
     for _ in range(3):
         await any_rig.queue.cancel(task_id)
         assert await any_rig.length() == 1
-        assert await any_rig.queue.replay(task_id) is QUEUED
+        assert await any_rig.queue.retry(task_id) is QUEUED
         assert await any_rig.length() == 2
     assert any_rig.raw.llen(any_rig.key(f"queue:{TYPE}")) == 2
     worker = await any_rig.worker()
@@ -126,12 +126,12 @@ async def test_replaying_a_cancelled_task_still_in_the_list_does_not_double_it(
     assert await any_rig.length() == 0
 
 
-async def test_replaying_a_cancelled_task_that_left_the_list_queues_it(any_rig: Rig) -> None:
+async def test_retrying_a_cancelled_task_that_left_the_list_queues_it(any_rig: Rig) -> None:
     task_id = await any_rig.submit()
     await any_rig.queue.cancel(task_id)
     worker = await any_rig.worker()
     assert (await worker.claim(1)).tasks == []
-    await any_rig.queue.replay(task_id)
+    await any_rig.queue.retry(task_id)
     assert await any_rig.length() == 1
     assert (await claim_one(worker)).id == task_id
 
@@ -152,7 +152,7 @@ async def test_cancelled_retries_leave_the_count_of_retries(any_rig: Rig) -> Non
     await any_rig.queue.cancel(b)
     stats = await any_rig.stats()
     assert (stats.queue_length, stats.queue_length_retries) == (0, 0)
-    await any_rig.queue.replay(b)
+    await any_rig.queue.retry(b)
     stats = await any_rig.stats()
     assert (stats.queue_length, stats.queue_length_retries) == (1, 0)
 
@@ -197,7 +197,7 @@ async def test_thousands_of_cancelled_tasks_at_the_head_are_skipped_in_bounded_c
     assert 20 <= calls <= 21
     assert slowest < 1
     assert await any_rig.length() == 0
-    assert await any_rig.queue.replay(cancelled[0]) is QUEUED
+    assert await any_rig.queue.retry(cancelled[0]) is QUEUED
     assert await any_rig.length() == 1
 
 

@@ -74,7 +74,7 @@ async def test_a_damaged_task_is_not_there_for_clients(damaged_rig: Rig, kind: s
     RECORDS[kind](rig.raw, TYPE, damaged)
     looked_at = await rig.queue.get_many([damaged, other])
     assert looked_at[1] is not None
-    for call in (rig.queue.cancel, rig.queue.replay):
+    for call in (rig.queue.cancel, rig.queue.retry):
         if looked_at[0] is None:
             with pytest.raises(TaskNotFound):
                 await call(damaged)
@@ -203,7 +203,7 @@ async def test_a_task_that_runs_without_a_lease_is_cancelled_when_that_is_wished
 
 async def test_a_task_that_runs_without_a_lease_is_queued_by_a_retry(rig: Rig) -> None:
     _, task = await lost_lease(rig)
-    assert await rig.queue.replay(task.id) is QUEUED
+    assert await rig.queue.retry(task.id) is QUEUED
     assert await rig.length() == 1
 
 
@@ -213,7 +213,7 @@ async def test_a_task_that_runs_with_a_lease_is_not_touched(rig: Rig) -> None:
     task = await claim_one(worker)
     assert await rig.status(task.id) is RUNNING
     with pytest.raises(NotAllowed):
-        await rig.queue.replay(task.id)
+        await rig.queue.retry(task.id)
     with pytest.raises(NotAllowed):
         await rig.queue.cancel(task.id)
     assert named(rig) == {}

@@ -93,14 +93,14 @@ async def test_whatever_way_a_task_ends_all_of_it_expires(
     assert unexpected_keys(any_server, retention_seconds=RETENTION) == []
 
 
-async def test_a_replayed_task_expires_no_more_and_has_no_old_result(rig: Rig) -> None:
+async def test_a_task_retried_by_hand_expires_no_more_and_has_no_old_result(rig: Rig) -> None:
     task_id = await rig.submit(LARGE)
     worker = await rig.worker()
     task = await claim_one(worker)
     await rig.queue.cancel(task_id, running=True)
     await settle(worker, Completed(task, LARGE, 1))
     assert (await rig.queue.get(task_id)).result == LARGE
-    await rig.queue.replay(task_id)
+    await rig.queue.retry(task_id)
     assert lifetimes(rig, task_id) == {"task": -1, "payload": -1}
     record = await rig.queue.get(task_id)
     assert (record.payload, record.result, record.cancel_requested) == (LARGE, None, False)

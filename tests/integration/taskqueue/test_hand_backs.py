@@ -83,7 +83,7 @@ async def test_a_retry_by_hand_starts_anew(rig: Rig) -> None:
     worker = await rig.worker()
     await hand_back(worker, OFTEN + MAX_CRASHES)
     await settle(worker, Released(await claim_one(worker), SOON_MS))
-    await rig.queue.replay(task_id)
+    await rig.queue.retry(task_id)
     await hand_back(worker, OFTEN)
     record = await rig.queue.get(task_id)
     assert (record.status, record.crash_count) == (QUEUED, 0)

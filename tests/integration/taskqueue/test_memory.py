@@ -124,10 +124,10 @@ async def test_a_run_outside_the_queue_is_not_stored_in_a_full_redis(any_rig: Ri
     assert any_rig.raw.dbsize() == 0
 
 
-async def test_a_dead_letter_can_be_replayed_on_a_full_redis(any_rig: Rig) -> None:
+async def test_a_dead_letter_can_be_retried_on_a_full_redis(any_rig: Rig) -> None:
     task_id = await any_rig.submit(max_retries=0)
     worker = await any_rig.worker()
     await settle(worker, Failed(await claim_one(worker), "no", 0, 1))
     fill(any_rig)
-    assert await any_rig.queue.replay(task_id) is QUEUED
+    assert await any_rig.queue.retry(task_id) is QUEUED
     assert (await claim_one(worker)).id == task_id

@@ -120,14 +120,14 @@ class QueueMachine(Walk):
 
     @precondition(lambda self: self.model.tasks)
     @rule(pick=picks)
-    def replay(self, pick: int) -> None:
+    def retry(self, pick: int) -> None:
         task = self.chosen(pick)
         ended = [t for t in self.model.tasks.values() if t.status in FINAL_STATES]
         if ended and pick % 4:
             task = ended[pick % len(ended)]
-        allowed = self.model.replay(task)
+        allowed = self.model.retry(task)
         try:
-            assert self.do(self.rig.queue.replay(task.id)) is TaskStatus.QUEUED
+            assert self.do(self.rig.queue.retry(task.id)) is TaskStatus.QUEUED
             assert allowed
         except NotAllowed:
             assert not allowed

@@ -239,7 +239,7 @@ async def test_broken_text_in_an_error_does_not_hinder_the_report(rig: Rig) -> N
     assert (record.error, record.progress_message) == ("half a pair: ?",) * 2
 
 
-async def test_dead_letters_are_listed_the_latest_first_and_replayed(any_rig: Rig) -> None:
+async def test_dead_letters_are_listed_the_latest_first_and_retried(any_rig: Rig) -> None:
     worker = await any_rig.worker()
     dead = []
     for n in range(3):
@@ -254,7 +254,7 @@ async def test_dead_letters_are_listed_the_latest_first_and_replayed(any_rig: Ri
     assert [task.id for task in paged] == [dead[1]]
     assert await any_rig.queue.dead_letters("other") == []
 
-    assert await any_rig.queue.replay(dead[1]) is QUEUED
+    assert await any_rig.queue.retry(dead[1]) is QUEUED
     assert [task.id for task in await any_rig.queue.dead_letters(TYPE)] == [dead[2], dead[0]]
     task = await claim_one(worker)
     assert (task.id, task.attempt, task.retry_count, task.fence) == (dead[1], 1, 0, 2)
@@ -262,12 +262,12 @@ async def test_dead_letters_are_listed_the_latest_first_and_replayed(any_rig: Ri
     assert await complete(worker, task) is COMPLETED
 
 
-async def test_a_replayed_task_that_failed_before_counts_as_no_retry(rig: Rig) -> None:
+async def test_a_task_retried_by_hand_that_failed_before_counts_as_no_retry(rig: Rig) -> None:
     task_id = await rig.submit(max_retries=1)
     worker = await rig.worker()
     await settle(worker, Failed(await claim_one(worker), "one", 0, 1))
     await settle(worker, Failed(await claim_one(worker), "two", 0, 1))
-    await rig.queue.replay(task_id)
+    await rig.queue.retry(task_id)
     stats = await rig.stats()
     assert (stats.queue_length, stats.queue_length_retries, stats.arrivals_total) == (1, 0, 2)
     record = await rig.queue.get(task_id)
@@ -343,7 +343,7 @@ async def test_a_run_outside_the_queue_overwrites_no_record(rig: Rig) -> None:
 
 
 async def test_an_unknown_task_is_said_to_be_unknown(any_rig: Rig) -> None:
-    for call in (any_rig.queue.get, any_rig.queue.cancel, any_rig.queue.replay):
+    for call in (any_rig.queue.get, any_rig.queue.cancel, any_rig.queue.retry):
         with pytest.raises(TaskNotFound, match="no task nowhere"):
             await call("nowhere")
     assert await any_rig.queue.get_many(["nowhere"]) == [None]

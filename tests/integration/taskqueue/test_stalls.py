@@ -57,7 +57,7 @@ async def test_a_stall_of_before_a_retry_by_hand_is_forgotten(rig: Rig) -> None:
     worker = await rig.worker()
     for _ in range(MAX_CRASHES + 1):
         await stalled(rig, worker, await crash(rig, worker))
-    await rig.queue.replay(task_id)
+    await rig.queue.retry(task_id)
     for _ in range(MAX_CRASHES + 1):
         await crash(rig, worker)
     record = await rig.queue.get(task_id)

@@ -204,10 +204,10 @@ async def test_the_maximum_counts_delayed_tasks_and_not_cancelled_ones(
     await rig.queue.cancel(waiting)
     await rig.submit()
     with pytest.raises(QueueFull):
-        await rig.queue.replay(waiting)
+        await rig.queue.retry(waiting)
 
 
-async def test_a_replay_into_a_queue_of_cancelled_tasks_is_not_refused(
+async def test_a_retry_into_a_queue_of_cancelled_tasks_is_not_refused(
     server: RedisServer, new_rig: RigFactory
 ) -> None:
     rig = new_rig(server, max_length=2)
@@ -215,7 +215,7 @@ async def test_a_replay_into_a_queue_of_cancelled_tasks_is_not_refused(
         await rig.queue.cancel(task_id)
     [cancelled, _] = await rig.submit_many(2)
     await rig.queue.cancel(cancelled)
-    assert await rig.queue.replay(cancelled) is QUEUED
+    assert await rig.queue.retry(cancelled) is QUEUED
 
 
 async def test_a_full_queue_in_a_batch_is_the_one_that_is_named(

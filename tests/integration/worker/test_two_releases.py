@@ -57,6 +57,8 @@ async def main(url, calls):
                 name: {field: getattr(figures, field) for field in rules["fields"]}
                 for name, figures in (await queue.stats()).queues.items()
             }))
+        elif name == "retry":
+            await (getattr(queue, "retry", None) or queue.replay)(subject)  # its name in 0.2.0
         else:
             await getattr(queue, name)(subject, **rules)
     await queue.close()
@@ -257,8 +259,8 @@ async def test_one_release_goes_on_with_what_the_other_one_left(
     await last.call(
         ("cancel", stopped[1], {"running": True}),
         ("cancel", waiting[1][1], {}),
-        ("replay", waiting[2][1], {}),
-        ("replay", failed[1], {}),
+        ("retry", waiting[2][1], {}),
+        ("retry", failed[1], {}),
     )
     await until(lambda: bench.server.client.exists(f"{{headrace}}:state:{handed_back[1][1]}"))
     for _ in range(2):

@@ -32,7 +32,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "submit": TaskQueue.submit_many,
     "get": TaskQueue.get_many,
     "cancel": TaskQueue.cancel,
-    "replay": TaskQueue.replay,
+    "retry": TaskQueue.retry,
     "dead_letters": TaskQueue.dead_letters,
     "stats": TaskQueue.stats,
     "history": TaskQueue.history,

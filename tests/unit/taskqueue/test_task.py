@@ -35,7 +35,7 @@ def test_a_move_is_allowed_just_where_the_design_has_an_arrow(
     assert allowed(before, after) is (after.value in MOVES[before.value])
 
 
-def test_a_final_state_is_left_by_a_replay_only() -> None:
+def test_a_final_state_is_left_by_a_retry_only() -> None:
     assert {status.value for status in FINAL} == {"completed", "failed", "cancelled"}
     for status in TaskStatus:
         assert status.final is (status in FINAL)

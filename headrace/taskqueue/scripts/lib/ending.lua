@@ -20,7 +20,7 @@ local function end_task(id, status, separate, kept_state, retention_seconds, ...
   return true
 end
 
--- A failure that is not tried again. It can be listed and replayed while its record is kept.
+-- A failure that is not tried again. It can be listed, and retried by hand, while its record is kept.
 local function bury(id, task_type, message, separate, kept_state, retention_seconds, ...)
   end_task(id, 'failed', separate, kept_state, retention_seconds, 'er', message, ...)
   local dead = P .. 'dead:' .. task_type

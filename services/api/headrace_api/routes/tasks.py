@@ -220,7 +220,7 @@ async def cancel(
 async def retry(request: HttpRequest, task_id: str) -> RetryReply:
     """Queue a failed or cancelled task again, its retries counted from 0."""
     queue, task_id = _addressed(request, task_id)
-    status = await api_of(request).availability.call(lambda: queue.replay(task_id))
+    status = await api_of(request).availability.call(lambda: queue.retry(task_id))
     return RetryReply(task_id=task_id, status=status, message=_message(request, "retried"))
 
 

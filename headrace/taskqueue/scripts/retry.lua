@@ -1,5 +1,5 @@
 --- include common, counters, records, waiting, ending, clock, leases, reaping, repairing
--- replay: a failed or cancelled task is queued again, its retries counted from 0.
+-- retry: a failed or cancelled task is queued again, its retries counted from 0.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  id    2  the queue's maximum length    3  retention in seconds
