@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.handlers import AnyTaskType
+from typing import Any
+
+from headrace.handlers import TaskType
 from headrace.settings import QueueSettings
 from headrace.taskqueue import QueueUnavailable, TaskQueue, TypeInfo
 
@@ -28,7 +30,7 @@ def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
     )
 
 
-def type_info(task_type: AnyTaskType) -> TypeInfo:
+def type_info(task_type: TaskType[Any, Any]) -> TypeInfo:
     """A task type as it is published."""
     return TypeInfo(
         name=task_type.name,

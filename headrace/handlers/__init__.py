@@ -15,13 +15,12 @@ from headrace.handlers.forks import guard_forks
 from headrace.handlers.leaving import leave_within
 from headrace.handlers.loops import own_task, run
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
-from headrace.handlers.registry import AnyTaskType, Registry, load_registry
+from headrace.handlers.registry import Registry, load_registry
 from headrace.handlers.runner import Attempt, Ended, Limit, run_attempt
 from headrace.handlers.task_type import TaskType, handler
 from headrace.handlers.watching import LoopWatch
 
 __all__ = [
-    "AnyTaskType",
     "Attempt",
     "Backoff",
     "CancelSignal",

@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field
 from headrace.handlers.context import Context
 from headrace.handlers.errors import Fatal
 from headrace.handlers.outcomes import Park
-from headrace.handlers.registry import AnyTaskType
 from headrace.handlers.task_type import TaskType
 from headrace.workflows import (
     Catalog,
@@ -52,7 +51,9 @@ class WorkflowRun(BaseModel):
     """SHA-256 of the definition's text as it was at submit; None: whatever the folder holds."""
 
 
-def builtin_types(catalog: Catalog, runtime: Runtime, version: str = "") -> list[AnyTaskType]:
+def builtin_types(
+    catalog: Catalog, runtime: Runtime, version: str = ""
+) -> list[TaskType[Any, Any]]:
     """The built-in task types of a process.
 
     Args:
@@ -61,7 +62,7 @@ def builtin_types(catalog: Catalog, runtime: Runtime, version: str = "") -> list
         version: published with the types.
     """
     run = _WorkflowHandler(catalog, runtime)
-    types: list[AnyTaskType] = [
+    types: list[TaskType[Any, Any]] = [
         TaskType(WORKFLOW_EXECUTE, run.execute, timeout_seconds=WORKFLOW_TIMEOUT_SECONDS)
     ]
     for task_type in types:

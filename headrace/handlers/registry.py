@@ -21,18 +21,16 @@ from headrace.handlers.task_type import TaskType
 
 ENTRY_POINT_GROUP = "headrace.handlers"
 
-AnyTaskType = TaskType[Any, Any]
-
 
 class Registry:
     """Task types by name."""
 
-    def __init__(self, types: Iterable[AnyTaskType] = ()) -> None:
-        self._types: dict[str, AnyTaskType] = {}
+    def __init__(self, types: Iterable[TaskType[Any, Any]] = ()) -> None:
+        self._types: dict[str, TaskType[Any, Any]] = {}
         for task_type in types:
             self.add(task_type)
 
-    def add(self, task_type: AnyTaskType) -> None:
+    def add(self, task_type: TaskType[Any, Any]) -> None:
         """Add one. The same object twice is no error: a module may import another's.
 
         Raises:
@@ -42,11 +40,11 @@ class Registry:
         if known is not task_type:
             raise DuplicateType(task_type.name, known.where, task_type.where)
 
-    def get(self, name: str) -> AnyTaskType | None:
+    def get(self, name: str) -> TaskType[Any, Any] | None:
         """The task type of this name, or None."""
         return self._types.get(name)
 
-    def types(self) -> list[AnyTaskType]:
+    def types(self) -> list[TaskType[Any, Any]]:
         """All of them, by name."""
         return [self._types[name] for name in sorted(self._types)]
 
@@ -54,7 +52,7 @@ class Registry:
         """All names, sorted."""
         return sorted(self._types)
 
-    def chosen(self, names: Iterable[str]) -> list[AnyTaskType]:
+    def chosen(self, names: Iterable[str]) -> list[TaskType[Any, Any]]:
         """The task types of these names, all of them when none are given.
 
         Raises:
@@ -71,7 +69,7 @@ class Registry:
         return [self._types[name] for name in wanted]
 
 
-def load_registry(builtins: Iterable[AnyTaskType] = ()) -> Registry:
+def load_registry(builtins: Iterable[TaskType[Any, Any]] = ()) -> Registry:
     """The built-in task types given, and those of every installed package.
 
     Raises:
@@ -85,7 +83,7 @@ def load_registry(builtins: Iterable[AnyTaskType] = ()) -> Registry:
     return registry
 
 
-def _load(point: EntryPoint) -> Iterator[AnyTaskType]:
+def _load(point: EntryPoint) -> Iterator[TaskType[Any, Any]]:
     """The task types behind one entry point."""
     try:
         target = point.load()
@@ -113,7 +111,7 @@ def _place(error: Exception) -> str:
     return f" ({modules[-1].filename}, line {modules[-1].lineno})" if modules else ""
 
 
-def _task_types(target: Any) -> list[AnyTaskType]:
+def _task_types(target: Any) -> list[TaskType[Any, Any]]:
     if isinstance(target, TaskType):
         return [target]
     if isinstance(target, ModuleType):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from headrace.handlers import AnyTaskType
+    from headrace.handlers import TaskType
     from headrace.settings import ApiSettings
 
 log = get_logger(__name__)
@@ -52,7 +52,7 @@ REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Ke
 """What a page of another origin may send, beside what browsers always let it."""
 
 
-def new_api(settings: ApiSettings, own_types: Iterable[AnyTaskType] = ()) -> Api:
+def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ()) -> Api:
     """All parts. Nothing is connected yet.
 
     `own_types` are task types beside the built-in ones and those of installed packages.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from headrace.handlers import AnyTaskType
+    from headrace.handlers import TaskType
     from headrace_api.context import Api
 
 ECHO = """
@@ -105,7 +105,7 @@ class ApiUnderTest:
 
 @asynccontextmanager
 async def running(
-    settings: ApiSettings, *own_types: AnyTaskType, headers: dict[str, str] | None = None
+    settings: ApiSettings, *own_types: TaskType[Any, Any], headers: dict[str, str] | None = None
 ) -> AsyncIterator[ApiUnderTest]:
     """Run an API; `own_types` are task types that it has handlers for beside the built-in ones."""
     api = new_api(settings, own_types)

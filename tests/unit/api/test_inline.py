@@ -11,11 +11,11 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from headrace.client.opening import type_info
-from headrace.handlers import AnyTaskType, Context, handler
+from headrace.handlers import Context, TaskType, handler
 from headrace.taskqueue import NewTask, TaskStatus, new_id
 from headrace_api.http.problems import INLINE_BUSY, Problem
 from headrace_api.tasks.inline import InlineRunner
-from headrace_api.tasks.task_types import KnownType
+from headrace_api.tasks.task_types import TaskTypeEntry
 
 release = threading.Event()
 
@@ -55,7 +55,7 @@ def runner(max_running: int = 2, timeout_seconds: float = 5.0) -> InlineRunner:
     )
 
 
-def task(task_type: AnyTaskType) -> NewTask:
+def task(task_type: TaskType[Any, Any]) -> NewTask:
     return NewTask(type=task_type.name, payload=b'{"a":1}', id=new_id())
 
 
@@ -94,7 +94,7 @@ async def odd(ctx: Context, payload: Odd) -> None:
 
 async def test_a_payload_check_that_breaks_fails_the_run_and_frees_its_slot() -> None:
     inline = runner(max_running=1)
-    KnownType(type_info(odd), odd, None).check(b'{"a":1}', "/payload")
+    TaskTypeEntry(type_info(odd), odd, None).check(b'{"a":1}', "/payload")
     for _ in range(2):
         record = await inline.run(odd, task(odd))
         assert record.status is TaskStatus.FAILED
@@ -139,7 +139,7 @@ async def test_a_thread_past_its_time_keeps_its_slot_until_it_ends() -> None:
 
 @pytest.mark.parametrize("task_type", [endless, stuck])
 async def test_a_run_whose_caller_goes_is_stopped_and_frees_its_slot(
-    task_type: AnyTaskType,
+    task_type: TaskType[Any, Any],
 ) -> None:
     release.clear()
     inline = runner(max_running=1, timeout_seconds=0.05)

@@ -31,8 +31,8 @@ from headrace_api.http.problems import (
 from headrace_api.tasks import availability as availability_module
 from headrace_api.tasks.availability import Availability, RedisState
 from headrace_api.tasks.inline import InlineRunner
-from headrace_api.tasks.submission import InlineRun, Request, Submission
-from headrace_api.tasks.task_types import KnownType
+from headrace_api.tasks.submission import Admission, InlineRun, Submission
+from headrace_api.tasks.task_types import TaskTypeEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,17 +79,17 @@ def parts(queue: FailingQueue | None) -> tuple[Submission, Availability]:
     return Submission(taken, availability, inline, 1000), availability
 
 
-def request(**changes: Any) -> Request:
+def admission(**changes: Any) -> Admission:
     keyed = changes.pop("keyed", False)
-    own = changes.pop("own", echo)
+    handler = changes.pop("handler", echo)
     task = NewTask(**{"type": "echo", "payload": b'{"a":1}', "id": new_id(), **changes})
-    return Request(task, KnownType(type_info(echo), own, None), keyed)
+    return Admission(task, TaskTypeEntry(type_info(echo), handler, None), keyed)
 
 
 async def test_a_submit_that_was_provably_not_sent_runs_inside_the_request() -> None:
     queue = FailingQueue(NotSent("refused"))
     submit, availability = parts(queue)
-    wanted = request()
+    wanted = admission()
     outcome = await submit.enqueue(wanted)
     assert isinstance(outcome, InlineRun)
     assert outcome.task.status is TaskStatus.COMPLETED
@@ -102,14 +102,14 @@ async def test_while_the_circuit_is_open_redis_is_not_asked() -> None:
     queue = FailingQueue()
     submit, availability = parts(queue)
     availability.lost(NotSent("refused"))
-    assert isinstance(await submit.enqueue(request()), InlineRun)
+    assert isinstance(await submit.enqueue(admission()), InlineRun)
     assert queue.asked == []
 
 
 async def test_after_a_time_out_the_same_id_is_sent_once_more() -> None:
     queue = FailingQueue(NoReply("no answer"), None)
     submit, _ = parts(queue)
-    wanted = request()
+    wanted = admission()
     outcome = await submit.enqueue(wanted)
     assert isinstance(outcome, Submitted)
     assert queue.asked == [wanted.task.id] * 2
@@ -118,7 +118,7 @@ async def test_after_a_time_out_the_same_id_is_sent_once_more() -> None:
 @pytest.mark.parametrize("keyed", [False, True])
 async def test_only_a_key_can_have_been_submitted_before(keyed: bool) -> None:
     submit, _ = parts(FailingQueue(NoReply("carried out all the same"), None))
-    outcome = await submit.enqueue(request(keyed=keyed))
+    outcome = await submit.enqueue(admission(keyed=keyed))
     assert isinstance(outcome, Submitted)
     assert outcome.created is not keyed
 
@@ -126,7 +126,7 @@ async def test_only_a_key_can_have_been_submitted_before(keyed: bool) -> None:
 async def test_a_submit_whose_copies_are_not_confirmed_is_a_503_and_no_outage() -> None:
     queue = FailingQueue(NotConfirmed("0 of 1 replicas"))
     submit, availability = parts(queue)
-    wanted = request()
+    wanted = admission()
     with pytest.raises(Problem) as caught:
         await submit.enqueue(wanted)
     assert caught.value.kind is SUBMIT_UNCONFIRMED
@@ -145,9 +145,9 @@ async def test_a_submit_waits_for_the_run_under_the_same_key() -> None:
 
     queue = FailingQueue(True, None)
     submit, _ = parts(queue)
-    inside = asyncio.create_task(submit.run_inline(request(own=waiting, id="k", keyed=True)))
+    inside = asyncio.create_task(submit.run_inline(admission(handler=waiting, id="k", keyed=True)))
     await begun.wait()
-    through = asyncio.create_task(submit.enqueue(request(own=waiting, id="k", keyed=True)))
+    through = asyncio.create_task(submit.enqueue(admission(handler=waiting, id="k", keyed=True)))
     await asyncio.sleep(0.01)
     assert queue.asked == []
     finish.set()
@@ -160,7 +160,7 @@ async def test_a_submit_waits_for_the_run_under_the_same_key() -> None:
 
 async def test_a_run_whose_record_was_not_taken_is_not_called_stored() -> None:
     submit, _ = parts(FailingQueue(False))
-    ran = await submit.run_inline(request(id="k", keyed=True))
+    ran = await submit.run_inline(admission(id="k", keyed=True))
     assert isinstance(ran, InlineRun)
     assert ran.task.status is TaskStatus.COMPLETED
     assert not ran.stored
@@ -173,7 +173,7 @@ async def test_a_submit_that_stays_unsure_is_a_503_that_names_the_task_and_never
     monkeypatch.setattr(availability_module, "DECIDE_SECONDS", 0.1)
     queue = FailingQueue(NoReply("no answer"), second)
     submit, availability = parts(queue)
-    wanted = request()
+    wanted = admission()
     with pytest.raises(Problem) as caught:
         await submit.enqueue(wanted)
     assert caught.value.kind is SUBMIT_UNCONFIRMED
@@ -187,7 +187,7 @@ async def test_a_queue_that_never_answers_is_given_up_in_time(
     monkeypatch.setattr(availability_module, "DECIDE_SECONDS", 0.05)
     submit, _ = parts(FailingQueue(FailingQueue.HANG))
     with pytest.raises(Problem) as caught:
-        await submit.enqueue(request())
+        await submit.enqueue(admission())
     assert caught.value.kind is SUBMIT_UNCONFIRMED
 
 
@@ -196,18 +196,18 @@ async def test_a_queue_that_never_answers_is_given_up_in_time(
     [
         {"keyed": True},
         {"start_at": datetime.now(UTC) + timedelta(hours=1)},
-        {"own": None},
+        {"handler": None},
     ],
     ids=["with an idempotency key", "with a start time", "without a handler here"],
 )
 async def test_some_requests_never_run_inside_the_request(changes: dict[str, Any]) -> None:
     submit, _ = parts(FailingQueue(NotSent("refused")))
     with pytest.raises(Problem) as caught:
-        await submit.enqueue(request(**changes))
+        await submit.enqueue(admission(**changes))
     assert caught.value.kind is QUEUE_UNAVAILABLE
     assert int(caught.value.headers["Retry-After"]) >= 1
 
     switched_off, _ = parts(None)
     with pytest.raises(Problem) as caught:
-        await switched_off.enqueue(request(**changes))
+        await switched_off.enqueue(admission(**changes))
     assert caught.value.kind is QUEUE_DISABLED

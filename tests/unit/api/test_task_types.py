@@ -10,7 +10,7 @@ import pytest
 
 from headrace.taskqueue import TypeInfo
 from headrace_api.http.problems import Problem
-from headrace_api.tasks.task_types import MAX_ERRORS, KnownType
+from headrace_api.tasks.task_types import MAX_ERRORS, TaskTypeEntry
 
 SCHEMA = {"type": "array", "items": {"type": "string"}}
 
@@ -19,9 +19,9 @@ def refused(payload: Any) -> list[dict[str, str]]:
     info = TypeInfo(
         name="strings", payload_schema=SCHEMA, max_retries=3, timeout_seconds=None, version="1"
     )
-    known = KnownType(info, None, jsonschema_rs.Draft202012Validator(SCHEMA))
+    entry = TaskTypeEntry(info, None, jsonschema_rs.Draft202012Validator(SCHEMA))
     with pytest.raises(Problem) as caught:
-        known.check(msgspec.json.encode(payload), "/payload")
+        entry.check(msgspec.json.encode(payload), "/payload")
     errors: list[dict[str, str]] = caught.value.extensions["errors"]
     return errors
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.handlers import AnyTaskType, Context, Outcome, Park, Raised, Returned, run_attempt
+from headrace.handlers import Context, Outcome, Park, Raised, Returned, TaskType, run_attempt
 from headrace.handlers.builtin import BUILTIN_QUEUES, builtin_types
 from headrace.workflows import Catalog, Runtime, WorkflowError
 from tests.unit.handlers.stand_ins import RecordingHost, make_context
@@ -88,7 +88,9 @@ def refused(outcome: Outcome) -> str:
 
 
 def test_the_built_in_queues_and_types() -> None:
-    types: list[AnyTaskType] = builtin_types(Catalog.load(Path("/nonexistent")), Runtime(), "9.9")
+    types: list[TaskType[Any, Any]] = builtin_types(
+        Catalog.load(Path("/nonexistent")), Runtime(), "9.9"
+    )
     assert [(one.name, one.version) for one in types] == [("workflow_execute", "9.9")]
     assert BUILTIN_QUEUES == ("workflow_execute", "chat_process", "knowledge_search")
     assert types[0].payload_schema()["required"] == ["workflow_id"]

@@ -32,7 +32,7 @@ async def task_types(request: HttpRequest) -> TaskTypesReply:
                 timeout_seconds=task_type.info.timeout_seconds,
                 version=task_type.info.version,
                 live_workers=api.live_workers.count(task_type.name),
-                runs_inline=task_type.own is not None,
+                runs_inline=task_type.handler is not None,
             )
             for task_type in await api.types.all()
         ]

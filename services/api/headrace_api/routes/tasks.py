@@ -47,12 +47,12 @@ from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks import executions
 from headrace_api.tasks.availability import decide_by
-from headrace_api.tasks.submission import InlineRun, Request
+from headrace_api.tasks.submission import Admission, InlineRun
 
 if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue
     from headrace.workflows import Workflow
-    from headrace_api.tasks.task_types import KnownType
+    from headrace_api.tasks.task_types import TaskTypeEntry
 
 router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
 
@@ -82,15 +82,15 @@ async def submit(request: HttpRequest) -> Response:
     api = api_of(request)
     await request.body()  # however long that takes: only what follows has a limit
     by = decide_by()
-    known = await api.types.get(request.path_params["task_type"], by)
+    task_type = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
-    task, workflow = _task(api, known, await submit_body(request), key)
-    order = Request(task, known, keyed=key is not None, by=by)
+    task, workflow = _task(api, task_type, await submit_body(request), key)
+    admission = Admission(task, task_type, keyed=key is not None, by=by)
     if workflow is None:
-        outcome = await api.submission.enqueue(order)
+        outcome = await api.submission.enqueue(admission)
     else:
-        outcome = await executions.enqueue(api, workflow, order)
-    live_workers = api.live_workers.count(known.name)
+        outcome = await executions.enqueue(api, workflow, admission)
+    live_workers = api.live_workers.count(task_type.name)
     if isinstance(outcome, InlineRun):
         inline = InlineReply.model_construct(
             execution=execution(outcome.task),
@@ -98,7 +98,7 @@ async def submit(request: HttpRequest) -> Response:
             **task_fields(outcome.task, live_workers),
         )
         return Response(inline.model_dump_json(), 200, media_type="application/json")
-    body = _accepted(known.name, outcome, live_workers)
+    body = _accepted(task_type.name, outcome, live_workers)
     return Response(body, 202, media_type="application/json")
 
 
@@ -112,23 +112,23 @@ async def submit_batch(request: HttpRequest) -> Response:
     api = api_of(request)
     await request.body()
     by = decide_by()
-    known = await api.types.get(request.path_params["task_type"], by)
+    task_type = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
     queue = _queue(api, "a batch needs the queue")
     tasks: list[NewTask] = []
     workflows: dict[str, Workflow] = {}
-    for place, one in enumerate((await batch_body(request)).tasks):
+    for place, item in enumerate((await batch_body(request)).tasks):
         # No header can hold the character between: the key of one task is never one of these.
         task_key = None if key is None else f"{key}\0{place}"
-        task, workflow = _task(api, known, one, task_key, f"/tasks/{place}")
+        task, workflow = _task(api, task_type, item, task_key, f"/tasks/{place}")
         tasks.append(task)
         if workflow is not None:
             workflows[workflow.sha256] = workflow
     submitted = await executions.enqueue_all(
         api, queue, list(workflows.values()), tasks, keyed=key is not None, by=by
     )
-    live_workers = api.live_workers.count(known.name)
-    replies = [_accepted(known.name, one, live_workers) for one in submitted]
+    live_workers = api.live_workers.count(task_type.name)
+    replies = [_accepted(task_type.name, reply, live_workers) for reply in submitted]
     body = b'{"tasks":[' + b",".join(replies) + b"]}"
     return Response(body, 202, media_type="application/json")
 
@@ -145,7 +145,7 @@ def _accepted(task_type: str, submitted: Submitted, live_workers: int | None) ->
 
 
 def _task(
-    api: Api, known: KnownType, body: SubmitBody, key: str | None, place: str = ""
+    api: Api, task_type: TaskTypeEntry, body: SubmitBody, key: str | None, place: str = ""
 ) -> tuple[NewTask, Workflow | None]:
     """The task that a body asks for, its payload checked; of a workflow, what it is pinned to.
 
@@ -153,9 +153,9 @@ def _task(
     """
     payload = msgspec.json.encode(body.payload)
     check_depth(payload, f"{place}/payload")
-    known.check(payload, f"{place}/payload")
+    task_type.check(payload, f"{place}/payload")
     workflow = None
-    if known.name == executions.TASK_TYPE:
+    if task_type.name == executions.TASK_TYPE:
         workflow_id, pin = body.payload["workflow_id"], body.payload.get("definition")
         if pin is None:
             workflow = api.definitions.get(workflow_id)
@@ -165,10 +165,10 @@ def _task(
         variables = body.payload.get("variables") or {}
         payload = executions.payload_of(workflow_id, workflow, variables)
     task = NewTask(
-        type=known.name,
+        type=task_type.name,
         payload=payload,
-        id=new_id() if key is None else idempotent_id(known.name, key),
-        max_retries=known.max_retries if body.max_retries is None else body.max_retries,
+        id=new_id() if key is None else idempotent_id(task_type.name, key),
+        max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body, place),
         start_in_ms=start_in_ms(body),
     )

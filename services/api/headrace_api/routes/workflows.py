@@ -35,7 +35,7 @@ from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.executions import TASK_TYPE, enqueue, payload_of
-from headrace_api.tasks.submission import InlineRun, Request, lies_ahead
+from headrace_api.tasks.submission import Admission, InlineRun, lies_ahead
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=GuardedRoute)
 
@@ -43,14 +43,14 @@ _MESSAGES: dict[Language, dict[str, str]] = {
     Language.CHINESE: {
         "queued": "工作流已加入执行队列",
         "pending": "工作流已安排在指定时间执行",
-        "known": "该请求已提交过，返回原任务",
+        "repeated": "该请求已提交过，返回原任务",
         "completed": "工作流执行完成",
         "failed": "工作流执行失败",
     },
     Language.ENGLISH: {
         "queued": "The workflow was added to its queue",
         "pending": "The workflow is scheduled for its start time",
-        "known": "This request was submitted before: here is its task",
+        "repeated": "This request was submitted before: here is its task",
         "completed": "The workflow was executed",
         "failed": "The workflow was executed and failed",
     },
@@ -73,24 +73,24 @@ async def execute(request: HttpRequest) -> Response:
     body = await execute_body(request)
     key = idempotency_key(request)
     by = decide_by()
-    known = await api.types.get(TASK_TYPE, by)
+    task_type = await api.types.get(TASK_TYPE, by)
     payload = payload_of(workflow_id, workflow, body.variables)
     check_depth(payload, "/variables")
     task = NewTask(
         type=TASK_TYPE,
         payload=payload,
         id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
-        max_retries=known.max_retries if body.max_retries is None else body.max_retries,
+        max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body),
         start_in_ms=start_in_ms(body),
     )
-    order = Request(task, known, keyed=key is not None, by=by)
+    admission = Admission(task, task_type, keyed=key is not None, by=by)
     if not asynchronous and lies_ahead(task.start_at):
         raise invalid_parameter("async_execute", "a run inside the request takes no start time")
     if asynchronous:
-        outcome = await enqueue(api, workflow, order)
+        outcome = await enqueue(api, workflow, admission)
     else:
-        outcome = await api.submission.run_inline(order)
+        outcome = await api.submission.run_inline(admission)
     language = preferred(request.headers.get("accept-language", ""))
     live_workers = api.live_workers.count(TASK_TYPE)
     if isinstance(outcome, InlineRun):
@@ -104,10 +104,10 @@ async def workflows(request: HttpRequest) -> WorkflowsReply:
     """All workflows that can be executed, and the files that could not be loaded."""
     definitions = api_of(request).definitions
     return WorkflowsReply(
-        workflows=[WorkflowSummary.of(one) for one in definitions.workflows],
+        workflows=[WorkflowSummary.of(workflow) for workflow in definitions.workflows],
         errors=[
-            BrokenDefinition(file=one.file, line=one.line, task=one.task, reason=one.reason)
-            for one in definitions.errors
+            BrokenDefinition(file=error.file, line=error.line, task=error.task, reason=error.reason)
+            for error in definitions.errors
         ],
     )
 
@@ -136,7 +136,7 @@ def _accepted(
     submitted: Submitted, workflow_id: str, language: Language, live_workers: int | None
 ) -> Response:
     """The guide's four fields first."""
-    message = str(submitted.status) if submitted.created else "known"
+    message = str(submitted.status) if submitted.created else "repeated"
     body = msgspec.json.encode(
         {
             "task_id": submitted.id,

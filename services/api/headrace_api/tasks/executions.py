@@ -18,7 +18,7 @@ from headrace.taskqueue import (
     Submitted,
 )
 from headrace_api.http.problems import QUEUE_UNAVAILABLE, RETRY_AFTER_SECONDS, Problem
-from headrace_api.tasks.submission import InlineRun, Request, same_payload
+from headrace_api.tasks.submission import Admission, InlineRun, same_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,20 +39,20 @@ def payload_of(workflow_id: str, workflow: Workflow, variables: dict[str, Any]) 
     )
 
 
-async def enqueue(api: Api, workflow: Workflow, request: Request) -> Submitted | InlineRun:
+async def enqueue(api: Api, workflow: Workflow, admission: Admission) -> Submitted | InlineRun:
     """Pin and submit; inside the request when it provably did not get there.
 
     While it is not known whether the text was stored, nothing has been submitted either.
     """
     queue = api.queue
-    if queue is None or not await _pin(api, queue, [workflow], request.by):
-        return await api.submission.fall_back(request)
+    if queue is None or not await _pin(api, queue, [workflow], admission.by):
+        return await api.submission.fall_back(admission)
     try:
-        outcome = await api.submission.enqueue(request)
+        outcome = await api.submission.enqueue(admission)
     except IdempotencyConflict:
-        [task] = await _as_before(api, queue, [request.task], request.by)
-        outcome = await api.submission.enqueue(replace(request, task=task))
-    await _pin_again(api, queue, [workflow], request.by)
+        [task] = await _as_before(api, queue, [admission.task], admission.by)
+        outcome = await api.submission.enqueue(replace(admission, task=task))
+    await _pin_again(api, queue, [workflow], admission.by)
     return outcome
 
 

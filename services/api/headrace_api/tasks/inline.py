@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.handlers import Context, Limit, Outcome, Raised, Returned, run_attempt
 from headrace.logs import get_logger
@@ -18,7 +18,7 @@ from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, INLINE_BUSY, Pr
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headrace.handlers import AnyTaskType
+    from headrace.handlers import TaskType
 
 log = get_logger(__name__)
 
@@ -66,7 +66,7 @@ class InlineRunner:
         self.ended: dict[TaskStatus, int] = {TaskStatus.COMPLETED: 0, TaskStatus.FAILED: 0}
         """How many runs ended so since the start."""
 
-    async def run(self, own: AnyTaskType, task: NewTask) -> Task:
+    async def run(self, task_type: TaskType[Any, Any], task: NewTask) -> Task:
         """Run it to its end and make its final record. Raises the 503 problem when all is taken."""
         if self.running >= self._max_running:
             raise Problem(
@@ -77,7 +77,7 @@ class InlineRunner:
             )
         host = _Host(self._definition)
         created_at = datetime.now(UTC)
-        outcome = await self._attempt(own, task, Context(task.id, task.type, host))
+        outcome = await self._attempt(task_type, task, Context(task.id, task.type, host))
         record = _record(task, outcome, created_at, host)
         self.ended[record.status] += 1
         log.info(
@@ -94,7 +94,7 @@ class InlineRunner:
         """Let go of the threads; what runs in them is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def _attempt(self, own: AnyTaskType, task: NewTask, ctx: Context) -> Outcome:
+    async def _attempt(self, task_type: TaskType[Any, Any], task: NewTask, ctx: Context) -> Outcome:
         too_long = Raised(
             f"TimeoutError: the run took longer than {self._timeout_seconds:g} s, "
             "the limit inside a request (INLINE_TIMEOUT_SECONDS)",
@@ -102,7 +102,7 @@ class InlineRunner:
         )
         self.running += 1
         ended = await run_attempt(
-            own,
+            task_type,
             task.payload,
             ctx,
             executor=self._executor,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.inline import InlineRunner
-    from headrace_api.tasks.task_types import KnownType
+    from headrace_api.tasks.task_types import TaskTypeEntry
 
 log = get_logger(__name__)
 
@@ -54,11 +54,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Request:
-    """A task that was asked for, its payload checked."""
+class Admission:
+    """What a request asks to be queued: a task, its payload checked."""
 
     task: NewTask
-    known: KnownType
+    task_type: TaskTypeEntry
     keyed: bool = False
     """Whether it came with an idempotency key."""
     by: float = field(default_factory=decide_by)
@@ -89,29 +89,29 @@ class Submission:
         self._inline = inline
         self._key_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def enqueue(self, request: Request) -> Submitted | InlineRun:
+    async def enqueue(self, admission: Admission) -> Submitted | InlineRun:
         """Into the queue; inside the request when it provably did not get there.
 
         With an idempotency key it waits until a run under the same key inside another request has
         ended. Raises Problem and QueueError.
         """
-        if not request.keyed:
-            return await self._enqueue(request, request.by)
-        lock = self._key_lock(request)
+        if not admission.keyed:
+            return await self._enqueue(admission, admission.by)
+        lock = self._key_lock(admission)
         has_to_wait = lock.locked()
         async with lock:
-            return await self._enqueue(request, decide_by() if has_to_wait else request.by)
+            return await self._enqueue(admission, decide_by() if has_to_wait else admission.by)
 
-    async def _enqueue(self, request: Request, by: float) -> Submitted | InlineRun:
-        queue, task = self._queue, request.task
+    async def _enqueue(self, admission: Admission, by: float) -> Submitted | InlineRun:
+        queue, task = self._queue, admission.task
         if queue is not None:
             try:
                 submitted = await self._send(lambda: queue.submit(task), by, task_id=task.id)
             except NotSent:
                 log.debug("task.not_sent", task_id=task.id, type=task.type)
             else:
-                return _noted(task, submitted, keyed=request.keyed)
-        return await self.fall_back(request)
+                return _noted(task, submitted, keyed=admission.keyed)
+        return await self.fall_back(admission)
 
     async def submit_all(
         self, queue: TaskQueue, tasks: Sequence[NewTask], *, keyed: bool, by: float
@@ -120,7 +120,7 @@ class Submission:
         ids = [task.id for task in tasks]
         submitted = await self._send(lambda: queue.submit_many(tasks), by, task_ids=ids)
         pairs = zip(tasks, submitted, strict=True)
-        return [_noted(task, one, keyed=keyed) for task, one in pairs]
+        return [_noted(task, reply, keyed=keyed) for task, reply in pairs]
 
     async def _send(self, send: Callable[[], Awaitable[T]], by: float, **named: Any) -> T:
         """Send; after an ambiguous time-out once more, with the same ids: nothing runs twice."""
@@ -149,24 +149,24 @@ class Submission:
                 named, "Redis did not confirm the submit, so it may have been carried out or not"
             ) from None
 
-    async def run_inline(self, request: Request) -> Submitted | InlineRun:
+    async def run_inline(self, admission: Admission) -> Submitted | InlineRun:
         """Inside the request, as asked. The record is written once, final, if Redis can be used.
 
         With an idempotency key an earlier task under that key is returned and nothing runs. Two
         such requests at the same moment to two API processes are not seen by one another.
         """
-        if not request.keyed:
-            return await self._run_and_store(request)
+        if not admission.keyed:
+            return await self._run_and_store(admission)
         queue = self._required_queue()
-        task = request.task
-        lock = self._key_lock(request)
+        task = admission.task
+        lock = self._key_lock(admission)
         has_to_wait = lock.locked()
         async with lock:
-            by = decide_by() if has_to_wait else request.by
+            by = decide_by() if has_to_wait else admission.by
             try:
                 earlier = await self._availability.call(lambda: queue.get(task.id), by)
             except TaskNotFound:
-                return await self._run_and_store(request)
+                return await self._run_and_store(admission)
         same = same_payload(earlier.payload, task.payload)
         if not same or earlier.max_retries != task.max_retries:
             raise IdempotencyConflict(task.id)
@@ -174,12 +174,12 @@ class Submission:
             return InlineRun(earlier, stored=True)
         return Submitted(earlier.id, earlier.status, created=False)
 
-    def _key_lock(self, request: Request) -> asyncio.Lock:
+    def _key_lock(self, admission: Admission) -> asyncio.Lock:
         """What requests with the same idempotency key take turns by, in this process."""
-        return self._key_locks.setdefault(request.task.id, asyncio.Lock())
+        return self._key_locks.setdefault(admission.task.id, asyncio.Lock())
 
-    async def _run_and_store(self, request: Request) -> InlineRun:
-        task = await self._run(request)
+    async def _run_and_store(self, admission: Admission) -> InlineRun:
+        task = await self._run(admission)
         return InlineRun(task, await self._store(task))
 
     async def _store(self, task: Task) -> bool:
@@ -196,27 +196,27 @@ class Submission:
             log.warning("task.not_stored", task_id=task.id, type=task.type, error=str(error))
             return False
 
-    async def fall_back(self, request: Request) -> InlineRun:
+    async def fall_back(self, admission: Admission) -> InlineRun:
         """Inside the request because the queue cannot be used; if that is possible at all.
 
         Only for a task that was provably not submitted. Raises Problem.
         """
-        if request.keyed:
+        if admission.keyed:
             raise self._no_queue("a request with an Idempotency-Key needs the queue to keep it")
-        if lies_ahead(request.task.start_at):
+        if lies_ahead(admission.task.start_at):
             raise self._no_queue("a task with a start time needs the queue to keep it")
-        return InlineRun(await self._run(request), stored=False)
+        return InlineRun(await self._run(admission), stored=False)
 
-    async def _run(self, request: Request) -> Task:
-        if request.known.own is None:
+    async def _run(self, admission: Admission) -> Task:
+        if admission.task_type.handler is None:
             raise self._no_queue(
-                f"only a worker can run the task type {request.task.type!r}, and it is reached "
+                f"only a worker can run the task type {admission.task.type!r}, and it is reached "
                 "through the queue"
             )
-        size = len(request.task.payload)
+        size = len(admission.task.payload)
         if size > self._max_payload_bytes:
             raise PayloadTooLarge(size, self._max_payload_bytes)
-        return await self._inline.run(request.known.own, request.task)
+        return await self._inline.run(admission.task_type.handler, admission.task)
 
     def _required_queue(self) -> TaskQueue:
         if self._queue is None:
@@ -238,12 +238,12 @@ def lies_ahead(start_at: datetime | None) -> bool:
     return start_at is not None and start_at > datetime.now(UTC)
 
 
-def same_payload(one: bytes, other: bytes) -> bool:
+def same_payload(first: bytes, second: bytes) -> bool:
     """Whether two payloads of workflows are the same, whatever definition each was pinned to."""
-    first, second = (msgspec.json.decode(payload) for payload in (one, other))
-    if not isinstance(first, dict) or not isinstance(second, dict):
+    fields, others = msgspec.json.decode(first), msgspec.json.decode(second)
+    if not isinstance(fields, dict) or not isinstance(others, dict):
         return False
-    return {**first, "definition": None} == {**second, "definition": None}
+    return {**fields, "definition": None} == {**others, "definition": None}
 
 
 def _noted(task: NewTask, submitted: Submitted, *, keyed: bool) -> Submitted:

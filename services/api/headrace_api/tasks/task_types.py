@@ -29,7 +29,7 @@ from headrace_api.http.problems import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from headrace.handlers import AnyTaskType, Registry
+    from headrace.handlers import Registry, TaskType
     from headrace.taskqueue import TaskQueue, TypeInfo
     from headrace_api.tasks.availability import Availability
 
@@ -46,12 +46,12 @@ MAX_MESSAGE = 300
 
 
 @dataclass(frozen=True)
-class KnownType:
+class TaskTypeEntry:
     """A task type as a submit needs it."""
 
     info: TypeInfo
     """As a worker published it; of a type that none has, as this process would."""
-    own: AnyTaskType | None
+    handler: TaskType[Any, Any] | None
     """The handler in this process, if it has one: it can run a task inside a request."""
     validator: jsonschema_rs.Draft202012Validator | None
     """Of the schema that a worker published."""
@@ -88,7 +88,7 @@ class KnownType:
             value = msgspec.json.decode(payload)
             found = _errors_of(self.validator, value, every=len(payload) <= MAX_LISTED_BYTES)
             return [(error.instance_path, error.message) for error in found]
-        return _own_errors(self.own, payload) if self.own is not None else []
+        return _handler_errors(self.handler, payload) if self.handler is not None else []
 
 
 def _errors_of(
@@ -114,15 +114,15 @@ def json_pointer(path: Sequence[Any]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def _own_errors(own: AnyTaskType, payload: bytes) -> list[tuple[Sequence[Any], str]]:
+def _handler_errors(handler: TaskType[Any, Any], payload: bytes) -> list[tuple[Sequence[Any], str]]:
     try:
-        own.validate(payload)
+        handler.validate(payload)
     except PayloadInvalid as error:
-        return [(one["loc"], one["msg"]) for one in error.errors]
+        return [(found["loc"], found["msg"]) for found in error.errors]
     except Exception as error:
         # Code of the payload's own model failed. It will again when the task runs, and there the
         # error stands in the task's record.
-        log.warning("task_types.check_failed", type=own.name, error=repr(error))
+        log.warning("task_types.check_failed", type=handler.name, error=repr(error))
     return []
 
 
@@ -136,14 +136,14 @@ class TaskTypes:
         self._queue = queue
         self._availability = availability
         self._infos: dict[str, TypeInfo] = {}
-        self._known = {own.name: _own_type(own) for own in registry.types()}
+        self._entries = {handler.name: _unpublished(handler) for handler in registry.types()}
         self._refreshing = asyncio.Lock()
 
     def names(self) -> tuple[str, ...]:
         """The names of all known types, sorted."""
-        return tuple(sorted(self._known))
+        return tuple(sorted(self._entries))
 
-    async def all(self) -> list[KnownType]:
+    async def all(self) -> list[TaskTypeEntry]:
         """All types, sorted by name; while Redis is away, those that are known already."""
         queue = self._queue
         if queue is not None:
@@ -151,31 +151,31 @@ class TaskTypes:
                 await self._availability.call(lambda: self.refresh(queue))
             except QueueUnavailable as error:
                 log.debug("task_types.not_read", error=str(error))
-        return [self._known[name] for name in self.names()]
+        return [self._entries[name] for name in self.names()]
 
-    async def get(self, name: str, by: float) -> KnownType:
+    async def get(self, name: str, by: float) -> TaskTypeEntry:
         """A type by its name. Raises the 501 problem for an unknown one, and as `find` does."""
-        known = await self.find(name, by)
-        if known is None:
+        entry = await self.find(name, by)
+        if entry is None:
             raise Problem(
                 TASK_TYPE_UNKNOWN,
                 f"no worker has ever published a task type {name!r} and this API has no handler "
                 f"for it: start a worker that has it. Known are: {', '.join(self.names())}"
-                + did_you_mean(name, self._known),
+                + did_you_mean(name, self._entries),
                 task_type=name,
             )
-        return known
+        return entry
 
-    async def find(self, name: str, by: float) -> KnownType | None:
+    async def find(self, name: str, by: float) -> TaskTypeEntry | None:
         """A type by its name, or None. Asks Redis once for an unknown one.
 
         Raises the 503 problem when Redis cannot tell in time: see `Availability.call`.
         """
-        known = self._known.get(name)
-        if known is None and self._queue is not None:
+        entry = self._entries.get(name)
+        if entry is None and self._queue is not None:
             await self._refresh_for(name, self._queue, by)
-            known = self._known.get(name)
-        return known
+            entry = self._entries.get(name)
+        return entry
 
     async def refresh(self, queue: TaskQueue) -> None:
         """Read what workers publish. Raises QueueError."""
@@ -183,7 +183,7 @@ class TaskTypes:
             if self._infos.get(name) == info:
                 continue
             self._infos[name] = info
-            self._known[name] = _published_type(info, self._registry.get(name))
+            self._entries[name] = _published(info, self._registry.get(name))
 
     async def run(self) -> None:
         """Refresh for ever."""
@@ -205,7 +205,7 @@ class TaskTypes:
 
         async def refresh() -> None:
             async with self._refreshing:
-                if name not in self._known:
+                if name not in self._entries:
                     await self.refresh(queue)
 
         try:
@@ -219,11 +219,11 @@ class TaskTypes:
             ) from None
 
 
-def _own_type(own: AnyTaskType) -> KnownType:
-    return KnownType(type_info(own), own, None)
+def _unpublished(handler: TaskType[Any, Any]) -> TaskTypeEntry:
+    return TaskTypeEntry(type_info(handler), handler, None)
 
 
-def _published_type(info: TypeInfo, own: AnyTaskType | None) -> KnownType:
+def _published(info: TypeInfo, handler: TaskType[Any, Any] | None) -> TaskTypeEntry:
     """A schema that cannot be used is logged and checks nothing: the worker checks again.
 
     Formats are not asserted: pydantic takes more date-times than RFC 3339 does, and the API must
@@ -234,7 +234,7 @@ def _published_type(info: TypeInfo, own: AnyTaskType | None) -> KnownType:
     except (ValueError, jsonschema_rs.ReferencingError) as error:  # ValidationError is the former
         log.warning("task_types.schema_unusable", type=info.name, error=str(error))
         validator = None
-    return KnownType(info, own, validator)
+    return TaskTypeEntry(info, handler, validator)
 
 
 def _no_retrieval(uri: str) -> Any:
