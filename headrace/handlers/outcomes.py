@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 
 MAX_STATE_BYTES = 16 * 1024 * 1024
-LATEST_RESUME = datetime(9999, 1, 1, tzinfo=UTC)
+LATEST_UNPARK = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -59,16 +59,16 @@ class Park(msgspec.Struct, frozen=True):
     Parking uses up no retry. The next attempt's context holds the same bytes as `ctx.state`.
 
     Raises:
-        ValueError: `resume_at` has no time zone.
+        ValueError: `unpark_at` has no time zone.
     """
 
-    resume_at: datetime
+    unpark_at: datetime
     """When to go on. An aware datetime: a time that has passed means at once."""
     state: bytes
     """What the handler needs to go on."""
 
     def __post_init__(self) -> None:
-        if self.resume_at.tzinfo is None:
+        if self.unpark_at.tzinfo is None:
             raise ValueError("Park needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
 
     def fault(self) -> str | None:
@@ -76,11 +76,11 @@ class Park(msgspec.Struct, frozen=True):
         fault = state_fault(self.state)
         if fault is not None:
             return fault
-        resume_at: object = self.resume_at
-        if not isinstance(resume_at, datetime) or resume_at.utcoffset() is None:
+        unpark_at: object = self.unpark_at
+        if not isinstance(unpark_at, datetime) or unpark_at.utcoffset() is None:
             return "has a time that is no datetime with a time zone"
-        if resume_at > LATEST_RESUME:
-            return f"lies beyond {LATEST_RESUME:%Y-%m-%d}"
+        if unpark_at > LATEST_UNPARK:
+            return f"lies beyond {LATEST_UNPARK:%Y-%m-%d}"
         return None
 
 

@@ -18,10 +18,17 @@ from headrace.taskqueue.errors import (
     TaskNotFound,
     WorkerNotFound,
 )
-from headrace.taskqueue.outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
 from headrace.taskqueue.queue import DRAIN_SECONDS, TaskQueue
 from headrace.taskqueue.records import idempotent_id, new_id
 from headrace.taskqueue.renewer import Renewal, Renewer
+from headrace.taskqueue.settlements import (
+    Cancelled,
+    Completed,
+    Failed,
+    Parked,
+    Released,
+    Settlement,
+)
 from headrace.taskqueue.stats import (
     BOUNDS_SECONDS,
     Histogram,
@@ -71,7 +78,6 @@ __all__ = [
     "NotConfirmed",
     "NotSent",
     "OutOfMemory",
-    "Outcome",
     "Parked",
     "PayloadTooLarge",
     "QueueError",
@@ -83,6 +89,7 @@ __all__ = [
     "Renewer",
     "RunningTask",
     "ServerUnsuitable",
+    "Settlement",
     "Stats",
     "Submitted",
     "Task",

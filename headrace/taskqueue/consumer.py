@@ -11,12 +11,19 @@ import msgspec
 
 from headrace.taskqueue.errors import QueueError
 from headrace.taskqueue.installation import Installation
-from headrace.taskqueue.outcomes import Cancelled, Completed, Failed, Outcome, Parked, Released
 from headrace.taskqueue.records import request_hash
 from headrace.taskqueue.redis.connection import Command, ReplyError
 from headrace.taskqueue.renewer import MIN_BLOCK_SECONDS, Renewal, Renewer, renewal_call, renewal_of
 from headrace.taskqueue.replies import script_error
 from headrace.taskqueue.scripts import script
+from headrace.taskqueue.settlements import (
+    Cancelled,
+    Completed,
+    Failed,
+    Parked,
+    Released,
+    Settlement,
+)
 from headrace.taskqueue.stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
 from headrace.taskqueue.submitter import ENOUGH_BYTES, MAX_BATCH
 from headrace.taskqueue.task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
@@ -166,15 +173,15 @@ class Consumer:
     # Settling
 
     async def settle(
-        self, outcomes: Sequence[Outcome], claim_limit: int = 0
+        self, settlements: Sequence[Settlement], claim_limit: int = 0
     ) -> tuple[list[TaskStatus | None], Claim | None]:
         """Report how attempts ended, and claim the next tasks, in one round trip.
 
-        Returns each task's new status, in order (None: the lease was lost, the outcome changes
+        Returns each task's new status, in order (None: the lease was lost, the settlement changes
         nothing), and the claim if `claim_limit` is above 0. The same call twice is a success: after
-        any error, call again with the same outcomes.
+        any error, call again with the same settlements.
         """
-        commands, orders = self._settling_commands(outcomes)
+        commands, orders = self._settling_commands(settlements)
         if claim_limit > 0:
             commands.append(self._claim_command(claim_limit, tend=False))
         try:
@@ -186,26 +193,26 @@ class Consumer:
             if claim_limit > 0:
                 self._claim_failed()
             raise
-        statuses: list[TaskStatus | None] = [None] * len(outcomes)
+        statuses: list[TaskStatus | None] = [None] * len(settlements)
         for order, reply in zip(orders, replies, strict=False):
             for position, status in zip(order, reply, strict=True):
                 statuses[position] = None if status == b"lost" else _STATUSES[status]
         return statuses, _claim(replies[-1]) if claim_limit > 0 else None
 
     def _settling_commands(
-        self, outcomes: Sequence[Outcome]
+        self, settlements: Sequence[Settlement]
     ) -> tuple[list[Command], list[list[int]]]:
-        """One command per kind of outcome, and which of the outcomes each carries."""
+        """One command per kind of settlement, and which of the settlements each carries."""
         head = self._holder(self._installation.retention_seconds)
         args: dict[str, list[Any]] = {}
         orders: dict[str, list[int]] = {}
-        for position, outcome in enumerate(outcomes):
-            move, values = _move(outcome)
-            if move not in args:
-                args[move], orders[move] = [*head], []
-            args[move].extend(values)
-            orders[move].append(position)
-        commands = [script(move).command(self._keys, values) for move, values in args.items()]
+        for position, settlement in enumerate(settlements):
+            name, values = _script_and_arguments(settlement)
+            if name not in args:
+                args[name], orders[name] = [*head], []
+            args[name].extend(values)
+            orders[name].append(position)
+        commands = [script(name).command(self._keys, values) for name, values in args.items()]
         return commands, list(orders.values())
 
     # While a task runs
@@ -256,11 +263,11 @@ class Consumer:
 _STATUSES = {status.value.encode(): status for status in TaskStatus}
 
 
-def _move(outcome: Outcome) -> tuple[str, tuple[Any, ...]]:
-    """The script that an outcome goes to, and what it is told."""
-    task = outcome.task
+def _script_and_arguments(settlement: Settlement) -> tuple[str, tuple[Any, ...]]:
+    """The script that a settlement goes to, and its arguments."""
+    task = settlement.task
     hold = (task.id, task.type, task.fence)
-    match outcome:
+    match settlement:
         case Completed(_, result, run_ms):
             return "finish", (*hold, "completed", run_ms, result)
         case Cancelled(_, run_ms):
@@ -268,8 +275,8 @@ def _move(outcome: Outcome) -> tuple[str, tuple[Any, ...]]:
         case Failed(_, error, delay_ms, run_ms):
             said = _utf8(error[:MAX_ERROR_CHARACTERS])
             return "fail", (*hold, said, -1 if delay_ms is None else delay_ms, run_ms)
-        case Parked(_, resume_at_ms, state, run_ms):
-            return "park", (*hold, resume_at_ms, state, run_ms)
+        case Parked(_, unpark_at_ms, state, run_ms):
+            return "park", (*hold, unpark_at_ms, state, run_ms)
         case Released(_, run_ms):
             return "release", (*hold, run_ms, MAX_CRASHES)
 

@@ -51,4 +51,4 @@ async def test_a_reminder_waits_until_it_is_due() -> None:
     reminder = Reminder(number="2026-17", customer="Ada", due_at=due_at)
     parked = await invoice_reminder(new_context(), reminder)
     assert isinstance(parked, Park)
-    assert parked.resume_at == due_at
+    assert parked.unpark_at == due_at

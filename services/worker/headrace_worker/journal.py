@@ -13,9 +13,9 @@ from headrace.taskqueue import (
     ClaimedTask,
     Completed,
     Failed,
-    Outcome,
     Parked,
     Released,
+    Settlement,
     TaskStatus,
     utc,
 )
@@ -40,20 +40,20 @@ def claimed(task: ClaimedTask, *, payloads: bool) -> None:
 
 def settled(
     task: ClaimedTask,
-    move: Outcome,
+    settlement: Settlement,
     status: TaskStatus,
     *,
     exception: BaseException | None,
     payloads: bool,
 ) -> None:
     """The queue has accepted how an attempt ended. `duration_ms`: how long it ran."""
-    if type(move) is Completed and not payloads:  # the common case
+    if type(settlement) is Completed and not payloads:  # the common case
         log.info(
             "task.state",
             task_id=task.id,
             type=task.type,
             attempt=task.attempt,
-            duration_ms=move.run_ms,
+            duration_ms=settlement.run_ms,
             status=status,
         )
         return
@@ -61,22 +61,24 @@ def settled(
         "task_id": task.id,
         "type": task.type,
         "attempt": task.attempt,
-        "duration_ms": move.run_ms,
+        "duration_ms": settlement.run_ms,
         "status": status,
     }
-    if isinstance(move, Failed) and status is TaskStatus.PENDING:
-        delay = move.retry_delay_ms
-        log.warning("task.retry", **about, error=move.error, retry_in_ms=delay, exc_info=exception)
-    elif isinstance(move, Failed) and status is TaskStatus.FAILED:
-        log.error("task.failed", **about, error=move.error, exc_info=exception)
-    elif isinstance(move, Released) and status is TaskStatus.FAILED:
+    if isinstance(settlement, Failed) and status is TaskStatus.PENDING:
+        delay = settlement.retry_delay_ms
+        log.warning(
+            "task.retry", **about, error=settlement.error, retry_in_ms=delay, exc_info=exception
+        )
+    elif isinstance(settlement, Failed) and status is TaskStatus.FAILED:
+        log.error("task.failed", **about, error=settlement.error, exc_info=exception)
+    elif isinstance(settlement, Released) and status is TaskStatus.FAILED:
         why = "it was handed back too often, each time soon after its start"
         log.error("task.failed", **about, error=f"{why}: it seems to stop its workers")
-    elif isinstance(move, Parked):
-        at = utc(move.resume_at_ms).isoformat(timespec="milliseconds")
-        log.info("task.state", **about, resume_at=at.replace("+00:00", "Z"))
-    elif payloads and isinstance(move, Completed):
-        log.info("task.state", **about, result=move.result.decode())
+    elif isinstance(settlement, Parked):
+        at = utc(settlement.unpark_at_ms).isoformat(timespec="milliseconds")
+        log.info("task.state", **about, unpark_at=at.replace("+00:00", "Z"))
+    elif payloads and isinstance(settlement, Completed):
+        log.info("task.state", **about, result=settlement.result.decode())
     else:
         log.info("task.state", **about)
 

@@ -21,9 +21,9 @@ from headrace.handlers import (
     StopReason,
     TaskType,
 )
-from headrace.taskqueue import ClaimedTask, Outcome, Released, RunningTask, TaskStatus
+from headrace.taskqueue import ClaimedTask, Released, RunningTask, Settlement, TaskStatus
 from headrace_worker import journal
-from headrace_worker.moves import move_for
+from headrace_worker.settling import settlement_for
 
 SLOW_SECONDS = 0.3
 """A third of the shortest lease is 0.33 s."""
@@ -33,7 +33,7 @@ SLOW_KEPT = 16
 class Running(Attempt):
     """An attempt of a claimed task."""
 
-    __slots__ = ("claimed", "move", "started_at_ms")
+    __slots__ = ("claimed", "settlement", "started_at_ms")
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Running(Attempt):
         )
         self.claimed = claimed
         self.started_at_ms = int(time.time() * 1000)
-        self.move: Outcome | None = None
+        self.settlement: Settlement | None = None
         """How it ended, as the queue is told; None until then."""
 
     @property
@@ -81,7 +81,7 @@ class Hand:
         executor: the threads for sync handlers.
         max_result_bytes: larger results are failures.
         log_payloads: whether payloads and results are logged.
-        ended: called with each attempt that is to be reported (its `move` is set).
+        ended: called with each attempt that is to be reported (its `settlement` is set).
         changed: called when a slot or a lease has become free.
     """
 
@@ -145,19 +145,19 @@ class Hand:
 
     def release(self, running: Running) -> None:
         """Hand back a task that was never run."""
-        running.move = Released(running.claimed)
+        running.settlement = Released(running.claimed)
         self._ended(running)
 
     def settled(self, running: Running, status: TaskStatus | None) -> None:
         """The queue has answered: the task's new status, or None when the lease was lost."""
         self.held.discard(running)
-        outcome, move = running.outcome, running.move
-        if status is None or move is None:
+        outcome, settlement = running.outcome, running.settlement
+        if status is None or settlement is None:
             journal.lost(running.claimed, running.age_ms)
         else:
             journal.settled(
                 running.claimed,
-                move,
+                settlement,
                 status,
                 exception=outcome.exception if isinstance(outcome, Raised) else None,
                 payloads=self._log_payloads,
@@ -167,7 +167,7 @@ class Hand:
 
     def lose(self, running: Running) -> None:
         """Somebody else has the task: stop this attempt, and drop what it brings."""
-        if running in self.held and running.move is None:
+        if running in self.held and running.settlement is None:
             self.held.discard(running)
             journal.lost(running.claimed, running.age_ms)
             running.stop(Stopped(StopReason.LEASE_LOST))
@@ -175,11 +175,11 @@ class Hand:
 
     def undecided(self) -> list[Running]:
         """Attempts that still run and whose outcome is open."""
-        return [one for one in self.held if one.move is None]
+        return [attempt for attempt in self.held if attempt.settlement is None]
 
     def _on_outcome(self, running: Any) -> None:
         if running in self.held:  # else its lease was lost
-            running.move = move_for(
+            running.settlement = settlement_for(
                 running.claimed,
                 running.outcome,
                 running.seconds,
@@ -202,14 +202,14 @@ class Hand:
 
     def running_now(self) -> list[RunningTask]:
         """What each slot is busy with, as it stands in the registry."""
-        return [_as_registered(one) for one in list(self.slots)]
+        return [_as_registered(attempt) for attempt in list(self.slots)]
 
     def ran_since(self, seconds: float) -> list[RunningTask]:
         """What has run for the last so many seconds, though it may have ended just now."""
         since = time.monotonic() - seconds
         ended = [task for gone_at, task in list(self.slow) if gone_at >= since]
         # What has ended is held until the queue has heard of it.
-        present = [_as_registered(one) for one in {*self.held_now(), *list(self.slots)}]
+        present = [_as_registered(attempt) for attempt in {*self.held_now(), *list(self.slots)}]
         begun_ms = (time.time() - seconds) * 1000
         return [task for task in (*present, *ended) if task.started_at_ms <= begun_ms]
 
@@ -232,4 +232,4 @@ def _as_registered(running: Running) -> RunningTask:
 
 def by_hold(held: list[Running], holds: list[str]) -> list[Running]:
     """The attempts that these holds belong to. There may be two of one task: one is lost then."""
-    return [one for one in held if one.claimed.hold in holds] if holds else []
+    return [attempt for attempt in held if attempt.claimed.hold in holds] if holds else []

@@ -19,9 +19,9 @@ from headrace.taskqueue import (
     Consumer,
     EpochChanged,
     LayoutTooNew,
-    Outcome,
     QueueError,
     Renewal,
+    Settlement,
     TaskStatus,
     WorkerNotFound,
 )
@@ -63,12 +63,12 @@ class Session:
         self.registered = True
 
     async def settle(
-        self, outcomes: Sequence[Outcome], limit: int
+        self, settlements: Sequence[Settlement], limit: int
     ) -> tuple[list[TaskStatus | None], Claim | None]:
-        """Report outcomes and claim up to `limit` tasks."""
-        call = "finish" if outcomes else "claim"
+        """Report settlements and claim up to `limit` tasks."""
+        call = "finish" if settlements else "claim"
         return await self._call(
-            call, lambda: self._consumer.settle(outcomes, limit), asks=limit > 0
+            call, lambda: self._consumer.settle(settlements, limit), asks=limit > 0
         )
 
     async def claim(self, limit: int) -> Claim:

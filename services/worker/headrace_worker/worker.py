@@ -36,11 +36,11 @@ from headrace_worker.background import Background
 from headrace_worker.contact import Contact
 from headrace_worker.draining import DrainMark
 from headrace_worker.host import WorkerHost
-from headrace_worker.moves import one_call
 from headrace_worker.probes import Signs
 from headrace_worker.renewal import RenewalThread
 from headrace_worker.running import Hand, Running, by_hold
 from headrace_worker.session import BACKOFF, Session
+from headrace_worker.settling import call_of
 
 MAX_WAIT_SECONDS = 1.0
 """The longest wait for a wake-up, so that a lost one costs no more."""
@@ -214,13 +214,15 @@ class Worker:
 
     async def _exchange(self, limit: int) -> None:
         """Report what has ended and claim up to `limit` tasks, in one call."""
-        moves = one_call([one.move for one in self._finished if one.move is not None])
-        if moves and self._failures:
+        settlements = call_of(
+            [ended.settlement for ended in self._finished if ended.settlement is not None]
+        )
+        if settlements and self._failures:
             limit = 0
-        batch = self._finished[: len(moves)]
-        self._finished = self._finished[len(moves) :]
+        batch = self._finished[: len(settlements)]
+        self._finished = self._finished[len(settlements) :]
         try:
-            statuses, claim = await self._session.settle(moves, limit)
+            statuses, claim = await self._session.settle(settlements, limit)
         except LayoutTooNew as error:
             self._finished[:0] = batch
             self._refuse(error)
@@ -440,7 +442,10 @@ class Worker:
     def _give_up(self, why: str) -> None:
         self._given_up = True
         self._exit_code = self._exit_code or EXIT_UNREPORTED
-        ended = [(one.claimed, type(one.move).__name__.lower()) for one in self._hand.held]
+        ended = [
+            (attempt.claimed, type(attempt.settlement).__name__.lower())
+            for attempt in self._hand.held
+        ]
         journal.unreported(self.info.id, ended, why)
 
     async def _say_goodbye(self) -> None:

@@ -18,11 +18,11 @@ from headrace.taskqueue import (
     Completed,
     Consumer,
     NewTask,
-    Outcome,
     QueueStats,
     Renewal,
     Renewer,
     RunningTask,
+    Settlement,
     TaskQueue,
     TaskStatus,
     TypeInfo,
@@ -207,8 +207,8 @@ async def claim_one(consumer: Consumer) -> ClaimedTask:
     return claim.tasks[0]
 
 
-async def settle(consumer: Consumer, *outcomes: Outcome) -> list[TaskStatus | None]:
-    statuses, claim = await consumer.settle(outcomes)
+async def settle(consumer: Consumer, *settlements: Settlement) -> list[TaskStatus | None]:
+    statuses, claim = await consumer.settle(settlements)
     assert claim is None
     return statuses
 

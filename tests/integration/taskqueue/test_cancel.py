@@ -11,7 +11,7 @@ from headrace.taskqueue import (
     Completed,
     Failed,
     NotAllowed,
-    Outcome,
+    Settlement,
     TaskStatus,
 )
 from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, complete, ids, renew, settle
@@ -66,8 +66,8 @@ async def test_however_a_task_ends_that_was_asked_to_stop_it_is_cancelled(
     a, b = (await worker.claim(2)).tasks
     for task_id in (first, second):
         await rig.queue.cancel(task_id, running=True)
-    outcomes: list[Outcome] = [Completed(a, b"1", 1), Failed(b, "stopped", retry_delay_ms, 1)]
-    assert await settle(worker, *outcomes) == [CANCELLED, CANCELLED]
+    settlements: list[Settlement] = [Completed(a, b"1", 1), Failed(b, "stopped", retry_delay_ms, 1)]
+    assert await settle(worker, *settlements) == [CANCELLED, CANCELLED]
     stats = await rig.stats()
     assert (stats.completions_total, stats.failures_total, stats.retries_total) == (0, 0, 0)
     assert (await rig.queue.get(second)).error == "stopped"

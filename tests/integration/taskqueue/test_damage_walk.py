@@ -13,9 +13,9 @@ from headrace.taskqueue import (
     Completed,
     Consumer,
     Failed,
-    Outcome,
     Parked,
     Released,
+    Settlement,
     Task,
     TaskNotFound,
     TaskStatus,
@@ -86,16 +86,16 @@ async def work(rig: Rig, worker: Consumer, chance: random.Random) -> None:
     """Claim some, and end each in some way."""
     claim = await worker.claim(chance.randint(1, 4))
     await renew(rig, worker, claim.tasks)
-    outcomes: list[Outcome] = []
+    settlements: list[Settlement] = []
     for task in claim.tasks:
-        ways: list[Outcome] = [
+        ways: list[Settlement] = [
             Completed(task, b"1", 1),
             Failed(task, "no", 0, 1),
             Parked(task, 1, b"s", 1),
             Released(task),
         ]
-        outcomes.append(chance.choice(ways))
-    await settle(worker, *outcomes)
+        settlements.append(chance.choice(ways))
+    await settle(worker, *settlements)
 
 
 async def look(rig: Rig, chance: random.Random, good: set[str], damaged: dict[str, str]) -> None:

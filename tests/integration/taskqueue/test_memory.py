@@ -73,7 +73,7 @@ async def test_on_a_full_redis_tasks_are_claimed_renewed_and_ended(any_rig: Rig)
     fill(any_rig)
     assert await worker.progress(a, 50, "half")
     large = b'"' + b"x" * 1000 + b'"'
-    for outcome, status in (
+    for settlement, status in (
         (Completed(a, large, 1), COMPLETED),
         (Failed(b, "again", 60_000, 1), PENDING),
         (Failed(c, "no", None, 1), FAILED),
@@ -81,7 +81,7 @@ async def test_on_a_full_redis_tasks_are_claimed_renewed_and_ended(any_rig: Rig)
         (Released(e), QUEUED),
     ):
         fill(any_rig)
-        assert await settle(worker, outcome) == [status]
+        assert await settle(worker, settlement) == [status]
     fill(any_rig)
     assert ids((await worker.settle([], claim_limit=1))[1]) == [e.id]
     assert (await any_rig.queue.get(a.id)).result == large

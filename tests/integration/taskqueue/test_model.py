@@ -23,9 +23,9 @@ from headrace.taskqueue import (
     Failed,
     IdempotencyConflict,
     NotAllowed,
-    Outcome,
     Parked,
     Released,
+    Settlement,
     Submitted,
     TaskStatus,
     consumer,
@@ -222,8 +222,8 @@ class QueueMachine(Walk):
         self.past.append((worker, task))
         expected = self.model.report(kind, task.id, task.fence, worker, b"state")
         self.model.workers[worker].requests += 1
-        outcomes = [self.outcome(kind, task)]
-        statuses, claim = self.do(self.consumers[worker].settle(outcomes, limit))
+        settlements = [self.settlement(kind, task)]
+        statuses, claim = self.do(self.consumers[worker].settle(settlements, limit))
         assert statuses == [expected]
         assert claim is not None
         self.check_claim(worker, limit, claim, tended=False)
@@ -236,19 +236,19 @@ class QueueMachine(Walk):
 
     def settle(self, worker: str, task: ClaimedTask, kind: str) -> None:
         expected = self.model.report(kind, task.id, task.fence, worker, b"state")
-        statuses, _ = self.do(self.consumers[worker].settle([self.outcome(kind, task)]))
+        statuses, _ = self.do(self.consumers[worker].settle([self.settlement(kind, task)]))
         assert statuses == [expected]
 
-    def outcome(self, kind: str, task: ClaimedTask) -> Outcome:
+    def settlement(self, kind: str, task: ClaimedTask) -> Settlement:
         in_an_hour = self.rig.now_ms() + 3_600_000
-        outcomes: dict[str, Outcome] = {
+        settlements: dict[str, Settlement] = {
             "complete": Completed(task, PAYLOADS[task.fence % 2], 5),
             "fail": Failed(task, "no", 3_600_000, 5),
             "park": Parked(task, in_an_hour, b"state", 5),
             "release": Released(task),
             "cancelled": Cancelled(task, 5),
         }
-        return outcomes[kind]
+        return settlements[kind]
 
     @precondition(lambda self: any(self.hands.values()) or self.past)
     @rule(pick=picks)

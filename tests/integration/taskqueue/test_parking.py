@@ -67,8 +67,8 @@ async def test_parking_after_a_stop_was_asked_for_cancels(rig: Rig) -> None:
     worker = await rig.worker()
     task = await claim_one(worker)
     await rig.queue.cancel(task_id, running=True)
-    outcome = Parked(task, rig.now_ms() + 60_000, STATE, 1)
-    assert await settle(worker, outcome, outcome) == [CANCELLED, CANCELLED]
+    settlement = Parked(task, rig.now_ms() + 60_000, STATE, 1)
+    assert await settle(worker, settlement, settlement) == [CANCELLED, CANCELLED]
     assert indexed(rig.server) == []
 
 

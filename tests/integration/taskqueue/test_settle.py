@@ -13,9 +13,9 @@ from headrace.taskqueue import (
     Completed,
     Failed,
     IdempotencyConflict,
-    Outcome,
     Parked,
     Released,
+    Settlement,
     Task,
     TaskNotFound,
     TaskStatus,
@@ -39,7 +39,7 @@ async def test_finished_tasks_leave_every_index(any_rig: Rig) -> None:
     assert (stats.queue_length, stats.running, stats.completions_total) == (0, 0, 3)
 
 
-async def test_outcomes_of_all_kinds_are_settled_in_one_call_and_in_order(any_rig: Rig) -> None:
+async def test_settlements_of_all_kinds_are_settled_in_one_call_and_in_order(any_rig: Rig) -> None:
     await any_rig.submit_many(7)
     worker = await any_rig.worker()
     a, b, c, d, e, f = (await worker.claim(6)).tasks
@@ -83,14 +83,14 @@ async def test_the_same_fail_park_or_release_twice_is_a_success(rig: Rig) -> Non
     await rig.submit_many(3)
     worker = await rig.worker()
     a, b, c = (await worker.claim(3)).tasks
-    outcomes: list[Outcome] = [
+    settlements: list[Settlement] = [
         Failed(a, "again", 60_000, 1),
         Parked(b, rig.now_ms() + 60_000, b"", 1),
         Released(c),
     ]
-    first = await settle(worker, *outcomes)
+    first = await settle(worker, *settlements)
     assert first == [PENDING, PENDING, QUEUED]
-    assert await settle(worker, *outcomes) == first
+    assert await settle(worker, *settlements) == first
     stats = await rig.stats()
     assert (stats.queue_length, stats.delayed, stats.retries_total) == (1, 2, 1)
 
@@ -100,17 +100,17 @@ async def test_a_repeated_fail_or_park_is_a_success_once_the_task_is_due_again(r
     worker, other = await rig.worker("w1"), await rig.worker("w2")
     a, b, c = (await worker.claim(3)).tasks
     later = rig.now_ms() + 60_000
-    outcomes: list[Outcome] = [
+    settlements: list[Settlement] = [
         Failed(a, "again", 60_000, 1),
         Parked(b, later + 1, b"", 1),
         Parked(c, later, b"", 1),
     ]
-    await settle(worker, *outcomes)
+    await settle(worker, *settlements)
     for task in (c, b, a):
         rig.make_due(task.id)
         await asyncio.sleep(0.002)
     assert ids(await other.claim(1)) == [c.id]
-    assert await settle(worker, *outcomes) == [QUEUED, QUEUED, None]
+    assert await settle(worker, *settlements) == [QUEUED, QUEUED, None]
     stats = await rig.stats()
     assert (stats.queue_length, stats.running, stats.retries_total) == (2, 1, 1)
 
@@ -130,14 +130,14 @@ async def test_a_finish_after_a_takeover_changes_nothing(any_rig: Rig) -> None:
     taken_over = await claim_one(fast)
     assert (taken_over.id, taken_over.fence, taken_over.attempt) == (late.id, 2, 2)
 
-    for outcome in (
+    for settlement in (
         Completed(late, b'"late"', 1),
         Failed(late, "late", 0, 1),
         Parked(late, any_rig.now_ms(), b"late", 1),
         Cancelled(late, 1),
         Released(late),
     ):
-        assert await settle(slow, outcome) == [None]
+        assert await settle(slow, settlement) == [None]
     assert not await slow.checkpoint(late, b"late")
     assert not await slow.progress(late, 50, "late")
     record = await any_rig.queue.get(late.id)

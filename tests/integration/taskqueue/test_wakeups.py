@@ -216,8 +216,8 @@ async def test_many_workers_at_once_take_each_task_once(any_rig: Rig) -> None:
         claim: Claim | None = await worker.claim(7)
         while claim and claim.tasks:
             taken.extend(ids(claim))
-            outcomes = [Completed(task, b"1", 1) for task in claim.tasks]
-            statuses, claim = await worker.settle(outcomes, claim_limit=7)
+            settlements = [Completed(task, b"1", 1) for task in claim.tasks]
+            statuses, claim = await worker.settle(settlements, claim_limit=7)
             assert set(statuses) == {TaskStatus.COMPLETED}
 
     await asyncio.gather(*(work(worker) for worker in workers))
@@ -259,8 +259,8 @@ async def test_a_busy_worker_still_sees_what_is_due_and_whose_lease_ended(any_ri
     async def finish_and_claim() -> list[str]:
         nonlocal claim
         assert claim is not None
-        outcomes = [Completed(task, b"1", 1) for task in claim.tasks]
-        _, claim = await busy.settle(outcomes, claim_limit=1)
+        settlements = [Completed(task, b"1", 1) for task in claim.tasks]
+        _, claim = await busy.settle(settlements, claim_limit=1)
         return ids(claim)
 
     await until(finish_and_claim, lambda claimed: claimed == [lost], seconds=3)

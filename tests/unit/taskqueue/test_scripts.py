@@ -97,7 +97,9 @@ def test_each_script_is_called_from_one_place() -> None:
     text = "\n".join(inspect.getsource(module) for module in (queue, submitter, consumer, renewer))
     for name in METHODS:
         callers = re.findall(rf'(?:script|_run|_call)\(\s*"{name}"', text)
-        callers += set(re.findall(rf'return "{name}"', text))  # in `_move`, a line an outcome
+        callers += set(
+            re.findall(rf'return "{name}"', text)
+        )  # in `_script_and_arguments`, a line a settlement
         assert len(callers) == 1, f"{name} is called from {len(callers)} places"
 
 
@@ -106,8 +108,8 @@ def test_each_method_leads_to_its_script(name: str) -> None:
     source = inspect.getsource(METHODS[name])
     if METHODS[name] is Consumer.settle:
         assert "_settling_commands" in source
-        assert "_move(" in inspect.getsource(Consumer._settling_commands)
-        source = inspect.getsource(consumer._move)
+        assert "_script_and_arguments(" in inspect.getsource(Consumer._settling_commands)
+        source = inspect.getsource(consumer._script_and_arguments)
     elif name == "submit":
         assert "self._submitter.submit(" in source
         assert "self._send(" in inspect.getsource(submitter.Submitter.submit)

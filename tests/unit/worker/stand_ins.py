@@ -85,12 +85,12 @@ class Consumer:
         return Renewer(self)
 
     async def settle(
-        self, outcomes: Sequence[tq.Outcome], claim_limit: int = 0
+        self, settlements: Sequence[tq.Settlement], claim_limit: int = 0
     ) -> tuple[list[tq.TaskStatus | None], tq.Claim | None]:
         await self._answer(
-            "settle", [f"{type(o).__name__} {o.task.id}" for o in outcomes], claim_limit
+            "settle", [f"{type(o).__name__} {o.task.id}" for o in settlements], claim_limit
         )
-        statuses: list[tq.TaskStatus | None] = [tq.TaskStatus.COMPLETED for _ in outcomes]
+        statuses: list[tq.TaskStatus | None] = [tq.TaskStatus.COMPLETED for _ in settlements]
         return statuses, self._take(claim_limit) if claim_limit else None
 
     async def claim(self, limit: int) -> tq.Claim:

@@ -310,7 +310,7 @@ async def test_of_two_holds_on_one_task_only_the_named_one_is_lost(bench: Bench)
     await until(lambda: not bench.worker._hand.slots)
     settled = [one for what, _ in bench.consumer.called("settle") for one in what]
     assert settled == ["Cancelled a"]
-    assert [one.claimed.fence for one in held if one.move is not None] == [2]
+    assert [attempt.claimed.fence for attempt in held if attempt.settlement is not None] == [2]
 
 
 async def test_large_results_leave_in_calls_that_get_through(

@@ -1,4 +1,4 @@
-"""How the end of an attempt becomes a move of the queue."""
+"""How the end of an attempt becomes what the queue is told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace import taskqueue as tq
 from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
-from headrace_worker.moves import move_for, one_call
+from headrace_worker.settling import call_of, settlement_for
 from tests.unit.worker.stand_ins import claimed_task
 
 TASK = claimed_task("t-1", retry_count=2)
@@ -18,7 +18,7 @@ BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "move"),
+    ("outcome", "settlement"),
     [
         (Returned(b"1"), tq.Completed(TASK, b"1", 13)),
         (Raised("E: x", retryable=False), tq.Failed(TASK, "E: x", None, 13)),
@@ -32,27 +32,29 @@ BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0)
         (Stopped(StopReason.UNFIT), tq.Released(TASK)),
     ],
 )
-def test_each_outcome_has_its_move(outcome: Outcome, move: tq.Outcome) -> None:
-    assert move_for(TASK, outcome, 0.0125, BACKOFF, lambda: 0.5) == move
+def test_each_outcome_has_its_settlement(outcome: Outcome, settlement: tq.Settlement) -> None:
+    assert settlement_for(TASK, outcome, 0.0125, BACKOFF, lambda: 0.5) == settlement
 
 
 @given(st.integers(min_value=0, max_value=100), st.floats(0, 1, exclude_max=True))
 def test_the_delay_of_a_retry_stays_within_the_back_off(retries: int, drawn: float) -> None:
     task = claimed_task("t-1", retry_count=retries)
-    move = move_for(task, Raised("E", retryable=True), 0.0, BACKOFF, lambda: drawn)
-    assert isinstance(move, tq.Failed)
-    assert move.retry_delay_ms is not None
-    assert 0 <= move.retry_delay_ms <= BACKOFF.ceiling(retries) * 1000 + 1
+    settlement = settlement_for(task, Raised("E", retryable=True), 0.0, BACKOFF, lambda: drawn)
+    assert isinstance(settlement, tq.Failed)
+    assert settlement.retry_delay_ms is not None
+    assert 0 <= settlement.retry_delay_ms <= BACKOFF.ceiling(retries) * 1000 + 1
 
 
 def test_a_run_time_is_never_zero_for_work_that_was_done() -> None:
-    move = move_for(TASK, Returned(b"1"), 0.00001, BACKOFF, lambda: 0.5)
-    assert move == tq.Completed(TASK, b"1", 1)
+    settlement = settlement_for(TASK, Returned(b"1"), 0.00001, BACKOFF, lambda: 0.5)
+    assert settlement == tq.Completed(TASK, b"1", 1)
 
 
 def test_a_time_before_1970_has_passed_like_any_other() -> None:
-    move = move_for(TASK, Park(datetime.min.replace(tzinfo=UTC), b""), 0.0, BACKOFF, lambda: 0.5)
-    assert move == tq.Parked(TASK, 0, b"", 0)
+    settlement = settlement_for(
+        TASK, Park(datetime.min.replace(tzinfo=UTC), b""), 0.0, BACKOFF, lambda: 0.5
+    )
+    assert settlement == tq.Parked(TASK, 0, b"", 0)
 
 
 SMALL = tq.Completed(TASK, b"1", 1)
@@ -66,12 +68,12 @@ SMALL = tq.Completed(TASK, b"1", 1)
         tq.Failed(TASK, "x" * (tq.ENOUGH_BYTES // 2), None, 1),
     ],
 )
-def test_a_call_carries_no_more_bytes_than_get_through(large: tq.Outcome) -> None:
-    assert one_call([SMALL, large, SMALL, large, large, SMALL]) == [SMALL, large, SMALL, large]
-    assert one_call([large]) == [large]
+def test_a_call_carries_no_more_bytes_than_get_through(large: tq.Settlement) -> None:
+    assert call_of([SMALL, large, SMALL, large, large, SMALL]) == [SMALL, large, SMALL, large]
+    assert call_of([large]) == [large]
 
 
 def test_a_call_carries_no_more_moves_than_a_script_takes() -> None:
     released = tq.Released(TASK)
-    assert len(one_call([SMALL, released, tq.Cancelled(TASK, 1)] * 500)) == tq.MAX_BATCH
-    assert one_call([]) == []
+    assert len(call_of([SMALL, released, tq.Cancelled(TASK, 1)] * 500)) == tq.MAX_BATCH
+    assert call_of([]) == []

@@ -1,4 +1,4 @@
-"""From how an attempt ended to the move that tells the queue. Pure."""
+"""From how an attempt ended to what the queue is told of it. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from headrace import taskqueue as tq
 from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
 
 
-def move_for(
+def settlement_for(
     claimed: tq.ClaimedTask,
     outcome: Outcome,
     seconds: float,
     backoff: Backoff,
     random: Callable[[], float],
-) -> tq.Outcome:
-    """The move for an outcome.
+) -> tq.Settlement:
+    """The settlement for an outcome.
 
     Args:
         claimed: the task.
@@ -36,9 +36,9 @@ def move_for(
             if retryable:
                 delay_ms = math.ceil(backoff.delay(claimed.retry_count, random) * 1000)
             return tq.Failed(claimed, error, delay_ms, run_ms)
-        case Park(resume_at, state):
+        case Park(unpark_at, state):
             # A time before 1970 has passed like any other, and may be more than a record can hold.
-            due_ms = max(0, math.ceil(resume_at.timestamp() * 1000))
+            due_ms = max(0, math.ceil(unpark_at.timestamp() * 1000))
             return tq.Parked(claimed, due_ms, state, run_ms)
         case Stopped(StopReason.CANCELLED):
             return tq.Cancelled(claimed, run_ms)
@@ -50,18 +50,18 @@ def move_for(
             assert_never(outcome)
 
 
-def one_call(moves: Sequence[tq.Outcome]) -> Sequence[tq.Outcome]:
-    """As many of the moves as one call carries: more bytes might not get through in its time."""
-    if len(moves) > tq.MAX_BATCH:
-        moves = moves[: tq.MAX_BATCH]
+def call_of(settlements: Sequence[tq.Settlement]) -> Sequence[tq.Settlement]:
+    """As many of the settlements as one call carries: more might not get through in its time."""
+    if len(settlements) > tq.MAX_BATCH:
+        settlements = settlements[: tq.MAX_BATCH]
     left, completed = tq.ENOUGH_BYTES, tq.Completed
-    for n, move in enumerate(moves, 1):
-        if isinstance(move, completed):  # most are
-            left -= len(move.result)
-        elif isinstance(move, tq.Parked):
-            left -= len(move.state)
-        elif isinstance(move, tq.Failed):
-            left -= len(move.error)
+    for n, settlement in enumerate(settlements, 1):
+        if isinstance(settlement, completed):  # most are
+            left -= len(settlement.result)
+        elif isinstance(settlement, tq.Parked):
+            left -= len(settlement.state)
+        elif isinstance(settlement, tq.Failed):
+            left -= len(settlement.error)
         if left <= 0:
-            return moves[:n]
-    return moves
+            return settlements[:n]
+    return settlements

@@ -1,4 +1,4 @@
-"""How an attempt can end, as its worker reports it with `Consumer.settle`."""
+"""What the queue is told of how an attempt ended: the argument of `Consumer.settle`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """It goes on at `resume_at_ms` (since 1970), here or elsewhere, from `state`."""
+    """It goes on at `unpark_at_ms` (since 1970), here or elsewhere, from `state`."""
 
     task: ClaimedTask
-    resume_at_ms: int
+    unpark_at_ms: int
     state: bytes
     run_ms: int
 
@@ -55,4 +55,4 @@ class Released(msgspec.Struct, frozen=True):
     then nothing is counted."""
 
 
-Outcome: TypeAlias = Completed | Failed | Cancelled | Parked | Released
+Settlement: TypeAlias = Completed | Failed | Cancelled | Parked | Released
