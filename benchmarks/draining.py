@@ -1,29 +1,46 @@
-"""How fast one worker process empties a queue."""
+"""How fast one worker process empties a queue, and the processor time that it costs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from dataclasses import dataclass
 
-from benchmarks.processes import Worker
+import psutil
+import redis
+
 from benchmarks.submitting import fill
 from benchmarks.tasks import noop
 from headrace.taskqueue import TaskQueue
 
 POLL_SECONDS = 0.02
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 60.0
 
 
-async def drain(worker: Worker, count: int) -> float:
-    """Tasks a second, as Redis counts completions: from the worker's first one to its last.
+@dataclass(frozen=True)
+class Drained:
+    """What emptying a queue took."""
 
-    The worker is paused while the queue is filled.
-    """
-    queue = TaskQueue(worker.url)
+    rate: float
+    """Tasks a second, as Redis counts completions: from the worker's first one to its last."""
+    worker_us: float
+    """Processor time of the worker, in microseconds a task. Steadier than the rate when other
+    programs use the machine."""
+    redis_us: float
+    """The same of the Redis server."""
+
+
+async def drain(url: str, pid: int, count: int) -> Drained:
+    """Fill the queue while the worker, a process, is paused; then let it work."""
+    queue = TaskQueue(url)
+    process = psutil.Process(pid)
     try:
         before, _ = await _completions(queue)
-        worker.pause()
-        await fill(worker.url, count)
-        worker.resume()
+        os.kill(pid, signal.SIGSTOP)
+        await fill(url, count)
+        spent = _spent(url, process)
+        os.kill(pid, signal.SIGCONT)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + TIMEOUT_SECONDS
         first = None
@@ -32,14 +49,29 @@ async def drain(worker: Worker, count: int) -> float:
             if first is None and done > before:
                 first = (done, at)
             if first is not None and done >= before + count:
-                return (done - first[0]) / (at - first[1])
-            worker.check()
-            if loop.time() > deadline:
-                raise TimeoutError(f"{worker.name} ran {done - before} of {count} tasks in time")
+                break
+            if loop.time() > deadline or process.status() == psutil.STATUS_ZOMBIE:
+                raise TimeoutError(f"the worker ran {done - before} of {count} tasks in time")
             await asyncio.sleep(POLL_SECONDS)
+        worker, server = (
+            (after - before) / count * 1e6
+            for before, after in zip(spent, _spent(url, process), strict=True)
+        )
+        return Drained((done - first[0]) / (at - first[1]), worker, server)
     finally:
-        worker.resume()
+        os.kill(pid, signal.SIGCONT)
         await queue.close()
+
+
+def _spent(url: str, process: psutil.Process) -> tuple[float, float]:
+    """Seconds of processor time so far: the worker's and the server's."""
+    worker = process.cpu_times()
+    with redis.Redis.from_url(url) as client:
+        server = client.info("cpu")
+    return (
+        worker.user + worker.system,
+        server["used_cpu_user"] + server["used_cpu_sys"],
+    )
 
 
 async def _completions(queue: TaskQueue) -> tuple[int, float]:

@@ -99,7 +99,7 @@ def figures_table(figures: Sequence[Figure], samples: Samples, floors: Mapping[s
             of_floor = ratio(samples, Ratio(figure.name, floor)) if figure.beside_floors else None
             row.append("" if of_floor is None else f"{of_floor:.2f}")
         rows.append(row)
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def targets_table(targets: Sequence[Target], samples: Samples) -> str:
@@ -111,7 +111,7 @@ def targets_table(targets: Sequence[Target], samples: Samples) -> str:
             bound = f"{target.bound} {target.limit:g}"
             verdict = "met" if target.met(measured) else "MISSED"
             rows.append([target.title, bound, rounded(measured), verdict])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def report(
@@ -143,7 +143,7 @@ def report(
     }
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []

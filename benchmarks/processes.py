@@ -145,18 +145,23 @@ class Redis(Process):
 
 
 class Worker(Process):
-    """One worker process as shipped, of ten slots, that also runs the benchmark's task types."""
+    """One worker process as shipped, of ten slots, that also runs the benchmark's task types.
 
-    def __init__(self, name: str, url: str, folder: Path, **settings: str) -> None:
+    `root`: the checkout whose worker it is.
+    """
+
+    def __init__(
+        self, name: str, url: str, folder: Path, *, root: Path = ROOT, **settings: str
+    ) -> None:
         self.url = url
         env = {
-            "PYTHONPATH": os.pathsep.join((str(_entry_points(folder)), str(ROOT))),
+            **environment_of(root, folder),
             "REDIS_URL": url,
             "MAX_WORKERS": "10",
-            "WORKFLOWS_DIR": str(ROOT / "examples" / "workflows"),
+            "WORKFLOWS_DIR": str(root / "examples" / "workflows"),
             **settings,
         }
-        super().__init__(name, [sys.executable, str(ROOT / "run_worker.py")], folder, env)
+        super().__init__(name, [sys.executable, str(root / "run_worker.py")], folder, env)
 
     async def ready(self) -> None:
         """Wait until it has registered."""
@@ -170,6 +175,10 @@ class Worker(Process):
                 await asyncio.sleep(0.05)
         finally:
             await queue.close()
+
+    def wait_until_ready(self) -> None:
+        """The same, for those who have no event loop."""
+        asyncio.run(self.ready())
 
 
 class WebServer(Process):
@@ -226,6 +235,19 @@ def popper(url: str, folder: Path) -> Process:
     return Process("popper", command, folder, {"PYTHONPATH": str(ROOT)})
 
 
+def environment_of(root: Path, folder: Path) -> dict[str, str]:
+    """What a process needs to run the code of a checkout, and the benchmark's task types.
+
+    The benchmark's own code is this checkout's, whatever another one has under that name.
+    """
+    site = _entry_points(folder)
+    return {
+        **_base_environment(),
+        "PYTHONPATH": os.pathsep.join((str(site), str(root))),
+        "PYTHONSAFEPATH": "1",  # or the script's folder would come first
+    }
+
+
 def _base_environment() -> dict[str, str]:
     """Nothing of the caller's that a setting could come from."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -240,4 +262,7 @@ def _entry_points(folder: Path) -> Path:
         "Metadata-Version: 2.1\nName: headrace-benchmark\nVersion: 1.0\n"
     )
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    code = site / "benchmarks"
+    if not code.exists():
+        code.symlink_to(ROOT / "benchmarks")
     return site

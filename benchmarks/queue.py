@@ -1,6 +1,6 @@
 """Measures the queue beside bare floors. See docs/benchmarks.md.
 
-python benchmarks/queue.py [--json FILE] [--seconds N] [--quick] [--redis BINARY]
+python benchmarks/queue.py [--against PATH] [--json FILE] [--seconds N] [--quick] [--redis BINARY]
 """
 
 from __future__ import annotations

@@ -109,19 +109,22 @@ class Run:
         add("submit", _wait(submitting.one_by_one(submit, seconds)))
         add("set_raw", _wait(floors.raw_sets(floor, seconds)))
         redis.flush(SUBMIT_DB)
-        add("drain", _wait(draining.drain(self._worker, self._plan.drain_tasks)))
+        add("drain", self._drain(self._worker))
         add("set_asyncio", _wait(floors.asyncio_sets(floor, seconds)))
         with_making, without = _wait(submitting.in_bulk(submit, seconds))
         add("submit_bulk", with_making)
         add("submit_bulk_made", without)
         redis.flush(SUBMIT_DB)
-        add("drain_quiet", _wait(draining.drain(self._quiet, self._plan.drain_tasks)))
+        add("drain_quiet", self._drain(self._quiet))
         self._hand_over()
         self._over_http()
         # Every round begins alike: what a million kept results cost is another question.
         redis.flush(FLOOR_DB)
         for db in (WORKER_DB, QUIET_DB, API_DB):
             redis.forget_tasks(db)
+
+    def _drain(self, worker: processes.Worker) -> float:
+        return _wait(draining.drain(worker.url, worker.pid, self._plan.drain_tasks)).rate
 
     def _hand_over(self) -> None:
         worker, floor = self._worker.url, self._redis.url(FLOOR_DB)

@@ -6,6 +6,7 @@ import itertools
 import time
 
 from benchmarks.tasks import Order, noop
+from headrace import taskqueue
 from headrace.taskqueue import MAX_BATCH, NewTask, TaskQueue, new_id
 
 _numbers = itertools.count(1_000_000)
@@ -30,6 +31,21 @@ async def one_by_one(url: str, seconds: float) -> float:
         return done / (time.perf_counter() - began)
     finally:
         await queue.close()
+
+
+def one_by_one_sync(url: str, seconds: float) -> float | None:
+    """The same by the blocking client; None for a version of Headrace that has none."""
+    blocking = getattr(taskqueue, "BlockingTaskQueue", None)
+    if blocking is None:
+        return None
+    with blocking(url) as queue:
+        queue.connect()
+        done, began = 0, time.perf_counter()
+        ends = began + seconds
+        while time.perf_counter() < ends:
+            queue.submit(new_task())
+            done += 1
+        return done / (time.perf_counter() - began)
 
 
 async def in_bulk(url: str, seconds: float) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import depth, web
+from benchmarks.against import comparison_table
 from benchmarks.catalog import FIGURES, FLOORS, TARGETS
 from benchmarks.figures import (
     Figure,
@@ -87,6 +88,18 @@ def test_the_table_says_which_targets_were_missed() -> None:
     targets = [Target("rate", 20, "at least", "kept"), Target("rate", 19, "at most", "broken")]
     rows = targets_table(targets, SAMPLES).splitlines()
     assert [row.split()[-1] for row in rows[1:]] == ["met", "MISSED"]
+
+
+def test_a_comparison_shows_old_and_new_and_the_ratio_of_each_round() -> None:
+    old = {"set": [10.0, 10.0, 10.0], "submit_async": [4.0, 1.0, 2.0]}
+    new = {"set": [20.0, 10.0, 5.0], "submit_async": [4.0, 4.0, 4.0], "submit_sync": [8.0] * 3}
+    rows = comparison_table(old, new).splitlines()
+    assert rows[1].split()[-4:] == ["1/s", "10.0", "10.0", "1.00"]
+    assert rows[2].split()[-4:] == ["1/s", "2.00", "4.00", "2.00"]
+    assert rows[3].split()[-4:] == ["1/s", "-", "8.00", "-"]
+    quotients = {row.rpartition("  ")[0].strip(): row.split()[-1] for row in rows[4:]}
+    assert quotients["submit, blocking (new) ÷ submit, event loop (old)"] == "4.00"
+    assert quotients["submit, blocking (new) ÷ SET"] == "0.80"
 
 
 def test_the_report_is_json_and_leaves_out_what_was_not_measured() -> None:
