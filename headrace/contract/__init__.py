@@ -1,1 +1,88 @@
-"""The HTTP replies, once: the API serves them, a client reads them."""
+"""The HTTP replies and the kinds of errors, once: the API serves them, a client reads them.
+
+Each kind of error has a name in `headrace.contract.problems`.
+"""
+
+from headrace.contract.health import (
+    HealthReply,
+    ReadyReply,
+)
+from headrace.contract.problems import (
+    ErrorItem,
+    ProblemReply,
+    ProblemType,
+)
+from headrace.contract.replies import (
+    TASK_ID,
+    Reply,
+)
+from headrace.contract.stats import (
+    DrainReply,
+    HistoryReply,
+    MinuteReply,
+    QueueReply,
+    RunningReply,
+    StatsDisabled,
+    StatsReply,
+    StatsUnavailable,
+    WorkerReply,
+    WorkersReply,
+)
+from headrace.contract.tasks import (
+    BatchSubmitted,
+    CancelReply,
+    InlineReply,
+    Progress,
+    RetryReply,
+    TaskPage,
+    TaskReply,
+    TaskSubmitted,
+    TaskTypeReply,
+    TaskTypesReply,
+    is_task_id,
+)
+from headrace.contract.workflows import (
+    BrokenDefinition,
+    WorkflowDetail,
+    WorkflowExecuted,
+    WorkflowsReply,
+    WorkflowSubmitted,
+    WorkflowSummary,
+)
+
+__all__ = [
+    "TASK_ID",
+    "BatchSubmitted",
+    "BrokenDefinition",
+    "CancelReply",
+    "DrainReply",
+    "ErrorItem",
+    "HealthReply",
+    "HistoryReply",
+    "InlineReply",
+    "MinuteReply",
+    "ProblemReply",
+    "ProblemType",
+    "Progress",
+    "QueueReply",
+    "ReadyReply",
+    "Reply",
+    "RetryReply",
+    "RunningReply",
+    "StatsDisabled",
+    "StatsReply",
+    "StatsUnavailable",
+    "TaskPage",
+    "TaskReply",
+    "TaskSubmitted",
+    "TaskTypeReply",
+    "TaskTypesReply",
+    "WorkerReply",
+    "WorkersReply",
+    "WorkflowDetail",
+    "WorkflowExecuted",
+    "WorkflowSubmitted",
+    "WorkflowSummary",
+    "WorkflowsReply",
+    "is_task_id",
+]

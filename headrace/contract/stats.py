@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import Literal
 
-import msgspec
 from pydantic import Field
 
-from headrace.contract.tasks import Reply
-
-if TYPE_CHECKING:
-    from headrace.taskqueue import MinuteRates, QueueStats, Stats, WorkerStatus
+from headrace.contract.replies import Reply
 
 
 class QueueReply(Reply):
@@ -45,11 +41,6 @@ class QueueReply(Reply):
     service_seconds_total: float
     stalls_total: int
     """How often a worker that ran such a task stood still."""
-
-    @classmethod
-    def of(cls, stats: QueueStats) -> QueueReply:
-        """The queue's own numbers under the same names."""
-        return cls.model_validate(msgspec.structs.asdict(stats))
 
 
 class RunningReply(Reply):
@@ -87,22 +78,6 @@ class WorkerReply(Reply):
     started_at: datetime
     last_seen_at: datetime
 
-    @classmethod
-    def of(cls, worker: WorkerStatus) -> WorkerReply:
-        """A registered worker as the API shows it."""
-        running = [
-            RunningReply(
-                task_id=task.id,
-                type=task.type,
-                attempt=task.attempt,
-                started_at=datetime.fromtimestamp(task.started_at_ms / 1000, UTC),
-                timed_out=task.timed_out,
-            )
-            for task in worker.running
-        ]
-        fields = {name: getattr(worker, name) for name in cls.model_fields if name != "running"}
-        return cls(running=running, **fields)
-
 
 class StatsReply(Reply):
     """The queues and workers at one moment, by Redis's own clock."""
@@ -116,17 +91,6 @@ class StatsReply(Reply):
     epoch: str
     """Drawn when the queue first writes to a Redis: another one means that its data was lost."""
     workers: list[WorkerReply]
-
-    @classmethod
-    def of(cls, stats: Stats) -> StatsReply:
-        """The queue's own reading."""
-        return cls(
-            queues={name: QueueReply.of(one) for name, one in stats.queues.items()},
-            at=stats.at,
-            version=stats.version,
-            epoch=stats.epoch,
-            workers=[WorkerReply.of(worker) for worker in stats.workers],
-        )
 
 
 class StatsDisabled(Reply):
@@ -155,11 +119,6 @@ class MinuteReply(Reply):
     crashes: int
     service_seconds: float
     """Run times of the attempts that ended, summed."""
-
-    @classmethod
-    def of(cls, rates: MinuteRates) -> MinuteReply:
-        """The queue's own counts under the same names."""
-        return cls.model_validate(msgspec.structs.asdict(rates))
 
 
 class HistoryReply(Reply):

@@ -1,43 +1,22 @@
-"""What the API replies of tasks and workflows: the guide's fields first and in its order."""
+"""What the API replies of tasks and task types: the guide's fields first and in its order."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any, Literal
 
-import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from headrace.taskqueue import TaskStatus
+from headrace.contract.replies import TASK_ID, LiveWorkerCount, Reply
+from headrace.status import TaskStatus
 
-if TYPE_CHECKING:
-    from headrace.taskqueue import Task
-    from headrace.workflows import Workflow
-
-TASK_ID = "550e8400-e29b-41d4-a716-446655440000"
-"""The task id of the guide's examples."""
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def is_task_id(text: str) -> bool:
     """Whether it has the form of a task's id: a UUID as it is usually written."""
     return _TASK_ID.fullmatch(text) is not None
-
-
-class Reply(BaseModel):
-    """What all replies share: docstrings of fields become their descriptions."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
-
-
-LiveWorkerCount = Annotated[
-    int | None,
-    Field(
-        description="How many live workers serve its queue, as of a second ago; one that drains "
-        "does not. 0: it waits until one starts. Null: not known, for Redis is away."
-    ),
-]
 
 
 class Progress(Reply):
@@ -79,38 +58,6 @@ class TaskReply(Reply):
     """Whether a running task was asked to stop."""
     live_workers: LiveWorkerCount
 
-    @classmethod
-    def of(cls, task: Task, live_workers: int | None) -> TaskReply:
-        """A record as the API shows it."""
-        return cls.model_construct(**task_fields(task, live_workers))
-
-
-def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
-    """The fields of a record, in their order in replies."""
-    percent = 100.0 if task.status is TaskStatus.COMPLETED else task.progress_percent
-    progress = None
-    if percent is not None:
-        progress = Progress(percent=percent, message=task.progress_message)
-    return {
-        "task_id": task.id,
-        "type": task.type,
-        "status": task.status,
-        "created_at": task.created_at,
-        "started_at": task.started_at,
-        "completed_at": task.completed_at,
-        "result": None if task.result is None else msgspec.json.decode(task.result),
-        "error": task.error,
-        "retry_count": task.retry_count,
-        "max_retries": task.max_retries,
-        "attempt": task.attempt,
-        "crash_count": task.crash_count,
-        "due_at": task.due_at,
-        "progress": progress,
-        "worker": task.worker,
-        "cancel_requested": task.cancel_requested,
-        "live_workers": live_workers,
-    }
-
 
 class InlineReply(TaskReply):
     """The record of a task that ran inside the request."""
@@ -119,26 +66,6 @@ class InlineReply(TaskReply):
     """`queue` only for a repeated idempotency key whose first request went through the queue."""
     stored: bool
     """Whether the record can be read later. It cannot after a run made without Redis."""
-
-
-def execution(task: Task) -> Literal["inline", "queue"]:
-    """Where a task ran. A run inside a request has no worker."""
-    return "inline" if task.worker is None else "queue"
-
-
-class WorkflowSubmitted(Reply):
-    """A workflow was taken into its queue: the guide's four fields."""
-
-    task_id: str = Field(examples=[TASK_ID])
-    status: TaskStatus
-    message: str
-    """Chinese as in the guide; English when `Accept-Language` prefers it."""
-    workflow_id: str
-    live_workers: LiveWorkerCount
-
-
-class WorkflowExecuted(InlineReply, WorkflowSubmitted):
-    """A workflow ran inside the request: the guide's four fields, then the record's."""
 
 
 class TaskSubmitted(Reply):
@@ -205,90 +132,3 @@ class TaskTypesReply(Reply):
     """All task types that a worker has ever published, or that this API can run itself."""
 
     task_types: list[TaskTypeReply]
-
-
-class WorkflowSummary(Reply):
-    """A workflow in the list."""
-
-    workflow_id: str
-    version: str
-    title: str | None
-    sha256: str
-    """Of its checked text: what a submit pins."""
-
-    @classmethod
-    def of(cls, workflow: Workflow) -> WorkflowSummary:
-        """A definition as the list shows it."""
-        return WorkflowSummary(
-            workflow_id=workflow.id,
-            version=workflow.version,
-            title=workflow.title,
-            sha256=workflow.sha256,
-        )
-
-
-class WorkflowDetail(WorkflowSummary):
-    """A workflow with its definition."""
-
-    definition: str
-    """The text of its file."""
-
-
-class BrokenDefinition(Reply):
-    """A definition file that cannot be used."""
-
-    file: str
-    line: int | None
-    task: str | None
-    """Where in the definition; null: not within a task."""
-    reason: str
-
-
-class WorkflowsReply(Reply):
-    """All workflows that can be executed, and the files that could not be loaded."""
-
-    workflows: list[WorkflowSummary]
-    errors: list[BrokenDefinition]
-
-
-class HealthReply(Reply):
-    """The process answers."""
-
-    status: Literal["ok"] = "ok"
-
-
-class ReadyReply(Reply):
-    """Whether requests should be sent here."""
-
-    status: Literal["ready", "starting", "stopping"]
-    redis: Literal["available", "unavailable", "unsuitable", "unknown", "disabled"]
-    """`unsuitable`: it answers and cannot be used, for a newer Headrace has written to it, say.
-    Never turns a ready API to 503: without Redis, workflows run inside the request."""
-
-
-class ErrorItem(Reply):
-    """One thing that is wrong with a request."""
-
-    detail: str
-    pointer: str | None = None
-    """Where in the body, as a JSON pointer; absent for a parameter."""
-    parameter: str | None = None
-    """The query parameter or header; absent for a place in the body."""
-
-
-class ProblemReply(Reply):
-    """An error (RFC 9457). Some types add members of their own, such as `task_id`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(examples=["urn:headrace:problem:task-not-found"])
-    """Stable: clients may branch on it."""
-    title: str
-    status: int
-    detail: str
-    instance: str
-    """The request's path."""
-    request_id: str
-    """The same as in the header `X-Request-ID`, and in the logs."""
-    errors: list[ErrorItem] | None = None
-    """What is wrong with the request, each with its place."""

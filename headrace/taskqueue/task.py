@@ -10,9 +10,11 @@ cancel: pending, queued ─► cancelled        retry: failed, cancelled ─► 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import msgspec
+
+from headrace.status import FINAL as FINAL
+from headrace.status import TaskStatus as TaskStatus
 
 RECORD_VERSION = 1
 """Version of the record's format and of the key layout. A reader refuses a higher one."""
@@ -20,25 +22,6 @@ RECORD_VERSION = 1
 DEFAULT_MAX_RETRIES = 3
 MAX_CRASHES = 3
 """A task whose worker crashed more often than this is failed: it is taken for the cause."""
-
-
-class TaskStatus(StrEnum):
-    """The guide's six states."""
-
-    PENDING = "pending"
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def final(self) -> bool:
-        """Whether a task in this state has ended (only `retry` leads on)."""
-        return self in FINAL
-
-
-FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 ALLOWED_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),

@@ -1,1 +1,10 @@
-"""The HTTP API: workflows and tasks go into the queue, or run inside the request without it."""
+"""The HTTP API. Each room imports only from those below it:
+
+main, application   settings, the parts wired up, what runs beside the requests
+metrics             what Prometheus reads
+document/           the OpenAPI document and its page
+routes/             the addresses, and what the document says about each
+context             the parts that the routes share
+tasks/              from a request to a task: checked, queued, or run inside the request
+http/               HTTP itself: the server, its connections, keys, bodies, problems
+"""

@@ -24,12 +24,14 @@ from headrace_api.http import errors
 from headrace_api.http.anonymous import Anonymous
 from headrace_api.http.auth import KeyRing
 from headrace_api.http.lifecycle import Lifecycle
+from headrace_api.http.metrics import HttpMetrics
 from headrace_api.http.middleware import Edge
 from headrace_api.http.routing import GuardedRoute
-from headrace_api.metrics import ApiCollector, HttpMetrics
+from headrace_api.metrics import ApiCollector
 from headrace_api.routes import ROUTERS
 from headrace_api.tasks.availability import Availability
 from headrace_api.tasks.definitions import Definitions
+from headrace_api.tasks.executions import Executions
 from headrace_api.tasks.inline import InlineRunner
 from headrace_api.tasks.live_workers import LiveWorkers
 from headrace_api.tasks.submission import Submission
@@ -72,6 +74,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         timeout_seconds=settings.inline_timeout_seconds,
         max_result_bytes=settings.queue.max_payload_bytes,
     )
+    submission = Submission(queue, availability, inline, settings.queue.max_payload_bytes)
     api = Api(
         settings=settings,
         queue=queue,
@@ -80,7 +83,8 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         types=TaskTypes(registry, queue, availability),
         definitions=definitions,
         inline=inline,
-        submission=Submission(queue, availability, inline, settings.queue.max_payload_bytes),
+        submission=submission,
+        executions=Executions(queue, availability, definitions, submission),
         keys=KeyRing(
             settings.api_keys,
             settings.api_keys_file,
@@ -105,6 +109,7 @@ def new_app(api: Api) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.api = api
+    app.state.keys = api.keys
     errors.install(app)
     swagger.install(app)
     routes = [route for router in ROUTERS for route in router.routes]

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from headrace.workflows import Runtime
     from headrace_api.http.auth import KeyRing
     from headrace_api.http.lifecycle import Lifecycle
-    from headrace_api.metrics import HttpMetrics
+    from headrace_api.http.metrics import HttpMetrics
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.definitions import Definitions
+    from headrace_api.tasks.executions import Executions
     from headrace_api.tasks.inline import InlineRunner
     from headrace_api.tasks.live_workers import LiveWorkers
     from headrace_api.tasks.submission import Submission
@@ -37,6 +38,7 @@ class Api:
     definitions: Definitions
     inline: InlineRunner
     submission: Submission
+    executions: Executions
     keys: KeyRing
     runtime: Runtime
     """What the workflows that run here share."""

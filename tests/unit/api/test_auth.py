@@ -11,10 +11,11 @@ from unittest.mock import Mock
 import pytest
 from starlette.datastructures import Headers
 
+from headrace.contract.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED
 from headrace.settings import ApiKey, Role
 from headrace_api.http.anonymous import Anonymous
 from headrace_api.http.auth import PERMISSIONS, KeyRing, Permission
-from headrace_api.http.problems import CROSS_SITE, FORBIDDEN, UNAUTHORIZED, Problem
+from headrace_api.http.problems import Problem
 from tests.unit.api.harness import api_settings, running
 
 

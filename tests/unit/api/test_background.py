@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from headrace.contract.problems import QUEUE_UNAVAILABLE, TASK_TYPE_UNKNOWN
 from headrace.handlers import load_registry
 from headrace.taskqueue import NoReply, TaskQueue, TypeInfo
-from headrace_api.http.problems import QUEUE_UNAVAILABLE, TASK_TYPE_UNKNOWN, Problem
+from headrace_api.http.problems import Problem
 from headrace_api.tasks import availability as availability_module
 from headrace_api.tasks import definitions, task_types
 from headrace_api.tasks.availability import Availability, decide_by

@@ -12,6 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from headrace.contract.problems import (
+    INVALID_REQUEST,
+    MALFORMED_JSON,
+    UNSUPPORTED_MEDIA_TYPE,
+    ProblemType,
+)
 from headrace.handlers import Context, PayloadInvalid, handler
 from headrace_api.http.bodies import (
     SubmitBody,
@@ -23,13 +29,7 @@ from headrace_api.http.bodies import (
     start_of,
     submit_body,
 )
-from headrace_api.http.problems import (
-    INVALID_REQUEST,
-    MALFORMED_JSON,
-    UNSUPPORTED_MEDIA_TYPE,
-    Problem,
-    ProblemType,
-)
+from headrace_api.http.problems import Problem
 
 JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 

@@ -11,9 +11,10 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from headrace.client.opening import type_info
+from headrace.contract.problems import INLINE_BUSY
 from headrace.handlers import Context, TaskType, handler
 from headrace.taskqueue import NewTask, TaskStatus, new_id
-from headrace_api.http.problems import INLINE_BUSY, Problem
+from headrace_api.http.problems import Problem
 from headrace_api.tasks.inline import InlineRunner
 from headrace_api.tasks.task_types import TaskTypeEntry
 

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.taskqueue import BOUNDS_SECONDS, Histogram, NoReply, TaskQueue
 from headrace_api import metrics
-from headrace_api.metrics import ApiCollector, HttpMetrics
+from headrace_api.http.metrics import HttpMetrics
+from headrace_api.metrics import ApiCollector
 from headrace_api.tasks.availability import Availability
 from headrace_api.tasks.inline import InlineRunner
 from tests.unit.api.stats import SOME_STATS

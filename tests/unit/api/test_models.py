@@ -8,15 +8,20 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from headrace.contract.stats import MinuteReply, QueueReply, WorkerReply
-from headrace.contract.tasks import (
+from headrace.contract import (
+    MinuteReply,
+    QueueReply,
     TaskReply,
+    WorkerReply,
     WorkflowExecuted,
     WorkflowSubmitted,
-    execution,
-    task_fields,
 )
 from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
+from headrace_api.tasks.replies import (
+    execution,
+    task_fields,
+    task_reply,
+)
 
 GUIDE = [
     *("task_id", "type", "status", "created_at", "started_at", "completed_at"),
@@ -35,11 +40,11 @@ TASK = Task(
 
 
 def test_a_record_begins_with_the_guides_fields_in_order() -> None:
-    assert list(json.loads(TaskReply.of(TASK, 2).model_dump_json()))[: len(GUIDE)] == GUIDE
+    assert list(json.loads(task_reply(TASK, 2).model_dump_json()))[: len(GUIDE)] == GUIDE
 
 
 def test_times_are_utc_with_z() -> None:
-    reply = json.loads(TaskReply.of(TASK, 2).model_dump_json())
+    reply = json.loads(task_reply(TASK, 2).model_dump_json())
     assert reply["created_at"] == "2024-01-01T10:00:00Z"
     assert datetime.fromisoformat(reply["started_at"]) == TASK.started_at
     assert reply["started_at"].endswith("Z")
@@ -47,7 +52,7 @@ def test_times_are_utc_with_z() -> None:
 
 def test_a_result_comes_out_as_it_was_stored() -> None:
     assert TASK.result is not None
-    assert json.loads(TaskReply.of(TASK, 2).model_dump_json())["result"] == json.loads(TASK.result)
+    assert json.loads(task_reply(TASK, 2).model_dump_json())["result"] == json.loads(TASK.result)
 
 
 def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() -> None:

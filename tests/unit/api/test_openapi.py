@@ -12,12 +12,12 @@ import jsonschema_rs
 import msgspec
 import pytest
 
+from headrace.contract import problems
+from headrace.contract.problems import MEDIA_TYPE
 from headrace.handlers.builtin import builtin_types
 from headrace.workflows import Catalog, HttpPolicy, Runtime
-from headrace_api.document import examples
-from headrace_api.http import problems
 from headrace_api.http.bodies import SubmitBody, start_of
-from headrace_api.http.problems import MEDIA_TYPE
+from headrace_api.routes import examples
 from tests.unit.api.harness import api_settings, running
 
 if TYPE_CHECKING:

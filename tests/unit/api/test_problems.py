@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace import taskqueue
+from headrace.contract import problems
+from headrace.contract.problems import MEDIA_TYPE
 from headrace.taskqueue import (
     IdempotencyConflict,
     LayoutTooNew,
@@ -22,8 +24,7 @@ from headrace.taskqueue import (
     TaskNotFound,
     WorkerNotFound,
 )
-from headrace_api.http import problems
-from headrace_api.http.problems import MEDIA_TYPE, problem_of
+from headrace_api.http.problems import problem_of
 from tests.unit.api.harness import api_settings, running
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from headrace.client.opening import type_info
+from headrace.contract.problems import QUEUE_DISABLED, QUEUE_UNAVAILABLE, SUBMIT_UNCONFIRMED
 from headrace.handlers import Context, handler
 from headrace.taskqueue import (
     NewTask,
@@ -22,12 +23,7 @@ from headrace.taskqueue import (
     TaskStatus,
     new_id,
 )
-from headrace_api.http.problems import (
-    QUEUE_DISABLED,
-    QUEUE_UNAVAILABLE,
-    SUBMIT_UNCONFIRMED,
-    Problem,
-)
+from headrace_api.http.problems import Problem
 from headrace_api.tasks import availability as availability_module
 from headrace_api.tasks.availability import Availability, RedisState
 from headrace_api.tasks.inline import InlineRunner

@@ -1,1 +1,1 @@
-"""The OpenAPI document and its pages."""
+"""The OpenAPI document, made of what the routes say about themselves, and its page."""

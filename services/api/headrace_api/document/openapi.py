@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from headrace import __version__
-from headrace.contract.tasks import ProblemReply
-from headrace_api.http import problems
+from headrace.contract import ProblemReply, problems
 from headrace_api.http.auth import PERMISSIONS, Permission
 from headrace_api.http.routing import GuardedRoute, permission_of
 from headrace_api.routes import documentation

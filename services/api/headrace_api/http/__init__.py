@@ -1,1 +1,1 @@
-"""HTTP itself: the server, its connections, bodies, keys, problems."""
+"""HTTP itself: the server and its connections, keys, bodies, problems. Knows no route."""

@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from headrace.contract.problems import CROSS_SITE
 from headrace.settings import is_address, is_loopback
-from headrace_api.http.problems import CROSS_SITE, Problem
+from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers

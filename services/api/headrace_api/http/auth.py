@@ -19,11 +19,12 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from headrace.contract.problems import FORBIDDEN, UNAUTHORIZED
 from headrace.logs import get_logger
 from headrace.settings import ApiKey, Role
 from headrace.settings.keys import keys_in_file
 from headrace_api.http.anonymous import Anonymous
-from headrace_api.http.problems import FORBIDDEN, UNAUTHORIZED, Problem
+from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

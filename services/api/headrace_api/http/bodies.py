@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta
 from pydantic_core import from_json
 
+from headrace.contract.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE
 from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT
 from headrace_api.http.mistakes import Form, explain, sentence
-from headrace_api.http.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE, Problem
+from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request

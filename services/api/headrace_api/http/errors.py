@@ -10,21 +10,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import Match
 
-from headrace.contract.tasks import is_task_id
-from headrace.logs import get_logger
-from headrace.settings import in_words
-from headrace.taskqueue import QueueError
-from headrace_api.http.middleware import REQUEST_ID_KEY
-from headrace_api.http.problems import (
+from headrace.contract import is_task_id
+from headrace.contract.problems import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
     METHOD_NOT_ALLOWED,
     ROUTE_NOT_FOUND,
-    PlainHttpProblem,
-    Problem,
-    internal_error,
-    problem_of,
 )
+from headrace.logs import get_logger
+from headrace.settings import in_words
+from headrace.taskqueue import QueueError
+from headrace_api.http.middleware import REQUEST_ID_KEY
+from headrace_api.http.problems import PlainHttpProblem, Problem, internal_error, problem_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

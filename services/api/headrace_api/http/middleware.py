@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from headrace.logs import get_logger
-from headrace_api.http.problems import (
+from headrace.contract.problems import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     TRANSFER_ENCODING_UNKNOWN,
     UNSUPPORTED_MEDIA_TYPE,
-    Problem,
     ProblemType,
-    internal_error,
 )
+from headrace.logs import get_logger
+from headrace_api.http.problems import Problem, internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from headrace_api.http.lifecycle import Lifecycle
-    from headrace_api.metrics import HttpMetrics
+    from headrace_api.http.metrics import HttpMetrics
 
 log = get_logger(__name__)
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headrace.contract.problems import INVALID_REQUEST, MALFORMED_JSON
 from headrace_api.http.hints import closest
-from headrace_api.http.problems import INVALID_REQUEST, MALFORMED_JSON, Problem
+from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

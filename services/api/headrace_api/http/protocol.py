@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from headrace.logs import get_logger
-from headrace_api.http.problems import (
+from headrace.contract.problems import (
     BAD_REQUEST,
-    BUSY_RETRY_AFTER_SECONDS,
     HEAD_TOO_LARGE,
     MEDIA_TYPE,
     REQUEST_TIMEOUT,
     TOO_MANY_CONNECTIONS,
-    Problem,
 )
+from headrace.logs import get_logger
+from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
-from headrace_api.context import api_of
 from headrace_api.http.auth import Permission
 from headrace_api.http.bodies import invalid_parameter
 from headrace_api.http.hints import closest
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Match
     from starlette.types import Receive, Scope, Send
+
+    from headrace_api.http.auth import KeyRing
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 
@@ -83,7 +84,8 @@ class GuardedRoute(APIRoute):
             return
         permission, lean = _marks[self.endpoint]
         request = Request(scope, receive, send)
-        api_of(request).keys.check(request.headers, permission)
+        keys: KeyRing = request.app.state.keys
+        keys.check(request.headers, permission)
         # A probe answers whatever a load balancer adds to its address.
         if scope["query_string"] and permission is not Permission.OPEN:
             _check_query(scope["query_string"], self._parameters)

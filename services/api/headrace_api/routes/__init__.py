@@ -1,4 +1,4 @@
-"""The API's addresses, one router a resource."""
+"""The API's addresses: one router a resource, each with its replies, errors and examples."""
 
 from headrace_api.routes import health, queue, task_types, tasks, workers, workflows
 

@@ -6,21 +6,21 @@ from typing import Any
 
 import msgspec
 
-from headrace.contract.stats import StatsUnavailable
-from headrace.contract.tasks import (
+from headrace.contract import (
     TASK_ID,
     BatchSubmitted,
     CancelReply,
     InlineReply,
     ReadyReply,
+    StatsUnavailable,
     TaskSubmitted,
     WorkflowExecuted,
     WorkflowSubmitted,
+    problems,
 )
-from headrace_api.document import examples
-from headrace_api.http import problems
+from headrace.contract.problems import MEDIA_TYPE, ProblemType
 from headrace_api.http.bodies import BatchBody, ExecuteBody, SubmitBody
-from headrace_api.http.problems import MEDIA_TYPE, ProblemType
+from headrace_api.routes import examples
 
 TAGS = [
     {

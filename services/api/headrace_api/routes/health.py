@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from starlette.responses import RedirectResponse, Response
 
-from headrace.contract.tasks import HealthReply, ReadyReply
+from headrace.contract import HealthReply, ReadyReply
 from headrace_api.context import api_of
 from headrace_api.http.auth import Permission
 from headrace_api.http.routing import GuardedRoute, needs

@@ -9,23 +9,24 @@ from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
-from headrace.contract.stats import (
+from headrace.contract import (
     HistoryReply,
-    MinuteReply,
-    QueueReply,
+    Reply,
     StatsDisabled,
     StatsReply,
     StatsUnavailable,
+    TaskPage,
 )
-from headrace.contract.tasks import Reply, TaskPage, TaskReply
+from headrace.contract.problems import QUEUE_NOT_FOUND
 from headrace.taskqueue import QueueUnavailable
 from headrace_api.context import Api, api_of
 from headrace_api.http.auth import Permission
 from headrace_api.http.hints import did_you_mean
-from headrace_api.http.problems import QUEUE_NOT_FOUND, RETRY_AFTER_SECONDS, Problem
+from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
+from headrace_api.tasks.replies import minute_reply, stats_reply, task_reply
 
 router = APIRouter(prefix="/api/workflows/queue", tags=["queue"], route_class=GuardedRoute)
 
@@ -48,8 +49,7 @@ async def stats(request: HttpRequest) -> Response:
         found = await api.availability.call(lambda: queue.stats(api.queue_names()))
     except QueueUnavailable:
         return _json(StatsUnavailable(), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
-    reply = StatsReply.of(found)
-    return _json(reply.model_copy(update={"queues": in_order(api, reply.queues)}))
+    return _json(stats_reply(found, api.queue_names()))
 
 
 @router.get("/history", **docs.HISTORY)
@@ -73,7 +73,7 @@ async def history(
     )
     return HistoryReply(
         queues={
-            name: [MinuteReply.of(minute) for minute in hour]
+            name: [minute_reply(minute) for minute in hour]
             for name, hour in zip(names, hours, strict=True)
         }
     )
@@ -96,7 +96,7 @@ async def dead_letters(
     tasks = await api.availability.call(lambda: queue.dead_letters(task_type, offset, limit))
     live_workers = api.live_workers.count(task_type)
     page = TaskPage(
-        items=[TaskReply.of(task, live_workers) for task in tasks],
+        items=[task_reply(task, live_workers) for task in tasks],
         offset=offset,
         limit=limit,
         next_offset=offset + limit if len(tasks) == limit else None,
@@ -116,12 +116,6 @@ async def _check_known(api: Api, name: str) -> None:
             + did_you_mean(name, api.queue_names()),
             task_type=name,
         )
-
-
-def in_order(api: Api, queues: dict[str, QueueReply]) -> dict[str, QueueReply]:
-    """The built-in queues first, as in the guide, then the others by name."""
-    first = [name for name in api.queue_names() if name in queues]
-    return {name: queues[name] for name in [*first, *sorted(queues.keys() - set(first))]}
 
 
 def _json(reply: Reply, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from headrace.contract.tasks import TaskTypeReply, TaskTypesReply
+from headrace.contract import TaskTypeReply, TaskTypesReply
 from headrace_api.context import api_of
 from headrace_api.http.auth import Permission
 from headrace_api.http.routing import GuardedRoute, needs

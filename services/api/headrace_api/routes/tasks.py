@@ -12,15 +12,8 @@ from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
-from headrace.contract.tasks import (
-    CancelReply,
-    InlineReply,
-    RetryReply,
-    TaskReply,
-    execution,
-    is_task_id,
-    task_fields,
-)
+from headrace.contract import CancelReply, InlineReply, RetryReply, TaskReply, is_task_id
+from headrace.contract.problems import QUEUE_DISABLED, TASK_RUNNING
 from headrace.taskqueue import (
     NewTask,
     NotAllowed,
@@ -42,11 +35,12 @@ from headrace_api.http.bodies import (
     submit_body,
 )
 from headrace_api.http.language import Language, preferred
-from headrace_api.http.problems import QUEUE_DISABLED, TASK_RUNNING, Problem
+from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
-from headrace_api.tasks import executions
 from headrace_api.tasks.availability import decide_by
+from headrace_api.tasks.executions import TASK_TYPE, payload_of
+from headrace_api.tasks.replies import execution, task_fields, task_reply
 from headrace_api.tasks.submission import Admission, InlineRun
 
 if TYPE_CHECKING:
@@ -89,7 +83,7 @@ async def submit(request: HttpRequest) -> Response:
     if workflow is None:
         outcome = await api.submission.enqueue(admission)
     else:
-        outcome = await executions.enqueue(api, workflow, admission)
+        outcome = await api.executions.enqueue(workflow, admission)
     live_workers = api.live_workers.count(task_type.name)
     if isinstance(outcome, InlineRun):
         inline = InlineReply.model_construct(
@@ -124,8 +118,8 @@ async def submit_batch(request: HttpRequest) -> Response:
         tasks.append(task)
         if workflow is not None:
             workflows[workflow.sha256] = workflow
-    submitted = await executions.enqueue_all(
-        api, queue, list(workflows.values()), tasks, keyed=key is not None, by=by
+    submitted = await api.executions.enqueue_all(
+        queue, list(workflows.values()), tasks, keyed=key is not None, by=by
     )
     live_workers = api.live_workers.count(task_type.name)
     replies = [_accepted(task_type.name, reply, live_workers) for reply in submitted]
@@ -155,7 +149,7 @@ def _task(
     check_depth(payload, f"{place}/payload")
     task_type.check(payload, f"{place}/payload")
     workflow = None
-    if task_type.name == executions.TASK_TYPE:
+    if task_type.name == TASK_TYPE:
         workflow_id, pin = body.payload["workflow_id"], body.payload.get("definition")
         if pin is None:
             workflow = api.definitions.get(workflow_id)
@@ -163,7 +157,7 @@ def _task(
             pointer = f"{place}/payload/definition"
             workflow = api.definitions.get_pinned(workflow_id, pin, pointer)
         variables = body.payload.get("variables") or {}
-        payload = executions.payload_of(workflow_id, workflow, variables)
+        payload = payload_of(workflow_id, workflow, variables)
     task = NewTask(
         type=task_type.name,
         payload=payload,
@@ -180,7 +174,7 @@ async def get(request: HttpRequest, task_id: str) -> Response:
     queue, task_id = _addressed(request, task_id)
     api = api_of(request)
     task = await api.availability.call(lambda: queue.get(task_id))
-    reply = TaskReply.of(task, api.live_workers.count(task.type))
+    reply = task_reply(task, api.live_workers.count(task.type))
     return Response(reply.model_dump_json(), media_type="application/json")
 
 

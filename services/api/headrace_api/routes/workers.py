@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from headrace.contract.stats import DrainReply, WorkerReply, WorkersReply
+from headrace.contract import DrainReply, WorkersReply
 from headrace.taskqueue import WorkerNotFound
 from headrace_api.context import api_of
 from headrace_api.http.auth import Permission
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
+from headrace_api.tasks.replies import worker_reply
 
 router = APIRouter(prefix="/api/workers", tags=["workers"], route_class=GuardedRoute)
 
@@ -24,7 +25,7 @@ async def workers(request: HttpRequest) -> WorkersReply:
     if queue is None:
         return WorkersReply(workers=[])
     stats = await api.availability.call(lambda: queue.stats(api.queue_names()))
-    return WorkersReply(workers=[WorkerReply.of(worker) for worker in stats.workers])
+    return WorkersReply(workers=[worker_reply(worker) for worker in stats.workers])
 
 
 @router.post("/{worker_id}/drain", **docs.DRAIN)

@@ -10,14 +10,11 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
-from headrace.contract.tasks import (
+from headrace.contract import (
     BrokenDefinition,
     WorkflowDetail,
     WorkflowExecuted,
     WorkflowsReply,
-    WorkflowSummary,
-    execution,
-    task_fields,
 )
 from headrace.taskqueue import NewTask, Submitted, idempotent_id, new_id
 from headrace_api.context import api_of
@@ -34,7 +31,8 @@ from headrace_api.http.language import Language, preferred
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
-from headrace_api.tasks.executions import TASK_TYPE, enqueue, payload_of
+from headrace_api.tasks.executions import TASK_TYPE, payload_of
+from headrace_api.tasks.replies import execution, task_fields, workflow_summary
 from headrace_api.tasks.submission import Admission, InlineRun, lies_ahead
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=GuardedRoute)
@@ -88,7 +86,7 @@ async def execute(request: HttpRequest) -> Response:
     if not asynchronous and lies_ahead(task.start_at):
         raise invalid_parameter("async_execute", "a run inside the request takes no start time")
     if asynchronous:
-        outcome = await enqueue(api, workflow, admission)
+        outcome = await api.executions.enqueue(workflow, admission)
     else:
         outcome = await api.submission.run_inline(admission)
     language = preferred(request.headers.get("accept-language", ""))
@@ -104,7 +102,7 @@ async def workflows(request: HttpRequest) -> WorkflowsReply:
     """All workflows that can be executed, and the files that could not be loaded."""
     definitions = api_of(request).definitions
     return WorkflowsReply(
-        workflows=[WorkflowSummary.of(workflow) for workflow in definitions.workflows],
+        workflows=[workflow_summary(workflow) for workflow in definitions.workflows],
         errors=[
             BrokenDefinition(file=error.file, line=error.line, task=error.task, reason=error.reason)
             for error in definitions.errors
@@ -117,7 +115,7 @@ async def workflows(request: HttpRequest) -> WorkflowsReply:
 async def workflow(request: HttpRequest, workflow_id: str) -> WorkflowDetail:
     """One workflow and the text of its definition."""
     found = api_of(request).definitions.get(workflow_id)
-    summary = WorkflowSummary.of(found)
+    summary = workflow_summary(found)
     return WorkflowDetail(**summary.model_dump(), definition=found.text.decode())
 
 

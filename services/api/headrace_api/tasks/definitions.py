@@ -10,10 +10,11 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.contract.problems import INVALID_PAYLOAD, WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND
 from headrace.logs import get_logger
 from headrace.workflows import hyphened
 from headrace_api.http.hints import did_you_mean
-from headrace_api.http.problems import INVALID_PAYLOAD, WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND, Problem
+from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from headrace.contract.problems import INLINE_BUSY
 from headrace.handlers import Context, Limit, Outcome, Raised, Returned, run_attempt
 from headrace.logs import get_logger
 from headrace.taskqueue import NewTask, Task, TaskStatus
-from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, INLINE_BUSY, Problem
+from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from headrace.contract.problems import QUEUE_DISABLED, QUEUE_UNAVAILABLE, SUBMIT_UNCONFIRMED
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     IdempotencyConflict,
@@ -31,13 +32,7 @@ from headrace.taskqueue import (
     TaskNotFound,
     TaskStatus,
 )
-from headrace_api.http.problems import (
-    QUEUE_DISABLED,
-    QUEUE_UNAVAILABLE,
-    RETRY_AFTER_SECONDS,
-    SUBMIT_UNCONFIRMED,
-    Problem,
-)
+from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 from headrace_api.tasks.availability import decide_by
 
 if TYPE_CHECKING:

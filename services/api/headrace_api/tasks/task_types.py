@@ -14,17 +14,12 @@ import jsonschema_rs
 import msgspec
 
 from headrace.client.opening import type_info
+from headrace.contract.problems import INVALID_PAYLOAD, QUEUE_UNAVAILABLE, TASK_TYPE_UNKNOWN
 from headrace.handlers import PayloadInvalid
 from headrace.logs import get_logger
 from headrace.taskqueue import QueueError, QueueUnavailable
 from headrace_api.http.hints import did_you_mean
-from headrace_api.http.problems import (
-    INVALID_PAYLOAD,
-    QUEUE_UNAVAILABLE,
-    RETRY_AFTER_SECONDS,
-    TASK_TYPE_UNKNOWN,
-    Problem,
-)
+from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace import __version__
-from headrace.contract.tasks import TASK_ID
+from headrace.contract import TASK_ID, problems
 from headrace.taskqueue import (
     IdempotencyConflict,
     LayoutTooNew,
@@ -18,7 +18,6 @@ from headrace.taskqueue import (
     TaskNotFound,
     WorkerNotFound,
 )
-from headrace_api.http import problems
 from headrace_api.http.problems import Problem, internal_error, problem_of
 
 RECORD: dict[str, Any] = {

@@ -1,0 +1,25 @@
+"""What all replies share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TASK_ID = "550e8400-e29b-41d4-a716-446655440000"
+"""The task id of the guide's examples."""
+
+
+class Reply(BaseModel):
+    """What all replies share: docstrings of fields become their descriptions."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
+
+
+LiveWorkerCount = Annotated[
+    int | None,
+    Field(
+        description="How many live workers serve its queue, as of a second ago; one that drains "
+        "does not. 0: it waits until one starts. Null: not known, for Redis is away."
+    ),
+]

@@ -1,0 +1,58 @@
+"""What the API replies of workflows: the guide's fields first and in its order."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from headrace.contract.replies import TASK_ID, LiveWorkerCount, Reply
+from headrace.contract.tasks import InlineReply
+from headrace.status import TaskStatus
+
+
+class WorkflowSubmitted(Reply):
+    """A workflow was taken into its queue: the guide's four fields."""
+
+    task_id: str = Field(examples=[TASK_ID])
+    status: TaskStatus
+    message: str
+    """Chinese as in the guide; English when `Accept-Language` prefers it."""
+    workflow_id: str
+    live_workers: LiveWorkerCount
+
+
+class WorkflowExecuted(InlineReply, WorkflowSubmitted):
+    """A workflow ran inside the request: the guide's four fields, then the record's."""
+
+
+class WorkflowSummary(Reply):
+    """A workflow in the list."""
+
+    workflow_id: str
+    version: str
+    title: str | None
+    sha256: str
+    """Of its checked text: what a submit pins."""
+
+
+class WorkflowDetail(WorkflowSummary):
+    """A workflow with its definition."""
+
+    definition: str
+    """The text of its file."""
+
+
+class BrokenDefinition(Reply):
+    """A definition file that cannot be used."""
+
+    file: str
+    line: int | None
+    task: str | None
+    """Where in the definition; null: not within a task."""
+    reason: str
+
+
+class WorkflowsReply(Reply):
+    """All workflows that can be executed, and the files that could not be loaded."""
+
+    workflows: list[WorkflowSummary]
+    errors: list[BrokenDefinition]

@@ -1,0 +1,110 @@
+"""What the queue and the workflows say, as the replies have it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from headrace.contract import (
+    MinuteReply,
+    Progress,
+    QueueReply,
+    RunningReply,
+    StatsReply,
+    TaskReply,
+    WorkerReply,
+    WorkflowSummary,
+)
+from headrace.taskqueue import TaskStatus
+
+if TYPE_CHECKING:
+    from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, WorkerStatus
+    from headrace.workflows import Workflow
+
+
+def task_reply(task: Task, live_workers: int | None) -> TaskReply:
+    """A task's record."""
+    return TaskReply.model_construct(**task_fields(task, live_workers))
+
+
+def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
+    """The fields of a record, in their order in replies."""
+    percent = 100.0 if task.status is TaskStatus.COMPLETED else task.progress_percent
+    progress = None
+    if percent is not None:
+        progress = Progress(percent=percent, message=task.progress_message)
+    return {
+        "task_id": task.id,
+        "type": task.type,
+        "status": task.status,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "completed_at": task.completed_at,
+        "result": None if task.result is None else msgspec.json.decode(task.result),
+        "error": task.error,
+        "retry_count": task.retry_count,
+        "max_retries": task.max_retries,
+        "attempt": task.attempt,
+        "crash_count": task.crash_count,
+        "due_at": task.due_at,
+        "progress": progress,
+        "worker": task.worker,
+        "cancel_requested": task.cancel_requested,
+        "live_workers": live_workers,
+    }
+
+
+def execution(task: Task) -> Literal["inline", "queue"]:
+    """Where a task ran. A run inside a request has no worker."""
+    return "inline" if task.worker is None else "queue"
+
+
+def workflow_summary(workflow: Workflow) -> WorkflowSummary:
+    """A definition as the list shows it."""
+    return WorkflowSummary(
+        workflow_id=workflow.id,
+        version=workflow.version,
+        title=workflow.title,
+        sha256=workflow.sha256,
+    )
+
+
+def stats_reply(stats: Stats, names: tuple[str, ...]) -> StatsReply:
+    """A reading of the queues and workers: the queues of these names first, the others by name."""
+    queues = {name: queue_reply(queue) for name, queue in stats.queues.items()}
+    first = [name for name in names if name in queues]
+    return StatsReply(
+        queues={name: queues[name] for name in [*first, *sorted(queues.keys() - set(first))]},
+        at=stats.at,
+        version=stats.version,
+        epoch=stats.epoch,
+        workers=[worker_reply(worker) for worker in stats.workers],
+    )
+
+
+def queue_reply(stats: QueueStats) -> QueueReply:
+    """The queue's own numbers under the same names."""
+    return QueueReply.model_validate(msgspec.structs.asdict(stats))
+
+
+def minute_reply(rates: MinuteRates) -> MinuteReply:
+    """The queue's own counts of a minute under the same names."""
+    return MinuteReply.model_validate(msgspec.structs.asdict(rates))
+
+
+def worker_reply(worker: WorkerStatus) -> WorkerReply:
+    """A registered worker."""
+    running = [
+        RunningReply(
+            task_id=task.id,
+            type=task.type,
+            attempt=task.attempt,
+            started_at=datetime.fromtimestamp(task.started_at_ms / 1000, UTC),
+            timed_out=task.timed_out,
+        )
+        for task in worker.running
+    ]
+    fields = {name: getattr(worker, name) for name in WorkerReply.model_fields if name != "running"}
+    return WorkerReply(running=running, **fields)
