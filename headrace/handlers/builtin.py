@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -41,6 +42,10 @@ WORKFLOW_TIMEOUT_SECONDS = 3600.0
 KEPT_DEFINITIONS = 128
 
 
+Fetch = Callable[[str], Awaitable[bytes | None]]
+"""Brings the text of a pinned definition, by its SHA-256; None: nobody has it."""
+
+
 class WorkflowRun(BaseModel):
     """Which workflow to run, and with what."""
 
@@ -52,7 +57,7 @@ class WorkflowRun(BaseModel):
 
 
 def builtin_types(
-    catalog: Catalog, runtime: Runtime, version: str = ""
+    catalog: Catalog, runtime: Runtime, version: str = "", fetch: Fetch | None = None
 ) -> list[TaskType[Any, Any]]:
     """The built-in task types of a process.
 
@@ -60,8 +65,9 @@ def builtin_types(
         catalog: the definitions of its own folder.
         runtime: what its workflow runs share. Whoever made it closes it.
         version: published with the types.
+        fetch: where pinned definitions are looked for that the folder does not hold.
     """
-    run = _WorkflowHandler(catalog, runtime)
+    run = _WorkflowHandler(catalog, runtime, fetch)
     types: list[TaskType[Any, Any]] = [
         TaskType(WORKFLOW_EXECUTE, run.execute, timeout_seconds=WORKFLOW_TIMEOUT_SECONDS)
     ]
@@ -73,14 +79,15 @@ def builtin_types(
 class _WorkflowHandler:
     """Runs workflows by their pinned definitions."""
 
-    def __init__(self, catalog: Catalog, runtime: Runtime) -> None:
+    def __init__(self, catalog: Catalog, runtime: Runtime, fetch: Fetch | None) -> None:
         self._catalog = catalog
         self._runtime = runtime
+        self._fetch = fetch
         self._parsed: OrderedDict[str, Workflow] = OrderedDict()
 
     async def execute(self, ctx: Context, payload: WorkflowRun) -> dict[str, Any] | Park:
         """Run a workflow definition with variables, and return its variables."""
-        workflow = await self._find(ctx, payload)
+        workflow = await self._find(payload)
         environment = Environment(
             runtime=self._runtime,
             run_id=ctx.task_id,
@@ -106,9 +113,9 @@ class _WorkflowHandler:
             "variables": ended.output,
         }
 
-    async def _find(self, ctx: Context, payload: WorkflowRun) -> Workflow:
+    async def _find(self, payload: WorkflowRun) -> Workflow:
         """The definition to run: the pinned one, or without a pin the folder's latest."""
-        workflow = await self._look_up(ctx, payload)
+        workflow = await self._look_up(payload)
         if workflow.id != hyphened(payload.workflow_id):
             raise Fatal(
                 f"the definition that this run of {payload.workflow_id!r} is pinned to is one of "
@@ -116,7 +123,7 @@ class _WorkflowHandler:
             )
         return workflow
 
-    async def _look_up(self, ctx: Context, payload: WorkflowRun) -> Workflow:
+    async def _look_up(self, payload: WorkflowRun) -> Workflow:
         pin = payload.definition
         if pin is None:
             await asyncio.to_thread(self._catalog.refresh)
@@ -130,7 +137,7 @@ class _WorkflowHandler:
         known = self._known(pin)
         if known is not None:
             return known
-        text = await ctx.definition(pin)
+        text = None if self._fetch is None else await self._fetch(pin)
         if text is None:
             await asyncio.to_thread(self._catalog.refresh)
             known = self._known(pin)

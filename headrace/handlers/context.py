@@ -62,9 +62,6 @@ class Host(Protocol):
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """Keep `state` under the task."""
 
-    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
-        """The checked text of a workflow that was pinned at submit, or None."""
-
 
 class Context:
     """A handler's first argument. One is made for each attempt."""
@@ -145,7 +142,3 @@ class Context:
             raise ValueError(f"this checkpoint {fault}")
         await self._host.checkpoint(self, state)
         self.state = state
-
-    async def definition(self, sha256: str) -> bytes | None:
-        """The text of a workflow definition that was pinned at submit, by its SHA-256."""
-        return await self._host.definition(self, sha256)

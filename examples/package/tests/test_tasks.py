@@ -27,9 +27,6 @@ class Host:
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         raise NotImplementedError
 
-    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
-        raise NotImplementedError
-
 
 def new_context(host: Host | None = None) -> Context:
     return Context("a-task", "invoice_total", host or Host(), can_park=True)

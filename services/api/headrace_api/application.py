@@ -69,7 +69,6 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
     live_workers = LiveWorkers()
     availability = Availability(queue, lambda: api.queue_names(), on_reading=live_workers.note)
     inline = InlineRunner(
-        definitions.text,
         max_running=settings.inline_max,
         timeout_seconds=settings.inline_timeout_seconds,
         max_result_bytes=settings.queue.max_payload_bytes,

@@ -1,4 +1,4 @@
-"""What a handler's context can ask of its worker: progress, checkpoints, pinned definitions."""
+"""What a handler's context can ask of its worker: progress and checkpoints."""
 
 from __future__ import annotations
 
@@ -24,18 +24,11 @@ class WorkerHost:
 
     Args:
         session: the worker's calls.
-        definition: fetches a pinned text by its SHA-256.
         hand: to find the attempt that a context belongs to.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        definition: Callable[[str], Awaitable[bytes | None]],
-        hand: Hand,
-    ) -> None:
+    def __init__(self, session: Session, hand: Hand) -> None:
         self._session = session
-        self._definition = definition
         self._hand = hand
         self._loop = asyncio.get_running_loop()
         self._reports: dict[Running, Report] = {}
@@ -60,17 +53,13 @@ class WorkerHost:
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """Keep bytes under the task; waits while Redis is away."""
         running = self._running(ctx)
-        if running is not None and await _insist(lambda: self._session.checkpoint(running, state)):
+        if running is not None and await insist(lambda: self._session.checkpoint(running, state)):
             running.remember(state)
             return
         if running is not None:
             self._hand.lose(running)
         # The attempt was cancelled just now; this is where it learns of it.
         await asyncio.sleep(0)
-
-    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
-        """A pinned text; waits while Redis is away."""
-        return await _insist(lambda: self._definition(sha256))
 
     # For the worker
 
@@ -107,7 +96,7 @@ class WorkerHost:
         return next((one for one in list(self._hand.slots) if one.ctx is ctx), None)
 
 
-async def _insist(call: Callable[[], Awaitable[T]]) -> T:
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
     """Call until Redis can be reached. A time-out of the handler ends it, as it does all else."""
     failures = 0
     while True:

@@ -31,6 +31,7 @@ from headrace.handlers.builtin import builtin_types
 from headrace.settings import WorkerSettings, load, warn_near_misses
 from headrace.taskqueue import TaskQueue, WorkerInfo
 from headrace.workflows import Catalog, HttpPolicy, Runtime
+from headrace_worker.host import insist
 from headrace_worker.probes import Probes
 from headrace_worker.worker import Worker
 
@@ -69,9 +70,13 @@ async def serve(settings: WorkerSettings) -> int:
     for error in catalog.errors:
         log.warning("workflows.refused", error=str(error))
     runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
-    registry = load_registry(builtin_types(catalog, runtime, __version__))
-    types = registry.chosen(settings.queues)
     queue = new_queue(settings.queue, "headrace-worker")
+
+    async def pinned(sha256: str) -> bytes | None:
+        return await insist(lambda: queue.get_definition(sha256))
+
+    registry = load_registry(builtin_types(catalog, runtime, __version__, pinned))
+    types = registry.chosen(settings.queues)
     worker = Worker(
         queue,
         types,

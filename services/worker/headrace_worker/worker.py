@@ -94,7 +94,7 @@ class Worker:
             changed=self._on_change,
         )
         self._session = Session(self._consumer, self._contact, self._hand)
-        self._host = WorkerHost(self._session, queue.get_definition, self._hand)
+        self._host = WorkerHost(self._session, self._hand)
         self._renewals = RenewalThread(
             self._consumer.renewer(),
             self._hand,

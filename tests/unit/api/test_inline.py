@@ -43,13 +43,8 @@ def stuck(ctx: Context, payload: Any) -> None:
     release.wait(20)
 
 
-async def no_definition(sha256: str) -> None:
-    return None
-
-
 def runner(max_running: int = 2, timeout_seconds: float = 5.0) -> InlineRunner:
     return InlineRunner(
-        no_definition,
         max_running=max_running,
         timeout_seconds=timeout_seconds,
         max_result_bytes=1000,

@@ -17,14 +17,10 @@ from headrace_api.tasks.inline import InlineRunner
 from tests.unit.api.stats import SOME_STATS
 
 
-async def no_definition(sha256: str) -> None:
-    return None
-
-
 def collector() -> tuple[ApiCollector, HttpMetrics, Availability]:
     http = HttpMetrics()
     availability = Availability(cast("TaskQueue", object()), tuple)
-    inline = InlineRunner(no_definition, max_running=1, timeout_seconds=1, max_result_bytes=1)
+    inline = InlineRunner(max_running=1, timeout_seconds=1, max_result_bytes=1)
     return ApiCollector(http, availability, inline), http, availability
 
 

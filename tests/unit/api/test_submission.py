@@ -64,14 +64,10 @@ class FailingQueue:
         return bool(next(self._answers))
 
 
-async def no_definition(sha256: str) -> None:
-    return None
-
-
 def parts(queue: FailingQueue | None) -> tuple[Submission, Availability]:
     taken = cast("TaskQueue | None", queue)
     availability = Availability(taken, tuple)
-    inline = InlineRunner(no_definition, max_running=2, timeout_seconds=5, max_result_bytes=1000)
+    inline = InlineRunner(max_running=2, timeout_seconds=5, max_result_bytes=1000)
     return Submission(taken, availability, inline, 1000), availability
 
 

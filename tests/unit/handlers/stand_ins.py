@@ -8,19 +8,15 @@ from headrace.handlers import Context
 class RecordingHost:
     """Takes note of everything that handlers ask for."""
 
-    def __init__(self, definitions: dict[str, bytes] | None = None) -> None:
+    def __init__(self) -> None:
         self.reports: list[tuple[float, str | None]] = []
         self.checkpoints: list[bytes] = []
-        self.definitions = definitions or {}
 
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         self.reports.append((percent, message))
 
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         self.checkpoints.append(state)
-
-    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
-        return self.definitions.get(sha256)
 
 
 def make_context(

@@ -42,8 +42,12 @@ class Kit:
         self.folder = folder
         self.runtime = Runtime()
         self.catalog = Catalog.load(folder)
-        [self.task_type] = builtin_types(self.catalog, self.runtime, "9.9")
+        self.definitions: dict[str, bytes] = {}
+        [self.task_type] = builtin_types(self.catalog, self.runtime, "9.9", self.fetch)
         self.host = RecordingHost()
+
+    async def fetch(self, sha256: str) -> bytes | None:
+        return self.definitions.get(sha256)
 
     def add(self, name: str, text: bytes) -> str:
         (self.folder / name).write_bytes(text)
@@ -107,9 +111,9 @@ async def test_a_pinned_run_takes_the_text_kept_at_submit(kit: Kit) -> None:
     kit.add("greet.yaml", definition("new", "2.0.0"))
     old = definition("old")
     pin = hashlib.sha256(old).hexdigest()
-    kit.host.definitions[pin] = old
+    kit.definitions[pin] = old
     assert said(await kit.run(definition=pin)) == "old you"
-    kit.host.definitions.clear()
+    kit.definitions.clear()
     assert said(await kit.run(definition=pin)) == "old you", "it is read once"
 
 
@@ -121,7 +125,7 @@ async def test_a_pinned_run_takes_the_folders_when_it_is_the_same(kit: Kit) -> N
 async def test_a_pin_to_another_workflow_s_definition_fails_at_once(kit: Kit) -> None:
     text = definition("hello")
     pin = hashlib.sha256(text).hexdigest()
-    kit.host.definitions[pin] = text
+    kit.definitions[pin] = text
     error = refused(await kit.run("order-status", definition=pin))
     assert "'order-status' is pinned to is one of 'greet'" in error
 
@@ -139,14 +143,14 @@ async def test_a_pinned_text_that_is_nowhere_fails_at_once(kit: Kit) -> None:
 
 async def test_a_text_that_was_changed_in_redis_is_not_run(kit: Kit) -> None:
     pin = hashlib.sha256(definition("hello")).hexdigest()
-    kit.host.definitions[pin] = definition("evil")
+    kit.definitions[pin] = definition("evil")
     assert "does not match its SHA-256" in refused(await kit.run(definition=pin))
 
 
 async def test_a_pinned_text_that_is_not_supported_here_fails_at_once(kit: Kit) -> None:
     text = definition("hello").replace(b"set:", b"emit:")
     pin = hashlib.sha256(text).hexdigest()
-    kit.host.definitions[pin] = text
+    kit.definitions[pin] = text
     assert "does not support the definition" in refused(await kit.run(definition=pin))
 
 

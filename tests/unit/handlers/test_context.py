@@ -70,12 +70,6 @@ async def test_a_checkpoint_becomes_the_state() -> None:
     assert host.checkpoints == [b"after"]
 
 
-async def test_a_definition_comes_from_the_host() -> None:
-    ctx = make_context(RecordingHost({"abc": b"text"}))
-    assert await ctx.definition("abc") == b"text"
-    assert await ctx.definition("def") is None
-
-
 def test_a_context_without_a_time_limit_has_no_deadline() -> None:
     ctx = make_context()
     assert ctx.deadline is None

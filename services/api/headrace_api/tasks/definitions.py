@@ -98,11 +98,6 @@ class Definitions:
         await queue.put_definition(workflow.text)
         self._pinned[workflow.sha256] = queue.epoch
 
-    async def text(self, sha256: str) -> bytes | None:
-        """A definition's text by its hash, for runs inside a request."""
-        workflow = self._catalog.by_sha256(sha256)
-        return None if workflow is None else workflow.text
-
     async def run(self) -> None:
         """Look for changes for ever. Files are read in a thread: a mounted folder may be slow."""
         unreadable = ""

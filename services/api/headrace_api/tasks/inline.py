@@ -17,8 +17,6 @@ from headrace.taskqueue import NewTask, Task, TaskStatus
 from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from headrace.handlers import TaskType
 
 log = get_logger(__name__)
@@ -27,8 +25,7 @@ log = get_logger(__name__)
 class _Host:
     """Answers for the context of one inline run (see `headrace.handlers.Host`)."""
 
-    def __init__(self, definition: Callable[[str], Awaitable[bytes | None]]) -> None:
-        self._definition = definition
+    def __init__(self) -> None:
         self.percent: float | None = None
         self.message: str | None = None
 
@@ -39,9 +36,6 @@ class _Host:
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """There is no second attempt that could go on from it."""
 
-    async def definition(self, ctx: Context, sha256: str) -> bytes | None:
-        return await self._definition(sha256)
-
 
 class InlineRunner:
     """The slots for inline runs. A slot is free again when the handler's code has ended.
@@ -51,13 +45,11 @@ class InlineRunner:
 
     def __init__(
         self,
-        definition: Callable[[str], Awaitable[bytes | None]],
         *,
         max_running: int,
         timeout_seconds: float,
         max_result_bytes: int,
     ) -> None:
-        self._definition = definition
         self._max_running = max_running
         self._timeout_seconds = timeout_seconds
         self._max_result_bytes = max_result_bytes
@@ -76,7 +68,7 @@ class InlineRunner:
                 "try again later",
                 retry_after_seconds=BUSY_RETRY_AFTER_SECONDS,
             )
-        host = _Host(self._definition)
+        host = _Host()
         created_at = datetime.now(UTC)
         outcome = await self._attempt(task_type, task, Context(task.id, task.type, host))
         record = _record(task, outcome, created_at, host)
