@@ -11,8 +11,7 @@ import pytest
 
 from headrace.handlers import Context, handler
 from headrace.taskqueue import TaskQueue, TaskStatus
-from tests.unit.api.harness import ApiUnderTest, api_settings, running
-from tests.unit.api.test_problems import check
+from tests.unit.api.harness import ApiUnderTest, api_settings, check, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from headrace.taskqueue import LayoutTooNew, OutOfMemory, QueueError, TaskQueue
-from tests.unit.api.harness import ECHO, ApiUnderTest, api_settings, running
-from tests.unit.api.test_problems import check
+from tests.unit.api.harness import ECHO, ApiUnderTest, api_settings, check, running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.contract.stats import QueueReply, StatsReply
 from headrace.taskqueue import NewTask, new_id
-from tests.unit.api.harness import ApiUnderTest, api_settings, running
-from tests.unit.api.test_problems import check
+from tests.unit.api.harness import ApiUnderTest, api_settings, check, running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,8 @@ import pytest
 from headrace.handlers import Context, handler
 from headrace_api.http import middleware
 from tests.integration.api.conftest import RESIZE
-from tests.unit.api.harness import ECHO, WAITING, ApiUnderTest, api_settings, running
-from tests.unit.api.test_models import GUIDE
-from tests.unit.api.test_problems import check
+from tests.unit.api.harness import ECHO, WAITING, ApiUnderTest, api_settings, check, running
+from tests.unit.api.tasks.test_replies import GUIDE
 
 if TYPE_CHECKING:
     from pathlib import Path

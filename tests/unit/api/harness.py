@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from headrace.contract import problems
+from headrace.contract.problems import MEDIA_TYPE
 from headrace.settings import ApiSettings, QueueSettings, WorkflowSettings
 from headrace_api.application import edge, new_api, new_app
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from headrace.handlers import TaskType
     from headrace_api.context import Api
+
+MEMBERS = ["type", "title", "status", "detail", "instance", "request_id"]
 
 ECHO = """
 document:
@@ -101,6 +105,18 @@ class ApiUnderTest:
         query = request.pop("query", "async_execute=true")
         request.setdefault("json", {"variables": {"param1": "value1"}})
         return await self.post(f"/api/workflows/{workflow_id}/execute?{query}", **request)
+
+
+def check(response: httpx2.Response, slug: str) -> None:
+    """A whole and proper problem document of this type."""
+    kind = problems.ALL[slug]
+    assert response.status_code == kind.status
+    assert response.headers["content-type"] == MEDIA_TYPE
+    body = response.json()
+    assert list(body)[: len(MEMBERS)] == MEMBERS
+    assert body["type"] == kind.uri
+    assert body["status"] == response.status_code
+    assert body["request_id"] == response.headers["x-request-id"]
 
 
 @asynccontextmanager

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from headrace import taskqueue
 from headrace.contract import problems
-from headrace.contract.problems import MEDIA_TYPE
 from headrace.taskqueue import (
     IdempotencyConflict,
     LayoutTooNew,
@@ -25,24 +23,7 @@ from headrace.taskqueue import (
     WorkerNotFound,
 )
 from headrace_api.http.problems import problem_of
-from tests.unit.api.harness import api_settings, running
-
-if TYPE_CHECKING:
-    import httpx2
-
-MEMBERS = ["type", "title", "status", "detail", "instance", "request_id"]
-
-
-def check(response: httpx2.Response, slug: str) -> None:
-    """A whole and proper problem document of this type."""
-    kind = problems.ALL[slug]
-    assert response.status_code == kind.status
-    assert response.headers["content-type"] == MEDIA_TYPE
-    body = response.json()
-    assert list(body)[: len(MEMBERS)] == MEMBERS
-    assert body["type"] == kind.uri
-    assert body["status"] == response.status_code
-    assert body["request_id"] == response.headers["x-request-id"]
+from tests.unit.api.harness import api_settings, check, running
 
 
 @pytest.mark.parametrize(
@@ -97,7 +78,7 @@ def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
 
 
 def test_the_documentation_lists_every_type_with_its_status() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    text = (Path(__file__).parents[4] / "docs" / "api.md").read_text()
     for slug, kind in problems.ALL.items():
         assert f"| `{slug}` | {kind.status} |" in text, slug
 

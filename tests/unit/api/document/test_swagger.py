@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.api.harness import api_settings, running
-from tests.unit.api.test_problems import check
+from tests.unit.api.harness import api_settings, check, running
 
 if TYPE_CHECKING:
     from pathlib import Path

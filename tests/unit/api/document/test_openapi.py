@@ -23,7 +23,7 @@ from tests.unit.api.harness import api_settings, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 async def document(folder: Path) -> dict[str, Any]:
