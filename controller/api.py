@@ -162,13 +162,13 @@ class Api:
 
     async def _call(self, method: str, path: str, most: int) -> tuple[int, bytes]:
         """Status and as much of the answer. Raises ApiError without an answer."""
-        known = await self._known_credentials()
+        credentials = await self._known_credentials()
         try:
             async with self._session.request(
                 method,
                 f"{self.url}{path}",
-                headers={"Authorization": f"Bearer {known.key}"} if known.key else None,
-                ssl=known.tls or True,
+                headers={"Authorization": f"Bearer {credentials.key}"} if credentials.key else None,
+                ssl=credentials.tls or True,
                 allow_redirects=False,
             ) as response:
                 body = await _first(response, most)

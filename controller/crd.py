@@ -22,7 +22,7 @@ INSTALL = (
 POLL_SECONDS = 2.0
 REMIND_SECONDS = 60.0
 
-SPEC_FIELDS = frozenset({"targetRef", "api", *(to_camel(one.name) for one in fields(Spec))})
+SPEC_FIELDS = frozenset({"targetRef", "api", *(to_camel(field.name) for field in fields(Spec))})
 STATUS_FIELDS = frozenset(
     {
         *("observedGeneration", "replicas", "desiredReplicas", "drainingReplicas", "demand"),
@@ -72,17 +72,17 @@ def missing(schema: Json) -> list[str]:
     """Which of the fields known here an OpenAPI document of the group lacks."""
     kinds = schema.get("components", {}).get("schemas", {}).values()
     kind = f"{GROUP}/{VERSION}/WorkerAutoscaler"
-    served: Json = next((one for one in kinds if kind in _kinds(one)), {})
+    served: Json = next((served_kind for served_kind in kinds if kind in _kinds(served_kind)), {})
     found = []
-    for part, known in (("spec", SPEC_FIELDS), ("status", STATUS_FIELDS)):
+    for part, expected in (("spec", SPEC_FIELDS), ("status", STATUS_FIELDS)):
         properties = served.get("properties", {}).get(part, {}).get("properties", {})
-        found += [f"{part}.{name}" for name in sorted(known - set(properties))]
+        found += [f"{part}.{name}" for name in sorted(expected - set(properties))]
     return found
 
 
 def _kinds(schema: Json) -> list[str]:
     kinds = schema.get("x-kubernetes-group-version-kind", [])
-    return ["/".join((one["group"], one["version"], one["kind"])) for one in kinds]
+    return ["/".join((kind["group"], kind["version"], kind["kind"])) for kind in kinds]
 
 
 async def _unserved(source: Source) -> str | None:
@@ -92,6 +92,6 @@ async def _unserved(source: Source) -> str | None:
         if error.status != 404:
             return str(error)
         served = {"resources": []}
-    if any(one["name"] == PLURAL for one in served["resources"]):
+    if any(resource["name"] == PLURAL for resource in served["resources"]):
         return None
     return f"the cluster does not know WorkerAutoscalers: {INSTALL}"

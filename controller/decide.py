@@ -107,14 +107,14 @@ def decide(
     )
 
 
-def load(queues: Queues, known: Mapping[str, QueueRates], spec: Spec, c: int) -> Load:
+def load(queues: Queues, rates_by_queue: Mapping[str, QueueRates], spec: Spec, c: int) -> Load:
     """The model: how many workers the queues ask for, before bounds, window and cooldown."""
     again = sum(queue.retries_per_minute + queue.crashes_per_minute for queue in queues.values())
     storm = again > sum(queue.completions_per_minute for queue in queues.values())
     demand = work = 0
     steady = backlog = slots = kept = 0.0
     for name, queue in queues.items():
-        rate = known[name]
+        rate = rates_by_queue[name]
         everything = queue.queue_length + queue.running + queue.due_soon
         demand += everything
         # In a storm what is due soon is mostly retries: it keeps one worker, like those that wait.
@@ -157,7 +157,9 @@ def load(queues: Queues, known: Mapping[str, QueueRates], spec: Spec, c: int) ->
     if unknown:
         # Mistyped, or no worker has ever served it: that cannot be told apart.
         message += f"; the API knows no queue {' or '.join(unknown)}"
-    return Load(demand, wanted, max(_ceil(kept / per_worker), needs_one), reason, message, known)
+    return Load(
+        demand, wanted, max(_ceil(kept / per_worker), needs_one), reason, message, rates_by_queue
+    )
 
 
 def _from_reading(
@@ -168,8 +170,8 @@ def _from_reading(
     history = _remember(history, reading, queues, now)
     pods = {pod.name for pod in observation.pods}
     workers = [worker for worker in reading.workers if worker.pod in pods]
-    known = {name: rates(history.queues[name], queue) for name, queue in queues.items()}
-    asked = load(queues, known, spec, _concurrency(workers, spec))
+    rates_by_queue = {name: rates(history.queues[name], queue) for name, queue in queues.items()}
+    asked = load(queues, rates_by_queue, spec, _concurrency(workers, spec))
     window = _window(history.window, now, _bounded(asked.kept, spec), spec.stabilization_seconds)
     history = replace(history, window=window, active_at=now if asked.demand else history.active_at)
     target, reason, message = _calmed(asked, history, spec, now)
@@ -189,7 +191,7 @@ def _from_reading(
         limited=_limited(asked.wanted, sizing.written, spec),
         stats_available=True,
         demand=asked.demand,
-        rates=known,
+        rates=rates_by_queue,
     )
     return decision, history
 

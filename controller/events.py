@@ -74,7 +74,7 @@ def body(event: Event, identity: Identity, *, instance: str, now: float) -> Json
     """An event as the API server takes it.
 
     Args:
-        event: what is told.
+        event: what to write.
         identity: of which resource.
         instance: the pod that tells it.
         now: the operator's clock.
@@ -138,8 +138,8 @@ def _limited(old: Status, new: Status) -> Iterable[Event]:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """How a condition that begins to have a status, and ends to, is told."""
+class _Rule:
+    """How a condition that begins to have a status, and ends to, becomes an event."""
 
     condition: str
     flag: str
@@ -148,27 +148,27 @@ class _Told:
     warning: bool = False
 
 
-_TOLD = (
-    _Told(STATS, "False", "StatsLost", "StatsBack", warning=True),
-    _Told(CONFLICT, "True", "Conflict", "ConflictResolved", warning=True),
-    _Told(PAUSED, "True", "Paused", "Resumed"),
+_RULES = (
+    _Rule(STATS, "False", "StatsLost", "StatsBack", warning=True),
+    _Rule(CONFLICT, "True", "Conflict", "ConflictResolved", warning=True),
+    _Rule(PAUSED, "True", "Paused", "Resumed"),
 )
 
 
 def _flipped(old: Status, new: Status) -> Iterator[Event]:
-    for told in _TOLD:
-        before, after = _condition(old, told.condition), _condition(new, told.condition)
+    for rule in _RULES:
+        before, after = _condition(old, rule.condition), _condition(new, rule.condition)
         if after["status"] == before["status"]:
             continue
-        if after["status"] == told.flag:
+        if after["status"] == rule.flag:
             message = after["message"]
-            if told.condition == STATS:
+            if rule.condition == STATS:
                 message = f"{after['reason']}: {message}"
-            yield Event(told.onset, message, told.warning)
-        elif before["status"] == told.flag and told.end and after["status"] != "Unknown":
-            yield Event(told.end, after["message"])
+            yield Event(rule.onset, message, rule.warning)
+        elif before["status"] == rule.flag and rule.end and after["status"] != "Unknown":
+            yield Event(rule.end, after["message"])
 
 
 def _condition(status: Status, kind: str) -> dict[str, Any]:
-    found = (one for one in status.get("conditions") or () if one["type"] == kind)
+    found = (condition for condition in status.get("conditions") or () if condition["type"] == kind)
     return next(found, {"status": "Unknown", "reason": "", "message": ""})

@@ -92,9 +92,9 @@ class Kube:
     async def metadata(self, path: str, labels: str = "") -> list[Json]:
         """All pages in one list, without `managedFields`, which are most of a metadata's size."""
         return [
-            {key: value for key, value in one.items() if key != "managedFields"}
+            {key: value for key, value in resource.items() if key != "managedFields"}
             async for page in self.pages(path, labels)
-            for one in page
+            for resource in page
         ]
 
     async def create(self, path: str, body: Json) -> Json:

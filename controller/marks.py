@@ -101,9 +101,9 @@ class Marks:
         if not await api.drain(worker):
             self._marks.pop(worker, None)
             return
-        known, now = self._marks.get(worker), self._clock()
-        unbroken = known is not None and known.holds(now)
-        self._marks[worker] = Mark(known.since if known and unbroken else now, begun)
+        mark, now = self._marks.get(worker), self._clock()
+        unbroken = mark is not None and mark.holds(now)
+        self._marks[worker] = Mark(mark.since if mark and unbroken else now, begun)
 
     async def _lift(self, api: Api, worker: str) -> None:
         # Before the answer: it may be lost, and the mark lifted.

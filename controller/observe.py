@@ -43,7 +43,7 @@ def observe(
     reading: Reading | Unread,
     *,
     at: float,
-    known: Size | None = None,
+    last_size: Size | None = None,
     paused: bool = False,
     conflict: str | None = None,
 ) -> Observation:
@@ -54,14 +54,14 @@ def observe(
         pods: those that are counted.
         reading: the last one.
         at: this moment, by the operator's wall clock.
-        known: the size that was last heard of otherwise, by writing it or asking for it.
+        last_size: the size that was last heard of otherwise, by writing it or asking for it.
         paused: whether the resource is.
         conflict: who else scales the Deployment.
     """
     return Observation(
         reading=reading,
         at=at,
-        replicas=newest(Size.of(deployment), known).replicas,
+        replicas=newest(Size.of(deployment), last_size).replicas,
         pods=tuple(_pod(pod) for pod in pods),
         rolling_out=rolling_out(deployment),
         paused=paused,
@@ -69,9 +69,9 @@ def observe(
     )
 
 
-def newest(watched: Size, known: Size | None) -> Size:
+def newest(watched: Size, last_size: Size | None) -> Size:
     """Which of the two is later: a watch may show what was written only a moment after."""
-    return known if known and known.version > watched.version else watched
+    return last_size if last_size and last_size.version > watched.version else watched
 
 
 def rolling_out(deployment: Body) -> bool:
@@ -133,11 +133,11 @@ def _of_a_replica_set(pod: Body) -> bool:
 
 def _pod(pod: Body) -> Pod:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    states = [one.get("state") or {} for one in statuses]
+    states = [status.get("state") or {} for status in statuses]
     running = [state["running"] for state in states if "running" in state]
-    since = [one["startedAt"] for one in running if one.get("startedAt")]
+    since = [state["startedAt"] for state in running if state.get("startedAt")]
     if not running and all(_being_made(state) for state in states):
-        since = [one["lastTransitionTime"] for one in _true(pod, "PodScheduled")]
+        since = [condition["lastTransitionTime"] for condition in _true(pod, "PodScheduled")]
     return Pod(
         pod["metadata"]["name"],
         started=bool(running),
@@ -154,4 +154,8 @@ def _being_made(state: Body) -> bool:
 def _true(pod: Body, kind: str) -> list[Body]:
     """The conditions of this type that are true: one, or none."""
     conditions = (pod.get("status") or {}).get("conditions") or []
-    return [one for one in conditions if (one["type"], one["status"]) == (kind, "True")]
+    return [
+        condition
+        for condition in conditions
+        if (condition["type"], condition["status"]) == (kind, "True")
+    ]

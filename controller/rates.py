@@ -73,7 +73,7 @@ def observe(history: QueueHistory, queue: Queue, at: float) -> QueueHistory:
     samples = history.samples
     if not samples or at - samples[-1].at >= _STEP_SECONDS:
         oldest = at - LONGEST_WINDOW_SECONDS - _STEP_SECONDS
-        samples = (*(one for one in samples if one.at >= oldest), sample)
+        samples = (*(earlier for earlier in samples if earlier.at >= oldest), sample)
     history = replace(history, samples=samples, latest=sample)
     return replace(history, service_seconds=_service_seconds(history, queue))
 
@@ -105,18 +105,18 @@ def _service_seconds(history: QueueHistory, queue: Queue) -> float | None:
     now = history.latest
     assert now is not None
     start = _start(history, lambda sample: sample.ended)
-    known = history.service_seconds
+    mean = history.service_seconds
     if start is None:
         # Not a minute has been seen yet: Redis has.
-        known = queue.service_seconds_mean if queue.service_seconds_mean is not None else known
+        mean = queue.service_seconds_mean if queue.service_seconds_mean is not None else mean
     elif now.ended > start.ended:
-        known = (now.service_seconds - start.service_seconds) / (now.ended - start.ended)
+        mean = (now.service_seconds - start.service_seconds) / (now.ended - start.ended)
     recent = _before(history, GROWTH_WINDOW_SECONDS)
-    if known is None or recent is None:
-        return known
+    if mean is None or recent is None:
+        return mean
     seen = now.ended - recent.ended + queue.running
     so_far = (now.busy_seconds - recent.busy_seconds) / seen if seen else 0.0
-    return max(known, so_far)
+    return max(mean, so_far)
 
 
 def _start(history: QueueHistory, count: Callable[[Sample], int]) -> Sample | None:

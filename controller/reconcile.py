@@ -187,7 +187,7 @@ class Resource:
             counted(deployment, pods),
             reading,
             at=self._around.clock(),
-            known=self._scaler.size,
+            last_size=self._scaler.size,
             paused=paused(body),
             conflict=conflict(autoscaler, fleet, watched.hpas(namespace)),
         )
@@ -292,7 +292,11 @@ class Resource:
             return
         own = {pod.name for pod in observation.pods}
         workers = observation.reading.workers
-        working = {one.pod for one in workers if one.pod in own and one.id not in decision.drain}
+        working = {
+            worker.pod
+            for worker in workers
+            if worker.pod in own and worker.id not in decision.drain
+        }
         try:
             await self._scaler.restore(self.identity.namespace, pods, working)
             self._succeeded("cost")
@@ -409,7 +413,7 @@ class Loop:
         present = {body["metadata"]["uid"]: body for body in bodies}
         await self._end(self._resources.keys() - present)
         parsed = {uid: _parsed(body) for uid, body in present.items()}
-        fleet = [one for one in parsed.values() if isinstance(one, Autoscaler)]
+        fleet = [autoscaler for autoscaler in parsed.values() if isinstance(autoscaler, Autoscaler)]
         await self._around.readers.keep(fleet)
         for uid, body in present.items():
             if not self._around.watched.reliable(body["metadata"]["namespace"]):

@@ -52,17 +52,17 @@ def newest_costs(watched: Mapping[str, Cost], written: Mapping[str, Cost]) -> di
         written: what this process has written.
     """
     return {
-        pod: max(cost, written.get(pod, cost), key=lambda one: one.version)
+        pod: max(cost, written.get(pod, cost), key=lambda cost: cost.version)
         for pod, cost in watched.items()
     }
 
 
-def differing(wanted: Mapping[str, int], known: Mapping[str, Cost]) -> dict[str, str]:
+def differing(wanted: Mapping[str, int], written: Mapping[str, Cost]) -> dict[str, str]:
     """The costs that have to be written, by pod: the wanted ones that are not known to stand."""
     return {
         pod: str(cost)
         for pod, cost in wanted.items()
-        if pod not in known or known[pod].cost != str(cost)
+        if pod not in written or written[pod].cost != str(cost)
     }
 
 
@@ -132,9 +132,9 @@ class Scaler:
             return _UNSETTLED
         namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         if smaller:
-            known = self._known_costs(counted(deployment, pods))
-            self._costs = {pod: cost for pod, cost in self._costs.items() if pod in known}
-            await self._set_costs(namespace, differing(decision.deletion_costs, known))
+            costs = self._known_costs(counted(deployment, pods))
+            self._costs = {pod: cost for pod, cost in self._costs.items() if pod in costs}
+            await self._set_costs(namespace, differing(decision.deletion_costs, costs))
         found = await self.kube.get(kube.deployment(namespace, name))
         self.size = Size.of(found)
         if self.size.replicas != replicas:
@@ -167,8 +167,8 @@ class Scaler:
 
         Calls nobody when none has it. Raises KubeError, and NotLeading.
         """
-        known = self._known_costs(pod for pod in pods if pod["metadata"]["name"] in working)
-        lowest = [pod for pod, cost in known.items() if cost.cost == LOWEST_COST]
+        costs = self._known_costs(pod for pod in pods if pod["metadata"]["name"] in working)
+        lowest = [pod for pod, cost in costs.items() if cost.cost == LOWEST_COST]
         await self._set_costs(namespace, dict.fromkeys(lowest, WORKING_COST))
 
     def _landed(self, replicas: int) -> Scaled | None:
@@ -184,7 +184,7 @@ class Scaler:
 
         A pod that the watch does not know has no cost, and none of its work is known.
         """
-        known = {pod["metadata"]["uid"] for pod in watched}
+        watched_uids = {pod["metadata"]["uid"] for pod in watched}
         seen = {pod["metadata"]["uid"] for pod in counted(deployment, watched)}
         listed = await self.kube.metadata(
             kube.pods(deployment["metadata"]["namespace"]),
@@ -192,11 +192,11 @@ class Scaler:
         )
         there = {
             pod["metadata"]["uid"]
-            for pod in counted(deployment, [{"metadata": one} for one in listed])
+            for pod in counted(deployment, [{"metadata": metadata} for metadata in listed])
         }
         # Metadata does not tell who has ended; but a pod that the watch shows ended, or being
         # deleted, stays so.
-        return there - (known - seen) == seen
+        return there - (watched_uids - seen) == seen
 
     def _known_costs(self, pods: Iterable[Body]) -> dict[str, Cost]:
         watched = {pod["metadata"]["name"]: Cost.of(pod) for pod in pods}
@@ -225,10 +225,10 @@ class Scaler:
 def label_selector(selector: Body) -> str:
     """A LabelSelector as a query has it: "app=workers,tier in (a,b),!canary"."""
     parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
-    for one in selector.get("matchExpressions") or ():
-        key, values = one["key"], ",".join(one.get("values") or ())
+    for expression in selector.get("matchExpressions") or ():
+        key, values = expression["key"], ",".join(expression.get("values") or ())
         forms = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
-        parts.append(forms.get(one["operator"], f"!{key}"))
+        parts.append(forms.get(expression["operator"], f"!{key}"))
     return ",".join(parts)
 
 

@@ -110,11 +110,13 @@ def load() -> Settings:
 def sentences(error: ValidationError) -> list[str]:
     """One sentence for each thing that is wrong: the setting, its value, what it must be."""
     found = []
-    for one in error.errors():
-        message = one["msg"].removeprefix("Value error, ")
-        if one["loc"]:
-            name, value = str(one["loc"][0]).upper(), one["input"]
-            message = f"{name}={value}: {_problem(one['type'], one.get('ctx', {}), message)}"
+    for mistake in error.errors():
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["loc"]:
+            name, value = str(mistake["loc"][0]).upper(), mistake["input"]
+            message = (
+                f"{name}={value}: {_problem(mistake['type'], mistake.get('ctx', {}), message)}"
+            )
         found.append(message)
     return found
 

@@ -244,7 +244,7 @@ class Readers:
 
     async def keep(self, autoscalers: Iterable[Autoscaler]) -> None:
         """Close the readers of all but these."""
-        used = {_address(one) for one in autoscalers}
+        used = {_address(autoscaler) for autoscaler in autoscalers}
         unused = self._readers.keys() - used
         await asyncio.gather(*(self._readers.pop(address).close() for address in unused))
 

@@ -76,7 +76,7 @@ def decided(
         PAUSED: _paused(observation.paused),
         CONFLICT: _conflict(observation.conflict, standby),
     }
-    told = {
+    counts = {
         "demand": decision.demand,
         "drainingReplicas": _draining(observation, decision),
         "lastDecision": {
@@ -92,10 +92,10 @@ def decided(
     if decision.demand is None and decision.stats_available and scaled == old.get("lastScaleTime"):
         # A gap too short to tell of.
         del flags[ACTIVE], flags[LIMITED]
-        told = {}
+        counts = {}
     status = {
         **old,
-        **told,
+        **counts,
         "observedGeneration": generation,
         "replicas": replicas,
         "desiredReplicas": decision.target,
@@ -159,9 +159,14 @@ def due(written: Status, new: Status, seconds: float) -> bool:
 def _sizes_and_flips(status: Status) -> Any:
     sizes = ("observedGeneration", "replicas", "desiredReplicas", "drainingReplicas")
     flips = [
-        (one["type"], one["status"], one["reason"], one["lastTransitionTime"])
-        for one in status.get("conditions") or ()
-        if one["type"] not in (ACTIVE, LIMITED)
+        (
+            condition["type"],
+            condition["status"],
+            condition["reason"],
+            condition["lastTransitionTime"],
+        )
+        for condition in status.get("conditions") or ()
+        if condition["type"] not in (ACTIVE, LIMITED)
     ]
     return [status.get(name) for name in (*sizes, "lastScaleTime")], flips
 
@@ -172,7 +177,7 @@ def _reason(status: Status) -> Any:
 
 def _without_times(status: Status) -> Any:
     return {
-        key: {name: one for name, one in value.items() if name != "time" and one is not None}
+        key: {name: entry for name, entry in value.items() if name != "time" and entry is not None}
         if isinstance(value, dict)
         else value
         for key, value in status.items()
@@ -197,7 +202,7 @@ def _conditions(
     old: Status, flags: Mapping[str, _Flagged], now: float, generation: int
 ) -> list[Status]:
     """The conditions after these; those that nothing is said of stay."""
-    conditions = {one["type"]: one for one in old.get("conditions") or ()}
+    conditions = {condition["type"]: condition for condition in old.get("conditions") or ()}
     for kind, (flag, reason, message) in flags.items():
         before = conditions.get(kind)
         since = before["lastTransitionTime"] if before and before["status"] == flag else None

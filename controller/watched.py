@@ -77,7 +77,9 @@ class Watched:
 
         As long as it is not, nothing may be concluded from what is missing.
         """
-        return any(self._reliable(one) for one in self._places if one.name in (None, namespace))
+        return any(
+            self._reliable(place) for place in self._places if place.name in (None, namespace)
+        )
 
     def autoscalers(self) -> list[Body]:
         """All WorkerAutoscalers."""
@@ -117,11 +119,11 @@ class Watched:
                 self._judge(place)
 
     async def _list(self, place: _Place, source: Source) -> bool:
-        before = set(self._known(place))
+        before = set(self._versions(place))
         listed = await self._listed(place, source)
         if listed is None:
             return False
-        place.begun(listed, before, self._known(place))
+        place.begun(listed, before, self._versions(place))
         return True
 
     async def _list_again(self, place: _Place, source: Source) -> bool:
@@ -135,10 +137,10 @@ class Watched:
         """The versions at a place by uid; None: a list failed."""
         try:
             listed = {
-                one["uid"]: _number(one)
+                metadata["uid"]: _number(metadata)
                 for path in COLLECTIONS.values()
                 async for page in source.pages(path(place.name))
-                for one in page
+                for metadata in page
             }
         except kube.KubeError as error:
             if place.problem != str(error):
@@ -152,7 +154,7 @@ class Watched:
         """Whether a watch is still behind at one of these places."""
         for place in places:
             if place.awaited:
-                place.settle(self._known(place))
+                place.settle(self._versions(place))
         return any(place.awaited for place in places)
 
     def _judge(self, place: _Place) -> None:
@@ -167,13 +169,13 @@ class Watched:
         at = place.complete_at
         return at is not None and self._clock() - at < RELIABLE_SECONDS
 
-    def _known(self, place: _Place) -> dict[str, int]:
+    def _versions(self, place: _Place) -> dict[str, int]:
         """The versions in the indices by uid, ghosts included."""
         metadata = (body["metadata"] for body in self._all())
         return {
-            one["uid"]: _number(one)
-            for one in metadata
-            if place.name is None or one["namespace"] == place.name
+            pod["uid"]: _number(pod)
+            for pod in metadata
+            if place.name is None or pod["namespace"] == place.name
         }
 
     def _all(self) -> Iterator[Body]:
@@ -201,20 +203,20 @@ class _Place:
         """Why it could not be listed: logged once."""
         self._seen: set[str] = set()
 
-    def begun(self, listed: dict[str, int], before: set[str], known: Mapping[str, int]) -> None:
+    def begun(self, listed: dict[str, int], before: set[str], numbers: Mapping[str, int]) -> None:
         """Take a list: versions by uid. `before`: what was known when it was begun."""
-        self.ghosts = frozenset((before - listed.keys()) & known.keys())
+        self.ghosts = frozenset((before - listed.keys()) & numbers.keys())
         self.awaited, self._seen = listed, before
-        self.settle(known)
+        self.settle(numbers)
 
-    def settle(self, known: Mapping[str, int]) -> None:
+    def settle(self, numbers: Mapping[str, int]) -> None:
         """Await no longer what is known, or was and has gone since: it was deleted."""
         self.awaited = {
             uid: number
             for uid, number in self.awaited.items()
-            if (known[uid] < number if uid in known else uid not in self._seen)
+            if (numbers[uid] < number if uid in numbers else uid not in self._seen)
         }
-        self._seen |= known.keys()
+        self._seen |= numbers.keys()
 
 
 def version(body: Body) -> int:

@@ -148,12 +148,12 @@ def described(chart: Chart, values: list[Value]) -> tuple[str, list[str]]:
         owner = schema_node(schema, value.path[:-1])
         if "$ref" not in owner or (value.path[0] == "workerDefaults" and len(value.path) == 2):
             node["description"] = value.text
-    known = {path[: i + 1] for path, *_ in values for i in range(len(path))}
+    sections = {path[: i + 1] for path, *_ in values for i in range(len(path))}
     leaves = {value.path for value in values}
     problems += [
         f"{where} has {'.'.join(path)}, and {chart.values_file.name} has not"
         for path in properties(schema, schema, (), leaves)
-        if path not in known and path[0] not in chart.given
+        if path not in sections and path[0] not in chart.given
     ]
     for error in jsonschema_rs.validator_for(schema).iter_errors(chart.values()):
         place = ".".join(str(part) for part in error.instance_path)

@@ -219,7 +219,7 @@ def redis_program() -> str:
     tests use brings an old Redis, and cannot read what a newer one has written.
     """
     own = Path(sys.prefix, "bin")
-    folders = [one for one in os.get_exec_path() if Path(one) != own]
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != own]
     on_path = shutil.which("redis-server", path=os.pathsep.join(folders))
     if on_path:
         return on_path

@@ -190,8 +190,10 @@ class Cluster:
             self._create()
         surplus = len(staying) - replicas
         if surplus > 0:
-            known = costs or {}
-            staying.sort(key=lambda pod: (pod.started, known.get(pod.name, 0), -pod.ready_at))
+            costs_by_pod = costs or {}
+            staying.sort(
+                key=lambda pod: (pod.started, costs_by_pod.get(pod.name, 0), -pod.ready_at)
+            )
             for pod in staying[:surplus]:
                 self._terminate(pod)
 

@@ -71,8 +71,8 @@ def _field(load: str, of: Mapping[str, Outcome], x: int, y: int) -> str:
     parts.append(
         f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/>'
     )
-    for number, (name, one) in reversed(list(enumerate(of.items()))):
-        parts.append(_mark(name, number, _across(one.cost), _up(one.p95), one))
+    for number, (name, outcome) in reversed(list(enumerate(of.items()))):
+        parts.append(_mark(name, number, _across(outcome.cost), _up(outcome.p95), outcome))
     parts.append("</g>")
     return "\n".join(parts)
 
@@ -90,8 +90,8 @@ def _legend(names: list[str], x: int, y: int) -> str:
     return "\n".join(parts)
 
 
-def _mark(name: str, number: int, x: float, y: float, one: Outcome | None) -> str:
-    title = f"<title>{name}: {one.p95:.1f} s, ×{one.cost:.2f}</title>" if one else ""
+def _mark(name: str, number: int, x: float, y: float, outcome: Outcome | None) -> str:
+    title = f"<title>{name}: {outcome.p95:.1f} s, ×{outcome.cost:.2f}</title>" if outcome else ""
     if name == OURS:
         return f'<circle class="ours" cx="{x:.1f}" cy="{y:.1f}" r="6">{title}</circle>'
     colour = COLOURS[(number - 1) % len(COLOURS)]

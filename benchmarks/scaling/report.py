@@ -13,15 +13,15 @@ Results = Mapping[str, Mapping[str, Outcome]]
 """By load, by scaler."""
 
 
-def better(one: Outcome, other: Outcome) -> bool:
+def better(outcome: Outcome, other: Outcome) -> bool:
     """Whether one is better in both p95 wait and replica-seconds."""
-    return one.p95 < other.p95 and one.cost < other.cost
+    return outcome.p95 < other.p95 and outcome.cost < other.cost
 
 
 def better_peers(results: Results) -> dict[str, list[str]]:
     """By load, the peers that are better than ours in both."""
     return {
-        load: [name for name, one in of.items() if name != OURS and better(one, of[OURS])]
+        load: [name for name, outcome in of.items() if name != OURS and better(outcome, of[OURS])]
         for load, of in results.items()
     }
 
@@ -48,19 +48,19 @@ def table(results: Results) -> str:
         ]
     ]
     for load, of in results.items():
-        for number, (name, one) in enumerate(of.items()):
+        for number, (name, outcome) in enumerate(of.items()):
             rows.append(
                 [
                     load if number == 0 else "",
                     name,
-                    f"{one.p50:.1f}",
-                    f"{one.p95:.1f}",
-                    f"{one.p99:.1f}",
-                    f"{one.over_target:.1%}",
-                    f"{one.cost:.2f}",
-                    f"{one.reversals_per_hour:.0f}",
-                    str(one.terminated_busy),
-                    str(one.interrupted),
+                    f"{outcome.p50:.1f}",
+                    f"{outcome.p95:.1f}",
+                    f"{outcome.p99:.1f}",
+                    f"{outcome.over_target:.1%}",
+                    f"{outcome.cost:.2f}",
+                    f"{outcome.reversals_per_hour:.0f}",
+                    str(outcome.terminated_busy),
+                    str(outcome.interrupted),
                 ]
             )
     return _markdown(rows, left=2)
@@ -70,8 +70,14 @@ def outage_table(outages: Mapping[str, Through]) -> str:
     """What each does through the outage, as a Markdown table."""
     rows = [["scaler", "workers before", "least after", "SIGTERM busy", "interrupted"]]
     rows += [
-        [name, str(one.before), str(one.least), str(one.terminated_busy), str(one.interrupted)]
-        for name, one in outages.items()
+        [
+            name,
+            str(outage.before),
+            str(outage.least),
+            str(outage.terminated_busy),
+            str(outage.interrupted),
+        ]
+        for name, outage in outages.items()
     ]
     return _markdown(rows, left=1)
 
@@ -99,9 +105,10 @@ def as_json(results: Results, outages: Mapping[str, Through], seeds: Sequence[in
         "seeds": list(seeds),
         "target_seconds": TARGET_SECONDS,
         "loads": {
-            load: {name: asdict(one) for name, one in of.items()} for load, of in results.items()
+            load: {name: asdict(outcome) for name, outcome in of.items()}
+            for load, of in results.items()
         },
-        "outage": {name: asdict(one) for name, one in outages.items()},
+        "outage": {name: asdict(outage) for name, outage in outages.items()},
         "verdicts": verdicts(results),
     }
 

@@ -205,12 +205,12 @@ class Cluster:
         if images.tag != _TAG:
             return os.environ["IMAGE_TAGS"].partition(",")[2]
         for name in _names(images.registry):
-            one, other = f"{name}:{_TAG}", f"{name}:{_OTHER_TAG}"
+            tag, other = f"{name}:{_TAG}", f"{name}:{_OTHER_TAG}"
             if self.tool:
-                self.run("buildah", "tag", one, other)
+                self.run("buildah", "tag", tag, other)
                 self.use_tool("load", other)
             else:
-                self.run("docker", "tag", one, other)
+                self.run("docker", "tag", tag, other)
                 self.run("kind", "load", "docker-image", "--name", self._kind(), other)
         return _OTHER_TAG
 
@@ -260,17 +260,17 @@ class Cluster:
             ("get", "events", "--sort-by=.lastTimestamp"),
             ("logs", "--all-containers", "--prefix", "--tail=15", "-l", "app.kubernetes.io/name"),
         ]
-        told = [f"namespace {namespace}"]
+        lines = [f"namespace {namespace}"]
         for question in questions:
             try:
-                told.append(self.kubectl("-n", namespace, *question, seconds=20)[-6000:])
+                lines.append(self.kubectl("-n", namespace, *question, seconds=20)[-6000:])
             except (CommandFailed, subprocess.TimeoutExpired) as error:
-                told.append(str(error))
-        return "\n".join(told)
+                lines.append(str(error))
+        return "\n".join(lines)
 
     def _make_volumes(self) -> None:
         """Each of the tool's volumes serves once."""
-        phases = [one["status"]["phase"] for one in self.list("default", "persistentvolumes")]
+        phases = [volume["status"]["phase"] for volume in self.list("default", "persistentvolumes")]
         if phases.count("Available") < SPARE_VOLUMES:
             self.use_tool("volumes")
 

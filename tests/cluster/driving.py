@@ -60,7 +60,7 @@ class Report:
     @property
     def unanswered(self) -> list[Object]:
         """The requests that had no answer."""
-        return [one for one in self.failures if one["status"] == 0]
+        return [failure for failure in self.failures if failure["status"] == 0]
 
     @property
     def requests(self) -> int:
@@ -81,7 +81,9 @@ class Report:
         """The least answers a second, over any few whole seconds in a row."""
         seconds = self.answers_by_second
         windows = range(len(seconds) - WINDOW_SECONDS + 1)
-        return min(sum(seconds[one : one + WINDOW_SECONDS]) / WINDOW_SECONDS for one in windows)
+        return min(
+            sum(seconds[window : window + WINDOW_SECONDS]) / WINDOW_SECONDS for window in windows
+        )
 
     def longest_pause(self) -> float:
         """The longest time without an acknowledged task, in seconds."""
@@ -221,11 +223,13 @@ def all_ended(api: Api, ids: list[str], seconds: float = 120.0) -> list[Object]:
 
     def none_left() -> bool:
         queues = api.get("/api/workflows/queue/stats")["queues"].values()
-        return not any(one["queue_length"] + one["running"] + one["delayed"] for one in queues)
+        return not any(
+            queue["queue_length"] + queue["running"] + queue["delayed"] for queue in queues
+        )
 
     eventually(none_left, "the queues are empty", seconds)
-    records = [api.task(one) for one in ids]
-    lost = [one for one in records if one["status"] not in FINAL]
+    records = [api.task(id) for id in ids]
+    lost = [record for record in records if record["status"] not in FINAL]
     assert not lost, f"{len(lost)} of {len(ids)} acknowledged tasks have not ended: {lost[:3]}"
     return records
 
@@ -233,9 +237,9 @@ def all_ended(api: Api, ids: list[str], seconds: float = 120.0) -> list[Object]:
 def interrupted(records: list[Object]) -> list[Any]:
     """Those that did not run through in one go, or did not complete."""
     return [
-        one
-        for one in records
-        if one["status"] != "completed"
-        or (one["attempt"], one["crash_count"], one["retry_count"]) != (1, 0, 0)
-        or (one["type"] == "nap" and one["result"] != {"begun": 1})
+        record
+        for record in records
+        if record["status"] != "completed"
+        or (record["attempt"], record["crash_count"], record["retry_count"]) != (1, 0, 0)
+        or (record["type"] == "nap" and record["result"] != {"begun": 1})
     ]

@@ -154,7 +154,7 @@ def say(line: dict[str, Any]) -> None:
 
 def mix(text: str) -> dict[str, float]:
     """`nap=1,read=9`: how often each call is made."""
-    pairs = (one.split("=") for one in text.split(","))
+    pairs = (pair.split("=") for pair in text.split(","))
     return {call: float(weight) for call, weight in pairs}
 
 
@@ -175,10 +175,10 @@ def main() -> None:
         threading.Thread(target=run_client, args=(load, number))
         for number in range(load.options.clients)
     ]
-    for one in clients:
-        one.start()
-    for one in clients:
-        one.join()
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
     say(load.summary())
 
 

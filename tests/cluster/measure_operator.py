@@ -50,17 +50,17 @@ class Wave:
     @property
     def busy(self) -> int:
         """How many of them were written while workers ran tasks."""
-        return sum(bool(one.busy) for one in self.downs)
+        return sum(bool(down.busy) for down in self.downs)
 
     @property
     def ended(self) -> int:
         """How many pods were told to end."""
-        return sum(len(one.ended) for one in self.downs)
+        return sum(len(down.ended) for down in self.downs)
 
     @property
     def ended_busy(self) -> int:
         """How many of those ran a task."""
-        return sum(len(one.ended_busy) for one in self.downs)
+        return sum(len(down.ended_busy) for down in self.downs)
 
     @property
     def interrupted(self) -> int:
@@ -78,11 +78,11 @@ class Wave:
     def table(self) -> str:
         """A line for each scale-down."""
         lines = ["   #  second   size  at work  told to end  of them busy"]
-        for number, one in enumerate(self.downs, 1):
-            second, size = one.at - self.downs[0].at, f"{one.old} → {one.new}"
+        for number, down in enumerate(self.downs, 1):
+            second, size = down.at - self.downs[0].at, f"{down.old} → {down.new}"
             lines.append(
-                f"{number:4d}  {second:6.1f}  {size:>5}  {len(one.busy):7d}  {len(one.ended):11d}"
-                f"  {len(one.ended_busy):12d}"
+                f"{number:4d}  {second:6.1f}  {size:>5}  {len(down.busy):7d}  {len(down.ended):11d}"
+                f"  {len(down.ended_busy):12d}"
             )
         return "\n".join(lines)
 
@@ -120,11 +120,13 @@ def scale_down_under_load(release: Release, wanted: int, seed: int = 1) -> Wave:
             seconds = time.monotonic() - began
             assert seconds < wanted * SCALE_DOWN_SECONDS, f"too few scale-downs in {seconds:.0f} s"
             naps = [dice.uniform(*NAP_SECONDS) for _ in range(dice.randint(*BATCH))]
-            ids += api.submit_all("nap", [{"seconds": round(one, 3)} for one in naps])
+            ids += api.submit_all("nap", [{"seconds": round(nap, 3)} for nap in naps])
             _left(api, dice.randint(*LEFT))
         records = all_ended(api, ids)
         downs = scale_downs(sizes, ends, samples)
-        return Wave(downs, [one.replicas for one in sizes.all()], records, time.monotonic() - began)
+        return Wave(
+            downs, [size.replicas for size in sizes.all()], records, time.monotonic() - began
+        )
 
 
 def _left(api: Api, count: int) -> None:
@@ -203,7 +205,7 @@ def percentile(figures: list[float], share: float) -> float:
     return sorted(figures)[math.ceil(share * len(figures)) - 1]
 
 
-def told(taken: list[float], of: str = "from zero") -> str:
+def summary(taken: list[float], of: str = "from zero") -> str:
     """What the trials took, in a line."""
     return (
         f"{len(taken)} times {of}: a size is written {percentile(taken, 0.5):.2f} s after the "
@@ -228,9 +230,13 @@ def main() -> None:
         wave = scale_down_under_load(release, options.scale_downs, options.seed)
         print(wave.table(), wave, sep="\n", flush=True)
         taken = wake_from_zero(release, options.trials, options.seed)
-        print(" ".join(f"{one:.2f}" for one in taken), told(taken), sep="\n", flush=True)
+        print(" ".join(f"{seconds:.2f}" for seconds in taken), summary(taken), sep="\n", flush=True)
         grown = grow_from_five_to_ten(release, options.trials // 2, options.seed)
-        print(" ".join(f"{one:.2f}" for one in grown), told(grown, "from 5 to 10"), sep="\n")
+        print(
+            " ".join(f"{seconds:.2f}" for seconds in grown),
+            summary(grown, "from 5 to 10"),
+            sep="\n",
+        )
     kept = not wave.ended_busy and not wave.interrupted
     quick = percentile(taken, 0.95) <= WAKE_SECONDS and percentile(taken, 0.5) <= USUALLY_SECONDS
     sys.exit(0 if kept and quick and percentile(grown, 0.5) <= GROW_SECONDS else 1)

@@ -98,7 +98,7 @@ class Pool:
     def condition(self, kind: str) -> Object:
         """A condition, such as `StatsAvailable`: status, reason, message; empty: not there yet."""
         conditions = self.status().get("conditions", [])
-        return next((dict(one) for one in conditions if one["type"] == kind), {})
+        return next((dict(condition) for condition in conditions if condition["type"] == kind), {})
 
     def holds(self, kind: str, status: str = "True", reason: str = "") -> bool:
         """Whether a condition has this status, and this reason if one is given."""
@@ -154,14 +154,14 @@ class Pool:
         Each has `reason`, `note`, `type` and `eventTime`.
         """
         return [
-            one
-            for one in sorted(
+            event
+            for event in sorted(
                 self.release.cluster.list(self.release.namespace, "events.events.k8s.io"),
-                key=lambda one: str(one.get("eventTime")),
+                key=lambda event: str(event.get("eventTime")),
             )
-            if one["regarding"].get("kind") == "WorkerAutoscaler"
-            and one["regarding"].get("name") == self.deployment
-            and (not reasons or one["reason"] in reasons)
+            if event["regarding"].get("kind") == "WorkerAutoscaler"
+            and event["regarding"].get("name") == self.deployment
+            and (not reasons or event["reason"] in reasons)
         ]
 
     def sizes(self) -> Sizes:
@@ -182,7 +182,7 @@ class Operator:
     def pods(self) -> list[Object]:
         """Its pods, but for those that end."""
         pods = self.release.pods("controller")
-        return [one for one in pods if "deletionTimestamp" not in one["metadata"]]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def lease(self) -> Object:
         """The Lease's spec: holderIdentity, acquireTime, renewTime; empty: there is none."""
@@ -196,7 +196,7 @@ class Operator:
     def leader(self) -> str:
         """The name of the pod that holds the Lease; empty: none that is there."""
         holder = str(self.lease().get("holderIdentity") or "")
-        names = [str(one["metadata"]["name"]) for one in self.pods()]
+        names = [str(pod["metadata"]["name"]) for pod in self.pods()]
         return next((name for name in names if holder.startswith(name)), "")
 
     def await_leader(self, seconds: float = 60.0, *, other_than: str = "") -> str:
@@ -253,8 +253,8 @@ class Operator:
         for line in text.splitlines():
             series, _, number = line.rpartition(" ")
             own, _, rest = series.partition("{")
-            told = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-            if own == name and labels.items() <= told.items():
+            values = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+            if own == name and labels.items() <= values.items():
                 return float(number)
         return None
 
@@ -272,10 +272,10 @@ class Operator:
         )
 
     def _ready(self) -> int:
-        return sum(ready(one) for one in self.pods())
+        return sum(ready(pod) for pod in self.pods())
 
 
 def busy_pods(api: Api) -> set[str]:
     """The pods whose workers run a task now."""
     workers = api.get("/api/workflows/queue/stats")["workers"]
-    return {str(one["pod"]) for one in workers if one["busy_slots"]}
+    return {str(worker["pod"]) for worker in workers if worker["busy_slots"]}

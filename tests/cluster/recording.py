@@ -100,7 +100,11 @@ class Sizes(Watch):
         sizes: list[Size] = []
         for at, line in list(self.lines):
             word, _, number = line.partition(" ")
-            if word == "size" and number and [int(number)] != [one.replicas for one in sizes[-1:]]:
+            if (
+                word == "size"
+                and number
+                and [int(number)] != [size.replicas for size in sizes[-1:]]
+            ):
                 sizes.append(Size(at, int(number)))
         return sizes
 
@@ -115,7 +119,9 @@ class Sizes(Watch):
 
     def first(self, wanted: Callable[[int], bool], since: float = 0.0) -> Size | None:
         """The first size written at `since` or later for which `wanted` is true."""
-        return next((one for one in self.all() if one.at >= since and wanted(one.replicas)), None)
+        return next(
+            (size for size in self.all() if size.at >= since and wanted(size.replicas)), None
+        )
 
 
 class Ends(Watch):
@@ -127,12 +133,12 @@ class Ends(Watch):
 
     def all(self) -> dict[str, float]:
         """The time by the pod's name."""
-        told: dict[str, float] = {}
+        ended_at: dict[str, float] = {}
         for at, line in list(self.lines):
             words = line.split(" ")
             if len(words) == 3 and words[0] == "pod" and words[2]:
-                told.setdefault(words[1], at)
-        return told
+                ended_at.setdefault(words[1], at)
+        return ended_at
 
 
 @dataclass(frozen=True)
@@ -174,13 +180,13 @@ class Samples:
 
     def before(self, at: float) -> Sample:
         """The last one that was there at this time."""
-        return [one for one in list(self.all) if one.at <= at][-1]
+        return [reading for reading in list(self.all) if reading.at <= at][-1]
 
     def after(self, at: float) -> Sample:
         """The first one that was asked for after this time; waits for it."""
 
         def look() -> Sample | None:
-            return next((one for one in list(self.all) if one.asked_at >= at), None)
+            return next((reading for reading in list(self.all) if reading.asked_at >= at), None)
 
         found = eventually(look, "the stats are read once more")
         assert found is not None
@@ -195,14 +201,14 @@ class Samples:
                 continue
             if reply.status_code != 200:
                 continue
-            workers = [one for one in reply.json()["workers"] if one["pod"]]
+            workers = [worker for worker in reply.json()["workers"] if worker["pod"]]
             self.all.append(
                 Sample(
                     asked_at,
                     time.monotonic(),
-                    {one["pod"]: int(one["busy_slots"]) for one in workers},
-                    frozenset(one["pod"] for one in workers if one["drained"]),
-                    frozenset(one["pod"] for one in workers if one["draining"]),
+                    {worker["pod"]: int(worker["busy_slots"]) for worker in workers},
+                    frozenset(worker["pod"] for worker in workers if worker["drained"]),
+                    frozenset(worker["pod"] for worker in workers if worker["draining"]),
                 )
             )
 
@@ -224,15 +230,15 @@ class ScaleDown:
 
 def scale_downs(sizes: Sizes, ends: Ends, samples: Samples) -> list[ScaleDown]:
     """Every scale-down that was recorded. A pod belongs to the last one before its end."""
-    told = ends.all()
+    end_times = ends.all()
     smaller = [(old, new) for old, new in sizes.changes() if new.replicas < old.replicas]
     found: list[ScaleDown] = []
     for index, (old, new) in enumerate(smaller):
         until = smaller[index + 1][1].at if index + 1 < len(smaller) else float("inf")
         since, until = new.at - LATE_SECONDS, until - LATE_SECONDS
-        ended = frozenset(pod for pod, at in told.items() if since <= at < until)
+        ended = frozenset(pod for pod, at in end_times.items() if since <= at < until)
         busy = {pod for pod, count in samples.before(new.at).busy.items() if count}
-        ended_busy = {pod for pod in ended if samples.after(told[pod]).busy.get(pod)}
+        ended_busy = {pod for pod in ended if samples.after(end_times[pod]).busy.get(pod)}
         found.append(
             ScaleDown(
                 new.at, old.replicas, new.replicas, frozenset(busy), ended, frozenset(ended_busy)

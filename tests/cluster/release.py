@@ -85,7 +85,7 @@ class Api:
         body = {"tasks": [{"payload": payload} for payload in payloads]}
         reply = self.client.post(f"/api/tasks/{task_type}/batch", json=body)
         assert reply.status_code == 202, reply.text
-        return [str(one["task_id"]) for one in reply.json()["tasks"]]
+        return [str(task["task_id"]) for task in reply.json()["tasks"]]
 
     def get(self, path: str) -> Object:
         """A reply of 200."""
@@ -176,16 +176,16 @@ class Release:
     def pod(self, component: str) -> str:
         """The name of a pod of this component that is ready and stays."""
         return next(
-            str(one["metadata"]["name"])
-            for one in self.pods(component)
-            if ready(one) and "deletionTimestamp" not in one["metadata"]
+            str(pod["metadata"]["name"])
+            for pod in self.pods(component)
+            if ready(pod) and "deletionTimestamp" not in pod["metadata"]
         )
 
     def gone(self, uids: set[str], seconds: float = 120.0) -> None:
         """Wait until none of these pods is there any more."""
 
         def none_left() -> bool:
-            return uids.isdisjoint(one["metadata"]["uid"] for one in self.pods())
+            return uids.isdisjoint(pod["metadata"]["uid"] for pod in self.pods())
 
         eventually(none_left, "the replaced pods have gone", seconds)
 
@@ -194,9 +194,9 @@ class Release:
         """The API of one pod, by a port-forward, with the chart's key."""
         with (
             forwarded(self.cluster, self.namespace, self.pod("api"), 8000) as port,
-            client(f"http://127.0.0.1:{port}", self.key if key is None else key) as one,
+            client(f"http://127.0.0.1:{port}", self.key if key is None else key) as api_client,
         ):
-            yield Api(one)
+            yield Api(api_client)
 
 
 def client(url: str, key: str, **options: Any) -> httpx2.Client:
@@ -208,14 +208,17 @@ def client(url: str, key: str, **options: Any) -> httpx2.Client:
 def ready(pod: Object) -> bool:
     """Whether a pod is ready."""
     conditions = pod["status"].get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
 
 
 def restarts(pods: list[Object]) -> dict[str, int]:
     """How often the containers of each pod have been started again."""
     return {
         pod["metadata"]["name"]: sum(
-            one["restartCount"] for one in pod["status"].get("containerStatuses", [])
+            container_status["restartCount"]
+            for container_status in pod["status"].get("containerStatuses", [])
         )
         for pod in pods
     }
@@ -228,7 +231,7 @@ def lasting(task: Object) -> Object:
 
 def uids(pods: list[Object]) -> set[str]:
     """What tells a pod from the one that takes its place under the same name."""
-    return {one["metadata"]["uid"] for one in pods}
+    return {pod["metadata"]["uid"] for pod in pods}
 
 
 @contextlib.contextmanager

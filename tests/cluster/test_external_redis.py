@@ -57,7 +57,7 @@ def test_an_upgrade_to_a_wrong_url_fails_and_the_old_pods_serve_on(
     assert "redis" in refused.value.said
     said = release.kubectl("logs", f"job/{NAME}-redis-check")
     assert f"Redis at nobody.{release.namespace}.svc:6379" in said
-    assert uids([one for one in release.pods() if _component(one) != "check"]) == before
+    assert uids([pod for pod in release.pods() if _component(pod) != "check"]) == before
     with release.api() as api:
         assert api.get("/readyz")["redis"] == "available"
         assert api.answer("hello", {"name": "again"}) == {"greeting": "Hello, again!"}
@@ -120,5 +120,5 @@ def _objects(images: Images, key: str, trusted: str) -> list[Object]:
         "metadata": {"name": "redis"},
         "spec": {"selector": {"app": "redis"}, "ports": [{"port": 6379}]},
     }
-    one = pod("redis", {"containers": [container], "volumes": volumes}, app="redis")
-    return [_secret("tls", {"tls.crt": trusted, "tls.key": key}), service, one]
+    redis_pod = pod("redis", {"containers": [container], "volumes": volumes}, app="redis")
+    return [_secret("tls", {"tls.crt": trusted, "tls.key": key}), service, redis_pod]

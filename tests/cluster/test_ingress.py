@@ -71,30 +71,30 @@ def prefix(
     path = str(request.param)
     values = merged(small(images), _published(ingress), {"api": {"pathPrefix": path}})
     if path:
-        old = {one["metadata"]["uid"] for one in published.pods("api")}
+        old = {pod["metadata"]["uid"] for pod in published.pods("api")}
         published.upgrade(values)
         published.gone(old)
     return path
 
 
-def _executes(one: httpx2.Client) -> None:
+def _executes(api_client: httpx2.Client) -> None:
     """A client gets a workflow's result, once the controller has taken the objects up."""
 
     def served() -> bool:
         try:
-            return one.get("/readyz").status_code == 200
+            return api_client.get("/readyz").status_code == 200
         except httpx2.TransportError:
             return False
 
-    eventually(served, f"{one.base_url} is served")
-    api = Api(one)
+    eventually(served, f"{api_client.base_url} is served")
+    api = Api(api_client)
     assert api.answer("hello", {"name": "outside"}) == {"greeting": "Hello, outside!"}
 
 
 def test_by_ingress(published: Release, ingress: Ingress, prefix: str) -> None:
     headers = {"Host": PLAIN}
-    with client(ingress.http + prefix, published.key, headers=headers) as one:
-        _executes(one)
+    with client(ingress.http + prefix, published.key, headers=headers) as api_client:
+        _executes(api_client)
 
 
 def test_by_ingress_with_tls(
@@ -109,23 +109,23 @@ def test_by_ingress_with_tls(
     headers = {"Host": SECURE}
     with client(
         ingress.https + prefix, published.key, headers=headers, verify=context, event_hooks=hooks
-    ) as one:
-        _executes(one)
+    ) as api_client:
+        _executes(api_client)
 
 
 def test_by_http_route(published: Release, ingress: Ingress, prefix: str) -> None:
     if not ingress.gateway:
         absent("no Gateway is known: set INGRESS_GATEWAY to its namespace/name")
-    with client(ingress.http + prefix, published.key, headers={"Host": ROUTE}) as one:
-        _executes(one)
+    with client(ingress.http + prefix, published.key, headers={"Host": ROUTE}) as api_client:
+        _executes(api_client)
 
 
 def test_the_documentation_knows_the_prefix(
     published: Release, ingress: Ingress, prefix: str
 ) -> None:
-    with client(ingress.http, published.key, headers={"Host": PLAIN}) as one:
-        eventually(lambda: one.get(f"{prefix}/readyz").status_code == 200, "it is served")
-        reply = one.get(f"{prefix}/docs")
+    with client(ingress.http, published.key, headers={"Host": PLAIN}) as api_client:
+        eventually(lambda: api_client.get(f"{prefix}/readyz").status_code == 200, "it is served")
+        reply = api_client.get(f"{prefix}/docs")
         assert reply.status_code == 200
         assert f"{prefix}/openapi.json" in reply.text
 
@@ -133,12 +133,14 @@ def test_the_documentation_knows_the_prefix(
 def test_what_is_not_published_is_not_found(
     published: Release, ingress: Ingress, prefix: str
 ) -> None:
-    with client(ingress.http, published.key) as one:
+    with client(ingress.http, published.key) as api_client:
         eventually(
-            lambda: one.get(f"{prefix}/readyz", headers={"Host": PLAIN}).status_code == 200,
+            lambda: api_client.get(f"{prefix}/readyz", headers={"Host": PLAIN}).status_code == 200,
             "it is served",
         )
-        assert one.get(f"{prefix}/readyz", headers={"Host": "stranger.test"}).status_code == 404
+        assert (
+            api_client.get(f"{prefix}/readyz", headers={"Host": "stranger.test"}).status_code == 404
+        )
         if prefix:
-            assert one.get("/readyz", headers={"Host": PLAIN}).status_code == 404
+            assert api_client.get("/readyz", headers={"Host": PLAIN}).status_code == 404
     assert published.get("ingress", f"{NAME}-api")["spec"]["ingressClassName"]

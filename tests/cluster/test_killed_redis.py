@@ -57,7 +57,7 @@ def _kill_redis(busy: Release, api: Api) -> None:
     def back() -> bool:
         pods = busy.pods("redis")
         return (
-            uids(pods).isdisjoint(uids([before])) and all(ready(one) for one in pods) and pods != []
+            uids(pods).isdisjoint(uids([before])) and all(ready(pod) for pod in pods) and pods != []
         )
 
     eventually(back, "Redis is back", BACK_SECONDS)

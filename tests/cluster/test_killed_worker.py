@@ -20,7 +20,7 @@ def test_a_task_whose_worker_is_killed_is_done_by_another(busy: Release) -> None
         eventually(runs, "the task runs")
         worker = api.task(task_id)["worker"]
         workers = api.get("/api/workers")["workers"]
-        [pod] = [one["pod"] for one in workers if one["id"] == worker]
+        [pod] = [found["pod"] for found in workers if found["id"] == worker]
         busy.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
         task = api.ended(task_id, LEASE_SECONDS + NAP_SECONDS + SLACK_SECONDS)
         assert task["status"] == "completed"
@@ -29,7 +29,7 @@ def test_a_task_whose_worker_is_killed_is_done_by_another(busy: Release) -> None
         assert task["worker"] != worker
 
         def replaced() -> bool:
-            pods = {one["pod"] for one in api.get("/api/workers")["workers"]}
+            pods = {worker["pod"] for worker in api.get("/api/workers")["workers"]}
             return len(pods) == 2 and pod not in pods
 
         eventually(replaced, "a new worker has taken the killed one's place")

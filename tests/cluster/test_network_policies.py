@@ -102,8 +102,8 @@ def enforced(cluster: Cluster, images: Images) -> None:
 def test_everybody_reaches_the_api(
     shared: Release, stranger: Pod, outsider: Pod, prometheus: Pod
 ) -> None:
-    for one in (stranger, outsider, prometheus):
-        one.reaches(f"{NAME}-api.{shared.namespace}", 8000)
+    for caller in (stranger, outsider, prometheus):
+        caller.reaches(f"{NAME}-api.{shared.namespace}", 8000)
 
 
 @pytest.mark.parametrize("component", ["api", "worker"])
@@ -113,9 +113,9 @@ def test_the_releases_own_pods_reach_redis(shared: Release, component: str) -> N
 
 def test_no_stranger_reaches_redis(shared: Release, stranger: Pod, outsider: Pod) -> None:
     [redis] = shared.pods("redis")
-    for one in (stranger, outsider):
-        one.is_kept_from(f"{NAME}-redis.{shared.namespace}", 6379)
-        one.is_kept_from(redis["status"]["podIP"], 6379)
+    for caller in (stranger, outsider):
+        caller.is_kept_from(f"{NAME}-redis.{shared.namespace}", 6379)
+        caller.is_kept_from(redis["status"]["podIP"], 6379)
 
 
 def test_only_those_who_are_named_reach_the_metrics(
@@ -123,8 +123,8 @@ def test_only_those_who_are_named_reach_the_metrics(
 ) -> None:
     host = f"{NAME}-api-metrics.{shared.namespace}"
     prometheus.reaches(host, 9090)
-    for one in (stranger, outsider):
-        one.is_kept_from(host, 9090)
+    for caller in (stranger, outsider):
+        caller.is_kept_from(host, 9090)
     metrics = _read(prometheus, f"http://{host}:9090/metrics")
     assert 'headrace_queue_length{queue="workflow_execute"} 0' in metrics
 
@@ -135,9 +135,9 @@ def test_only_those_who_are_named_reach_the_operators_metrics(
     host = f"{NAME}-controller-metrics.{shared.namespace}"
     prometheus.reaches(host, 9090)
     [operator] = shared.pods("controller")
-    for one in (stranger, outsider):
-        one.is_kept_from(host, 9090)
-        one.is_kept_from(operator["status"]["podIP"], 8080)
+    for caller in (stranger, outsider):
+        caller.is_kept_from(host, 9090)
+        caller.is_kept_from(operator["status"]["podIP"], 8080)
     metrics = _read(prometheus, f"http://{host}:9090/metrics")
     assert "headrace_operator_leader 1.0" in metrics
 
@@ -146,17 +146,17 @@ def test_nobody_reaches_a_worker_or_what_else_redis_has_a_policy_for(
     shared: Release, stranger: Pod, prometheus: Pod
 ) -> None:
     [worker] = shared.pods("worker")
-    for one in (stranger, prometheus):
-        one.is_kept_from(worker["status"]["podIP"], 8080)
+    for caller in (stranger, prometheus):
+        caller.is_kept_from(worker["status"]["podIP"], 8080)
     [redis] = shared.pods("redis")
     prometheus.is_kept_from(redis["status"]["podIP"], 6379)
 
 
-def _read(one: Pod, url: str) -> str:
+def _read(caller: Pod, url: str) -> str:
     program = (
         "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode())"
     )
-    return one.cluster.python(one.namespace, one.name, program, url)
+    return caller.cluster.python(caller.namespace, caller.name, program, url)
 
 
 def _started(

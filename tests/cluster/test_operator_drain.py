@@ -43,10 +43,10 @@ class Drained:
         count = len(naps)
         self.pool.patch(minReplicas=count, maxReplicas=count)
         self.left(count)
-        ids = [self.api.submit("nap", {"seconds": one}) for one in naps]
+        ids = [self.api.submit("nap", {"seconds": seconds}) for seconds in naps]
 
         def all_run() -> bool:
-            return [one["busy_slots"] for one in self.workers()] == [1] * count
+            return [worker["busy_slots"] for worker in self.workers()] == [1] * count
 
         eventually(all_run, f"{count} workers are busy", SOON_SECONDS)
         self.free()
@@ -63,15 +63,15 @@ class Drained:
 
     def marked(self) -> set[str]:
         """The pods whose workers are marked."""
-        return {str(one["pod"]) for one in self.workers() if one["draining"]}
+        return {str(worker["pod"]) for worker in self.workers() if worker["draining"]}
 
     def acknowledged(self) -> set[str]:
         """The pods whose workers have acknowledged."""
-        return {str(one["pod"]) for one in self.workers() if one["drained"]}
+        return {str(worker["pod"]) for worker in self.workers() if worker["drained"]}
 
     def ended(self, ids: Sequence[str], seconds: float = 60.0) -> list[Object]:
         """The records of tasks that have ended."""
-        return [self.api.ended(one, seconds) for one in ids]
+        return [self.api.ended(id, seconds) for id in ids]
 
     def left(self, count: int) -> None:
         """Wait until so many workers are left, and none of them is marked."""
@@ -104,7 +104,7 @@ def drained(release: Release) -> Iterator[Drained]:
     """With a fresh operator, whose container may be killed without being held back."""
     pool, operator = Pool(release), Operator(release)
     operator.scale(1)
-    release.kubectl("delete", "pod", *(one["metadata"]["name"] for one in operator.pods()))
+    release.kubectl("delete", "pod", *(pod["metadata"]["name"] for pod in operator.pods()))
     operator.await_leader()
     with release.api() as api:
         yield Drained(pool, operator, api)
@@ -152,8 +152,8 @@ def test_killed_while_demand_returns(drained: Drained) -> None:
     with drained.pool.sizes() as sizes, drained.pool.ends() as ends:
         drained.free()
         eventually(lambda: drained.marked() == set(), "all claim again", SOON_SECONDS)
-        assert {one["busy_slots"] for one in drained.workers()} == {1}
-        assert ([one.replicas for one in sizes.all()], ends.all()) == ([3], {})
+        assert {worker["busy_slots"] for worker in drained.workers()} == {1}
+        assert ([size.replicas for size in sizes.all()], ends.all()) == ([3], {})
         assert uids(drained.pool.pods()) == pods
     assert interrupted(drained.ended(ids)) == []
 
@@ -166,19 +166,21 @@ def test_draining_workers_claim_again_before_new_pods_are_asked_for(drained: Dra
         drained.pool.patch(maxReplicas=3)
         eventually(lambda: drained.marked() == set(), "all claim again", SOON_SECONDS)
         records = drained.ended([*ids, *more])
-        assert {one["worker"] for one in records[3:]} <= {one["worker"] for one in records[:3]}
+        assert {record["worker"] for record in records[3:]} <= {
+            record["worker"] for record in records[:3]
+        }
         assert interrupted(records) == []
-        assert sizes.all()[0].replicas == max(one.replicas for one in sizes.all()) == 3
+        assert sizes.all()[0].replicas == max(size.replicas for size in sizes.all()) == 3
 
 
 def test_the_pod_of_a_draining_worker_dies(drained: Drained) -> None:
     ids = drained.busy([8, 8, 8])
     drained.drain_to(1, draining=2)
     victim = min(drained.marked())
-    [lost] = [one for one in drained.workers() if one["pod"] == victim]
-    [task] = [one["task_id"] for one in lost["running"]]
+    [lost] = [worker for worker in drained.workers() if worker["pod"] == victim]
+    [task] = [running["task_id"] for running in lost["running"]]
     drained.pool.release.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
-    others = [one for one in ids if one != task]
+    others = [id for id in ids if id != task]
     assert interrupted(drained.ended(others)) == []
     # Its own task is done by another worker, from its beginning.
     [again] = drained.ended([task], LEASE_SECONDS + 8 + SOON_SECONDS)
@@ -194,11 +196,11 @@ def test_a_long_task_keeps_its_own_worker_and_no_other(drained: Drained) -> None
         more = [drained.api.submit("nap", {"seconds": 2}) for _ in range(MOST)]
         drained.pool.await_size(1, SOON_SECONDS)
         drained.left(1)
-        assert [one["id"] for one in drained.workers()] == [longest]
+        assert [worker["id"] for worker in drained.workers()] == [longest]
         assert drained.api.task(ids[0])["status"] == "running"
         assert interrupted(drained.ended([*ids, *more])) == []
         drained.pool.await_size(0, SOON_SECONDS)
-    found = [one.replicas for one in sizes.all()]
+    found = [size.replicas for size in sizes.all()]
     assert found == sorted(found, reverse=True)
 
 

@@ -90,37 +90,37 @@ def story(release: Release, images: Images) -> Story:
     stand_in = StandIn(release.cluster, release.namespace, images.api)
     names = [*MODES, *FALLBACKS]
     stand_in.queued(BEFORE, *names)
-    told = Story({})
+    story = Story({})
     for name in names:
         spec = {"fallbackReplicas": FALLBACKS[name]} if name in FALLBACKS else SPECS.get(name, {})
-        told.pools[name] = StoodIn(release, stand_in, images.api, name, **spec)
+        story.pools[name] = StoodIn(release, stand_in, images.api, name, **spec)
     _await_sizes(release, dict.fromkeys(names, BEFORE))
-    before = {name: len(_told(pool)) for name, pool in told.pools.items()}
+    before = {name: len(_event_reasons(pool)) for name, pool in story.pools.items()}
 
     # What they say besides is that there is no work.
     broken = {name: {"mode": name, "queued": {"nap": 0}} for name in MODES}
     away = {name: {"mode": "unavailable"} for name in FALLBACKS}
     stand_in.change(**broken, **away)
-    _watch(release, told)
+    _watch(release, story)
     operator = Operator(release)
-    for name, pool in told.pools.items():
-        told.conditions[name] = pool.condition("StatsAvailable")
-        told.reasons[name] = pool.reason()
+    for name, pool in story.pools.items():
+        story.conditions[name] = pool.condition("StatsAvailable")
+        story.reasons[name] = pool.reason()
         metric = "headrace_operator_stats_available"
-        told.available[name] = operator.metric(metric, name=name, namespace=release.namespace)
+        story.available[name] = operator.metric(metric, name=name, namespace=release.namespace)
 
     stand_in.queued(AFTER, *names)
     _await_sizes(release, dict.fromkeys(names, AFTER))
-    for name, pool in told.pools.items():
+    for name, pool in story.pools.items():
         pool.await_condition("StatsAvailable")
         assert pool.holds("Ready")
-        told.events[name] = _told(pool)[before[name] :]
-    return told
+        story.events[name] = _event_reasons(pool)[before[name] :]
+    return story
 
 
-def _told(pool: Pool) -> list[str]:
+def _event_reasons(pool: Pool) -> list[str]:
     """By events, of outages."""
-    return [str(one["reason"]) for one in pool.events("StatsLost", "StatsBack")]
+    return [str(event["reason"]) for event in pool.events("StatsLost", "StatsBack")]
 
 
 def _await_sizes(release: Release, wanted: dict[str, int]) -> None:
@@ -133,23 +133,27 @@ def _await_sizes(release: Release, wanted: dict[str, int]) -> None:
 
 def _sizes(release: Release) -> dict[str, int]:
     found = release.cluster.list(release.namespace, "deployments")
-    return {one["metadata"]["name"]: int(one["spec"]["replicas"]) for one in found}
+    return {
+        deployment["metadata"]["name"]: int(deployment["spec"]["replicas"]) for deployment in found
+    }
 
 
-def _watch(release: Release, told: Story) -> None:
+def _watch(release: Release, story: Story) -> None:
     """Look until all have told, or had the time to, and then whether the sizes are held."""
     began = time.monotonic()
-    told.sizes = {name: set() for name in told.pools}
+    story.sizes = {name: set() for name in story.pools}
     all_told = None
     while (passed := time.monotonic() - began) < (all_told or TOLD_SECONDS) + HELD_SECONDS:
         for name, size in _sizes(release).items():
-            if name in told.sizes:
-                told.sizes[name].add(size)
-        for one in release.cluster.list(release.namespace, "workerautoscalers"):
-            conditions = {found["type"]: found["status"] for found in one["status"]["conditions"]}
+            if name in story.sizes:
+                story.sizes[name].add(size)
+        for autoscaler in release.cluster.list(release.namespace, "workerautoscalers"):
+            conditions = {
+                found["type"]: found["status"] for found in autoscaler["status"]["conditions"]
+            }
             if conditions["StatsAvailable"] == "False":
-                told.told_after.setdefault(one["metadata"]["name"], passed)
-        if all_told is None and told.told_after.keys() >= told.pools.keys():
+                story.told_after.setdefault(autoscaler["metadata"]["name"], passed)
+        if all_told is None and story.told_after.keys() >= story.pools.keys():
             all_told = passed
         time.sleep(POLL_SECONDS)
 
@@ -194,7 +198,7 @@ class AtWork:
     def is_untouched(self) -> None:
         """The pods are those of before, at work, and nothing else was ever written."""
         assert time.monotonic() < self.until, "the outages took longer than the tasks"
-        assert [one.replicas for one in self.sizes.all()] == [WORKERS]
+        assert [size.replicas for size in self.sizes.all()] == [WORKERS]
         assert self.ends.all() == {}
         assert uids(self.pool.pods()) == self.pods
 
@@ -205,7 +209,7 @@ class AtWork:
             with self.release.api() as api:
                 reply = api.client.get("/api/workflows/queue/stats")
             workers = reply.json().get("workers", []) if reply.status_code == 200 else []
-            return bool(sum(one["busy_slots"] for one in workers) == WORKERS)
+            return bool(sum(worker["busy_slots"] for worker in workers) == WORKERS)
 
         eventually(look, f"{WORKERS} tasks run", BACK_SECONDS)
 
@@ -233,19 +237,19 @@ def at_work(release: Release) -> Iterator[AtWork]:
         ids = [api.submit("nap", {"seconds": NAP_SECONDS}) for _ in range(WORKERS)]
     until = time.monotonic() + NAP_SECONDS
     pool.await_size(WORKERS)
-    eventually(lambda: [ready(one) for one in pool.pods()] == [True] * WORKERS, "workers run")
+    eventually(lambda: [ready(pod) for pod in pool.pods()] == [True] * WORKERS, "workers run")
     with pool.sizes() as sizes, pool.ends() as ends:
-        one = AtWork(release, pool, ids, until, sizes, ends, uids(pool.pods()))
-        one.all_run()
-        yield one
+        at_work = AtWork(release, pool, ids, until, sizes, ends, uids(pool.pods()))
+        at_work.all_run()
+        yield at_work
 
 
 @pytest.fixture
 def outages(at_work: AtWork) -> Iterator[None]:
     """Each is told by one event when it begins and one when it is over."""
-    before = len(_told(at_work.pool))
+    before = len(_event_reasons(at_work.pool))
     yield
-    assert _told(at_work.pool)[before:] == ["StatsLost", "StatsBack"]
+    assert _event_reasons(at_work.pool)[before:] == ["StatsLost", "StatsBack"]
 
 
 @pytest.mark.usefixtures("outages")
@@ -254,7 +258,7 @@ def test_without_the_api_nothing_is_taken_away(at_work: AtWork) -> None:
     at_work.release.kubectl(*scale, "0")
     at_work.lost("the API is away")
     at_work.release.kubectl(*scale, "1")
-    eventually(lambda: any(ready(one) for one in at_work.release.pods("api")), "the API is back")
+    eventually(lambda: any(ready(pod) for pod in at_work.release.pods("api")), "the API is back")
     at_work.back()
 
 
@@ -282,7 +286,7 @@ def test_a_redis_that_has_forgotten_all_takes_no_busy_worker_away(at_work: AtWor
 
 def test_all_of_it_interrupts_no_task_and_the_workers_go_afterwards(at_work: AtWork) -> None:
     with at_work.release.api() as api:
-        records = [api.ended(one, NAP_SECONDS + BACK_SECONDS) for one in at_work.ids]
+        records = [api.ended(id, NAP_SECONDS + BACK_SECONDS) for id in at_work.ids]
     assert interrupted(records) == []
     at_work.pool.await_size(0, BACK_SECONDS)
     assert Operator(at_work.release).restarts() == 0

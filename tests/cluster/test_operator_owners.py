@@ -73,9 +73,9 @@ def wrote(release: Release, name: str) -> bool:
     return MANAGER in fields.split()
 
 
-def told(pool: Pool, *reasons: str) -> list[str]:
+def notes(pool: Pool, *reasons: str) -> list[str]:
     """The reasons of the pool's events, in their order."""
-    return [str(one["reason"]) for one in pool.events(*reasons)]
+    return [str(event["reason"]) for event in pool.events(*reasons)]
 
 
 def test_each_pool_is_sized_by_its_own_queues(release: Release) -> None:
@@ -86,12 +86,12 @@ def test_each_pool_is_sized_by_its_own_queues(release: Release) -> None:
     with release.api() as api, default.sizes() as sizes:
         ids = [api.submit("nap", {"seconds": 4}) for _ in range(3)]
         naps.await_size(3, SOON_SECONDS)
-        records = [api.ended(one) for one in ids]
+        records = [api.ended(id) for id in ids]
         assert interrupted(records) == []
         naps.await_size(0, SOON_SECONDS)
-        assert [one.replicas for one in sizes.all()] == [0]
+        assert [size.replicas for size in sizes.all()] == [0]
         assert api.answer("hello", {"name": "pools"}) == {"greeting": "Hello, pools!"}
-        assert [one.replicas for one in sizes.all()][:2] == [0, 1]
+        assert [size.replicas for size in sizes.all()][:2] == [0, 1]
 
 
 def test_a_paused_pool_is_held_until_it_is_resumed(new_pool: NewPool) -> None:
@@ -104,7 +104,7 @@ def test_a_paused_pool_is_held_until_it_is_resumed(new_pool: NewPool) -> None:
     assert pool.size() == 3
     pool.resume()
     pool.await_size(5, SOON_SECONDS)
-    eventually(lambda: told(pool, "Paused", "Resumed") == ["Paused", "Resumed"], "both events", 10)
+    eventually(lambda: notes(pool, "Paused", "Resumed") == ["Paused", "Resumed"], "both events", 10)
 
 
 def test_a_dry_run_decides_and_writes_nothing(release: Release, new_pool: NewPool) -> None:
@@ -128,7 +128,7 @@ def test_a_size_that_somebody_sets_is_adopted_and_held_for_a_window(new_pool: Ne
         assert pool.desired() == 7
         pool.await_size(2, SOON_SECONDS)
         eventually(lambda: len(sizes.all()) == 3, "the recorder has seen it", 10)
-    assert [one.replicas for one in sizes.all()] == [2, 7, 2]
+    assert [size.replicas for size in sizes.all()] == [2, 7, 2]
     [_, scaled, shrunk] = sizes.all()
     assert shrunk.at - scaled.at >= WINDOW_SECONDS - 0.5
 
@@ -139,7 +139,7 @@ def test_a_size_below_what_is_needed_is_raised_again(new_pool: NewPool) -> None:
     pool.await_size(4, SOON_SECONDS)
     with pool.sizes() as sizes:
         pool.scale(0)
-        eventually(lambda: [one.replicas for one in sizes.all()] == [4, 0, 4], "4 again", 10)
+        eventually(lambda: [size.replicas for size in sizes.all()] == [4, 0, 4], "4 again", 10)
 
 
 def hpa(name: str, target: str) -> Object:
@@ -174,7 +174,7 @@ def test_nothing_is_written_while_a_horizontal_pod_autoscaler_scales_the_pool(
     pool.await_condition("Conflict", "False", seconds=SOON_SECONDS)
     assert pool.holds("Ready")
     both = ["Conflict", "ConflictResolved"]
-    eventually(lambda: told(pool, *both) == both, "both events", 10)
+    eventually(lambda: notes(pool, *both) == both, "both events", 10)
 
 
 def test_of_two_on_one_pool_the_younger_waits(
@@ -206,11 +206,11 @@ def test_a_target_that_is_not_there_is_told_and_sized_once_it_is(
     release.cluster.apply(release.namespace, autoscaler("later", stand_in.url("later")))
     found = pool.await_condition("Ready", "False", "TargetNotFound", SOON_SECONDS)
     assert "later" in found["message"]
-    eventually(lambda: told(pool, "TargetNotFound") == ["TargetNotFound"], "the event", 10)
+    eventually(lambda: notes(pool, "TargetNotFound") == ["TargetNotFound"], "the event", 10)
     release.cluster.apply(release.namespace, deployment("later", images.api, 1))
     pool.await_size(3, SOON_SECONDS)
     pool.await_condition("Ready", seconds=SOON_SECONDS)
-    assert told(pool, "TargetNotFound") == ["TargetNotFound"]
+    assert notes(pool, "TargetNotFound") == ["TargetNotFound"]
 
 
 def test_a_deleted_resource_leaves_the_size_as_it_is(release: Release, new_pool: NewPool) -> None:
@@ -259,7 +259,7 @@ def test_a_cluster_wide_operator_stands_back_where_another_acts_and_serves_the_r
     }
     with cluster.namespace("wide") as namespace:
         wide, values = Release(cluster, namespace), merged(small(images), alone)
-        lease, own = (f"{one}/headrace-operator" for one in (namespace, release.namespace))
+        lease, own = (f"{place}/headrace-operator" for place in (namespace, release.namespace))
         with pytest.raises(CommandFailed, match=f"another operator .Lease: .*{own}"):
             wide.install(values, wait=False)
         # As Argo CD does it, which lets Helm see nothing of the cluster.
@@ -269,7 +269,7 @@ def test_a_cluster_wide_operator_stands_back_where_another_acts_and_serves_the_r
             Operator(wide).await_leader()
             found = pool.await_condition("Conflict", "True", seconds=SOON_SECONDS)
             assert lease in found["message"]
-            assert told(pool, "Conflict") == ["Conflict"]
+            assert notes(pool, "Conflict") == ["Conflict"]
             assert (pool.status()["operator"]["lease"], pool.holds("Ready")) == (own, True)
             pool.queued(3)
             pool.await_size(3, SOON_SECONDS)

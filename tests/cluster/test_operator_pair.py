@@ -48,7 +48,7 @@ class Pair:
 
     def leaders(self) -> list[str]:
         """The pods that say that they lead."""
-        names = [one["metadata"]["name"] for one in self.operator.pods()]
+        names = [pod["metadata"]["name"] for pod in self.operator.pods()]
         metric = "headrace_operator_leader"
         return [name for name in names if self.operator.metric(metric, name)]
 
@@ -57,7 +57,7 @@ class Pair:
 
         def look() -> bool:
             pods = self.operator.pods()
-            return len(pods) == 2 and all(ready(one) for one in pods) and len(self.leaders()) == 1
+            return len(pods) == 2 and all(ready(pod) for pod in pods) and len(self.leaders()) == 1
 
         eventually(look, "two operators are ready, and one leads", RECOVERED_SECONDS)
         assert self.leaders() == [self.operator.leader()]
@@ -92,15 +92,15 @@ def pair(made: Pair) -> Iterator[Pair]:
         yield made
         made.whole()
         made.resized(SOON_SECONDS)
-        written = [one.replicas for one in sizes.all()]
+        written = [size.replicas for size in sizes.all()]
     assert written == list(range(written[0], written[-1] + 1))
 
-    def told() -> bool:
+    def is_reported() -> bool:
         events = made.pool.events("ScaledUp", "ScaledDown")[before:]
-        notes = [str(one["note"]).partition(" workers")[0] for one in events]
+        notes = [str(event["note"]).partition(" workers")[0] for event in events]
         return notes == [f"{old} -> {new}" for old, new in itertools.pairwise(written)]
 
-    eventually(told, f"the events tell of the sizes {written}", 10)
+    eventually(is_reported, f"the events tell of the sizes {written}", 10)
 
 
 def test_one_of_the_two_acts(pair: Pair) -> None:
@@ -109,7 +109,7 @@ def test_one_of_the_two_acts(pair: Pair) -> None:
         assert pair.leaders() == [leader]
         pair.resized(SOON_SECONDS)
     events = pair.pool.events("ScaledUp", "ScaledDown")
-    assert {one["reportingInstance"] for one in events} == {leader}
+    assert {event["reportingInstance"] for event in events} == {leader}
 
 
 def test_when_the_leader_is_killed_the_other_one_takes_over(pair: Pair, counted: list[str]) -> None:

@@ -38,16 +38,16 @@ def _objects(release: Release) -> list[Object]:
 def _finalized(release: Release) -> list[str]:
     """The objects that wait for something of ours when they are deleted."""
     return [
-        f"{one['kind']}/{one['metadata']['name']}: {finalizer}"
-        for one in _objects(release)
-        for finalizer in one["metadata"].get("finalizers", [])
+        f"{resource['kind']}/{resource['metadata']['name']}: {finalizer}"
+        for resource in _objects(release)
+        for finalizer in resource["metadata"].get("finalizers", [])
         if any(word in finalizer for word in OURS)
     ]
 
 
 def _of_the_release(release: Release) -> list[str]:
-    labels = [one["metadata"].get("labels", {}) for one in _objects(release)]
-    return [one["app.kubernetes.io/component"] for one in labels if one.get(LABEL) == NAME]
+    labels = [resource["metadata"].get("labels", {}) for resource in _objects(release)]
+    return [label["app.kubernetes.io/component"] for label in labels if label.get(LABEL) == NAME]
 
 
 LABEL = "app.kubernetes.io/instance"
@@ -67,5 +67,7 @@ def test_nothing_waits_for_an_operator_that_is_dead(release: Release) -> None:
     assert _finalized(release) == []
     release.uninstall()
     eventually(lambda: _of_the_release(release) == [], "nothing is left of the release")
-    leaving = [one for one in _objects(release) if "deletionTimestamp" in one["metadata"]]
-    assert [one["metadata"]["name"] for one in leaving] == []
+    leaving = [
+        resource for resource in _objects(release) if "deletionTimestamp" in resource["metadata"]
+    ]
+    assert [resource["metadata"]["name"] for resource in leaving] == []

@@ -12,13 +12,13 @@ from tests.cluster.release import Release
 def test_all_pods_of_a_release_are_restricted(shared: Release) -> None:
     labels = shared.cluster.get("default", "namespace", shared.namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert {one["status"]["phase"] for one in shared.pods()} == {"Running"}
-    for one in shared.pods():
-        for container in one["spec"]["containers"]:
+    assert {running["status"]["phase"] for running in shared.pods()} == {"Running"}
+    for running in shared.pods():
+        for container in running["spec"]["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
         # The operator alone asks Kubernetes.
-        component = one["metadata"]["labels"]["app.kubernetes.io/component"]
-        assert one["spec"]["automountServiceAccountToken"] is (component == "controller")
+        component = running["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert running["spec"]["automountServiceAccountToken"] is (component == "controller")
 
 
 def test_a_pod_that_is_not_restricted_is_refused_there(shared: Release, images: Images) -> None:

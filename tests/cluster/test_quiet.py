@@ -22,7 +22,7 @@ def test_no_pod_restarts_in_a_quiet_cluster(shared: Release) -> None:
         assert uids(now) == uids(before)
         # An operator that once lost its Lease, with the API server, was started again then.
         assert restarts(now) == restarts(before)
-        assert all(ready(one) for one in now), _not_ready(now)
+        assert all(ready(pod) for pod in now), _not_ready(now)
 
 
 def test_a_fresh_install_warns_of_nothing(cluster: Cluster, images: Images) -> None:
@@ -31,8 +31,8 @@ def test_a_fresh_install_warns_of_nothing(cluster: Cluster, images: Images) -> N
         release.install(small(images))
         Pool(release).await_condition("Ready")
         warnings = cluster.list(namespace, "events", "--field-selector", "type=Warning")
-        assert [(one["reason"], one["message"]) for one in warnings] == []
+        assert [(warning["reason"], warning["message"]) for warning in warnings] == []
 
 
 def _not_ready(pods: list[Object]) -> list[str]:
-    return [one["metadata"]["name"] for one in pods if not ready(one)]
+    return [pod["metadata"]["name"] for pod in pods if not ready(pod)]

@@ -30,7 +30,7 @@ def _left(release: Release) -> list[str]:
     """What is there of the release, as `kind/name`."""
     answer = release.kubectl("get", KINDS, "-o", "json", "-l", f"app.kubernetes.io/instance={NAME}")
     items = json.loads(answer)["items"]
-    return [f"{one['kind']}/{one['metadata']['name']}" for one in items]
+    return [f"{item['kind']}/{item['metadata']['name']}" for item in items]
 
 
 def test_tasks_outlive_an_uninstall_and_secrets_do_not(release: Release, images: Images) -> None:

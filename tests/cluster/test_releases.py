@@ -45,4 +45,4 @@ def test_an_upgrade_from_the_first_chart_keeps_tasks_keys_and_sizes(
     with release.api() as api:
         assert lasting(api.task(before["task_id"])) == lasting(before)
         assert api.answer("hello", {"name": "after"}) == {"greeting": "Hello, after!"}
-    assert all(ready(one) for one in release.pods("redis"))
+    assert all(ready(pod) for pod in release.pods("redis"))

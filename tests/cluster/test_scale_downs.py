@@ -32,7 +32,7 @@ def test_nobody_at_work_was_told_to_end(wave: Wave) -> None:
 
 
 def test_no_task_was_interrupted(wave: Wave) -> None:
-    assert {one["status"] for one in wave.records} == {"completed"}
+    assert {record["status"] for record in wave.records} == {"completed"}
     assert wave.interrupted == 0
 
 

@@ -82,13 +82,13 @@ def test_two_hundred_tasks_wake_a_pool_of_none(plain: Watched, counted: list[str
         records = all_ended(api, ids)
     assert interrupted(records) == []
     plain.emptied_at = _ended_at(records)
-    assert [one.replicas for one in plain.sizes.all()][:2] == [1, 0]
+    assert [size.replicas for size in plain.sizes.all()][:2] == [1, 0]
     assert plain.sizes.now == 10
 
 
 def test_the_last_worker_of_a_new_pool_goes_after_the_cooldown(quick: Watched) -> None:
     eventually(lambda: quick.sizes.now == 0, "the cooldown is over", SHORT_COOLDOWN + SLACK)
-    assert [one.replicas for one in quick.sizes.all()] == [1, 0]
+    assert [size.replicas for size in quick.sizes.all()] == [1, 0]
     [event] = quick.pool.events("ScaledDown")
     assert event["note"].startswith("1 -> 0 workers: ")
 
@@ -138,11 +138,13 @@ def test_there_is_an_event_for_each_change(quick: Watched) -> None:
 
     eventually(all_told, "the last change is told")
     events = quick.pool.events("ScaledUp", "ScaledDown")
-    told = [one["note"].partition(" workers") for one in events]
-    assert [head for head, _, _ in told] == [f"{old} -> {new}" for old, new in changes]
-    assert all(": " in why for _, _, why in told), told
-    assert [one["reason"] == "ScaledUp" for one in events] == [old < new for old, new in changes]
-    assert {one["type"] for one in events} == {"Normal"}
+    notes = [event["note"].partition(" workers") for event in events]
+    assert [head for head, _, _ in notes] == [f"{old} -> {new}" for old, new in changes]
+    assert all(": " in why for _, _, why in notes), notes
+    assert [event["reason"] == "ScaledUp" for event in events] == [
+        old < new for old, new in changes
+    ]
+    assert {event["type"] for event in events} == {"Normal"}
 
 
 def test_a_retry_that_is_due_later_wakes_a_pool_of_none(quick: Watched) -> None:
@@ -150,18 +152,18 @@ def test_a_retry_that_is_due_later_wakes_a_pool_of_none(quick: Watched) -> None:
         ids = api.submit_all("stumble", [{}] * 30)
 
         def all_failed() -> bool:
-            return all(api.task(one)["retry_count"] for one in ids)
+            return all(api.task(id)["retry_count"] for id in ids)
 
         eventually(all_failed, "each has failed once", 30)
-        records = [api.task(one) for one in ids]
+        records = [api.task(id) for id in ids]
         due = {
-            one["task_id"]: datetime.fromisoformat(one["due_at"])
-            for one in records
-            if one["status"] == "pending"
+            record["task_id"]: datetime.fromisoformat(record["due_at"])
+            for record in records
+            if record["status"] == "pending"
         }
         *others, last = sorted(due, key=due.__getitem__)
-        for one in others:
-            assert api.client.post(f"/api/tasks/{one}/cancel").status_code in (200, 409)
+        for other in others:
+            assert api.client.post(f"/api/tasks/{other}/cancel").status_code in (200, 409)
         began = time.monotonic()
         due_in = (due[last] - datetime.now(UTC)).total_seconds()
         assert due_in > DUE_SOON + SHORT_COOLDOWN + EARLY, "so late that the pool has no worker"
@@ -191,8 +193,8 @@ def test_kubectl_explains_the_resource(cluster: Cluster, quick: Watched) -> None
     assert "WorkerAutoscaler" in said
     for name in quick.pool.autoscaler()["spec"]:
         assert f"\n  {name}\t<" in said
-        one = cluster.kubectl("explain", f"wa.spec.{name}")
-        assert len(one.partition("DESCRIPTION:")[2].split()) > 3, one
+        explained = cluster.kubectl("explain", f"wa.spec.{name}")
+        assert len(explained.partition("DESCRIPTION:")[2].split()) > 3, explained
 
 
 def test_by_default_the_last_worker_goes_two_minutes_after_the_last_task(plain: Watched) -> None:
@@ -204,7 +206,7 @@ def test_by_default_the_last_worker_goes_two_minutes_after_the_last_task(plain: 
 def _went_in_time(watched: Watched, window: float, cooldown: float) -> None:
     """Fewer a window after most were wanted, none a cooldown after the last task, not before."""
     sizes = watched.sizes
-    peak = max((one for one in sizes.all()), key=lambda one: one.replicas)
+    peak = max((size for size in sizes.all()), key=lambda size: size.replicas)
     fewer = sizes.first(lambda size: size < peak.replicas, since=peak.at)
     none = sizes.first(lambda size: size == 0, since=peak.at)
     assert fewer is not None
@@ -212,13 +214,13 @@ def _went_in_time(watched: Watched, window: float, cooldown: float) -> None:
     after = none.at - watched.emptied_at
     assert cooldown - EARLY <= after <= cooldown + SLACK
     assert fewer.at - peak.at >= window - EARLY
-    down = [one.replicas for one in sizes.all() if one.at >= peak.at]
+    down = [size.replicas for size in sizes.all() if size.at >= peak.at]
     assert down == sorted(down, reverse=True)
 
 
 def _ended_at(records: list[Object]) -> float:
     """When the last of these tasks ended, by `time.monotonic()`."""
-    last = max(datetime.fromisoformat(one["completed_at"]) for one in records)
+    last = max(datetime.fromisoformat(record["completed_at"]) for record in records)
     return time.monotonic() - (datetime.now(UTC) - last).total_seconds()
 
 

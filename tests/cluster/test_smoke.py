@@ -11,9 +11,9 @@ from tests.cluster.release import Release, ready
 
 def test_an_install_from_nothing_is_ready(shared: Release) -> None:
     pods = shared.pods()
-    components = [one["metadata"]["labels"]["app.kubernetes.io/component"] for one in pods]
+    components = [pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods]
     assert sorted(components) == ["api", "controller", "redis", "worker"]
-    assert all(ready(one) for one in pods)
+    assert all(ready(pod) for pod in pods)
 
 
 def test_the_operator_reads_the_queue_and_keeps_the_pool(shared: Release) -> None:

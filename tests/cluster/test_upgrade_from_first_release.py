@@ -75,7 +75,7 @@ def story(
         cluster.apply(namespace, types_configmap())
         release = Release(cluster, namespace)
         release.install(merged(small_first(images), types_values(), BIG), chart=FIRST)
-        told = Story(release)
+        story = Story(release)
         pool = Pool(release)
         load = PodLoad(cluster, namespace, images.api, *LOAD)
         with pool.sizes() as sizes:
@@ -84,25 +84,25 @@ def story(
             before = _state(release)
             with pytest.raises(CommandFailed) as refused:
                 release.upgrade(values)
-            told.refusal, told.untouched = refused.value.said, _state(release) == before
-            _run(cluster, told.refusal)
+            story.refusal, story.untouched = refused.value.said, _state(release) == before
+            _run(cluster, story.refusal)
             old = uids(release.pods("api") + release.pods("worker"))
             release.upgrade(values)
             release.gone(old)
             Operator(release).await_leader()
             pool.await_condition("Ready")
             time.sleep(QUIET_SECONDS)
-            told.report = load.stop()
-            told.pods = release.pods()
+            story.report = load.stop()
+            story.pods = release.pods()
             with release.api() as api:
-                told.records = all_ended(api, list(told.report.acknowledged))
-            told.sizes = [one.replicas for one in sizes.all()]
-        broken = len(interrupted(told.records))
+                story.records = all_ended(api, list(story.report.acknowledged))
+            story.sizes = [size.replicas for size in sizes.all()]
+        broken = len(interrupted(story.records))
         counted += [
-            f"upgrade from the first release: {told.report}",
-            f"  {len(told.records)} have ended, {broken} interrupted; sizes {told.sizes}",
+            f"upgrade from the first release: {story.report}",
+            f"  {len(story.records)} have ended, {broken} interrupted; sizes {story.sizes}",
         ]
-        yield told
+        yield story
 
 
 def test_without_the_definition_it_is_refused_and_nothing_changes(story: Story) -> None:
@@ -116,8 +116,10 @@ def test_no_request_fails(story: Story) -> None:
 
 
 def test_no_acknowledged_task_is_lost_or_interrupted(story: Story) -> None:
-    assert sorted(one["task_id"] for one in story.records) == sorted(story.report.acknowledged)
-    assert sum(one["type"] == "nap" for one in story.records) > 20
+    assert sorted(record["task_id"] for record in story.records) == sorted(
+        story.report.acknowledged
+    )
+    assert sum(record["type"] == "nap" for record in story.records) > 20
     assert interrupted(story.records) == []
 
 
@@ -136,7 +138,8 @@ def _state(release: Release) -> Object:
     deployments = release.cluster.list(release.namespace, "deployments")
     return {
         "generations": {
-            one["metadata"]["name"]: one["metadata"]["generation"] for one in deployments
+            deployment["metadata"]["name"]: deployment["metadata"]["generation"]
+            for deployment in deployments
         },
         "pods": uids(release.pods()),
         "keys": release.get("secret", f"{NAME}-api-keys")["data"],

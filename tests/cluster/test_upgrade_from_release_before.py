@@ -54,8 +54,8 @@ class Story:
     def look(self) -> None:
         """Take note of what runs now."""
         deployments = self.release.cluster.list(self.release.namespace, "deployments")
-        specs = [one["spec"]["template"]["spec"] for one in deployments]
-        self.images.append({one["containers"][0]["image"] for one in specs})
+        specs = [story["spec"]["template"]["spec"] for story in deployments]
+        self.images.append({story["containers"][0]["image"] for story in specs})
         self.redis.append(uids(self.release.pods("redis")))
 
 
@@ -78,32 +78,32 @@ def story(
         release = Release(cluster, namespace)
         common = merged(types_values(), fixed(WORKERS), SIZE)
         release.install(merged(small(before), common), chart=CHART)
-        told = Story(release)
-        told.look()
+        story = Story(release)
+        story.look()
         load = PodLoad(cluster, namespace, images.api, *LOAD)
         with Pool(release).sizes() as sizes:
             time.sleep(QUIET_SECONDS)
             old = uids(release.pods("api") + release.pods("worker"))
             release.upgrade(merged(small(images), common))
             release.gone(old)
-            told.look()
+            story.look()
             time.sleep(QUIET_SECONDS)
             old = uids(release.pods("api") + release.pods("worker"))
             release.rollback(1)
             release.gone(old)
-            told.look()
+            story.look()
             time.sleep(QUIET_SECONDS)
-            told.report = load.stop()
-            told.pods = release.pods()
+            story.report = load.stop()
+            story.pods = release.pods()
             with release.api() as api:
-                told.records = all_ended(api, list(told.report.acknowledged))
-            told.sizes = [one.replicas for one in sizes.all()]
-        broken = len(interrupted(told.records))
+                story.records = all_ended(api, list(story.report.acknowledged))
+            story.sizes = [size.replicas for size in sizes.all()]
+        broken = len(interrupted(story.records))
         counted += [
-            f"upgrade from {VERSION} and rollback: {told.report}",
-            f"  {len(told.records)} have ended, {broken} interrupted; sizes {told.sizes}",
+            f"upgrade from {VERSION} and rollback: {story.report}",
+            f"  {len(story.records)} have ended, {broken} interrupted; sizes {story.sizes}",
         ]
-        yield told
+        yield story
 
 
 def test_no_request_fails(story: Story) -> None:
@@ -112,8 +112,10 @@ def test_no_request_fails(story: Story) -> None:
 
 
 def test_no_acknowledged_task_is_lost_or_interrupted(story: Story) -> None:
-    assert sorted(one["task_id"] for one in story.records) == sorted(story.report.acknowledged)
-    assert sum(one["type"] == "nap" for one in story.records) > 50
+    assert sorted(record["task_id"] for record in story.records) == sorted(
+        story.report.acknowledged
+    )
+    assert sum(record["type"] == "nap" for record in story.records) > 50
     assert interrupted(story.records)[:5] == []
 
 

@@ -94,36 +94,36 @@ def story(
         cluster.apply(namespace, types_configmap())
         release = Release(cluster, namespace)
         release.install(first)
-        told = Story(release)
-        told.before = _state(release)
+        story = Story(release)
+        story.before = _state(release)
         late = _late(release)
         folder = tmp_path_factory.mktemp("load")
         with (
             Pool(release).sizes() as sizes,
-            _load(release, images, ingress, folder) as told.reports,
+            _load(release, images, ingress, folder) as story.reports,
         ):
             time.sleep(QUIET_SECONDS)
             old = uids(release.pods("api") + release.pods("worker"))
             release.upgrade(second)
             release.gone(old)
-            told.upgraded = _state(release)
+            story.upgraded = _state(release)
             old = uids(release.pods("api") + release.pods("worker"))
             release.rollback(1)
             release.gone(old)
-            told.returned = _state(release)
+            story.returned = _state(release)
             time.sleep(QUIET_SECONDS)
-        told.pods = release.pods()
-        told.sizes = [one.replicas for one in sizes.all()]
+        story.pods = release.pods()
+        story.sizes = [size.replicas for size in sizes.all()]
         counted += [
-            f"upgrade and rollback, by {name}: {told.reports[name]}" for name in told.reports
+            f"upgrade and rollback, by {name}: {story.reports[name]}" for name in story.reports
         ]
         with release.api() as api:
-            told.upgraded["late"] = api.ended(late, 90)["result"]["variables"]
-            ids = [one for report in told.reports.values() for one in report.acknowledged]
-            told.records = all_ended(api, ids)
-        broken = len(interrupted(told.records))
-        counted.append(f"  {len(told.records)} of both have ended, {broken} interrupted")
-        yield told
+            story.upgraded["late"] = api.ended(late, 90)["result"]["variables"]
+            ids = [task_id for report in story.reports.values() for task_id in report.acknowledged]
+            story.records = all_ended(api, ids)
+        broken = len(interrupted(story.records))
+        counted.append(f"  {len(story.records)} of both have ended, {broken} interrupted")
+        yield story
 
 
 def test_no_request_fails(story: Story) -> None:
@@ -137,14 +137,14 @@ def test_the_load_was_what_it_should_be(story: Story) -> None:
 
 
 def test_no_acknowledged_task_is_lost(story: Story) -> None:
-    acknowledged = [one for report in story.reports.values() for one in report.acknowledged]
+    acknowledged = [task_id for report in story.reports.values() for task_id in report.acknowledged]
     assert len(acknowledged) == len(set(acknowledged)) > 200
-    assert sorted(one["task_id"] for one in story.records) == sorted(acknowledged)
-    assert {one["status"] for one in story.records} == {"completed"}
+    assert sorted(record["task_id"] for record in story.records) == sorted(acknowledged)
+    assert {record["status"] for record in story.records} == {"completed"}
 
 
 def test_no_task_is_interrupted(story: Story) -> None:
-    assert sum(one["type"] == "nap" for one in story.records) > 100
+    assert sum(record["type"] == "nap" for record in story.records) > 100
     assert interrupted(story.records)[:SHOWN] == []
 
 
@@ -183,18 +183,20 @@ def test_an_operator_leads_and_leaves_the_pools_size_alone(story: Story) -> None
 def _state(release: Release) -> Object:
     """What a user sees of a revision."""
     names = ("api", "worker-default", "controller")
-    deployments = [release.get("deployment", f"{NAME}-{one}") for one in names]
-    containers = [one["spec"]["template"]["spec"]["containers"][0] for one in deployments]
+    deployments = [release.get("deployment", f"{NAME}-{name}") for name in names]
+    containers = [
+        deployment["spec"]["template"]["spec"]["containers"][0] for deployment in deployments
+    ]
     levels = {
         variable["value"]
-        for one in containers
-        for variable in one["env"]
+        for container in containers
+        for variable in container["env"]
         if variable["name"] == "LOG_LEVEL"
     }
     with release.api() as api:
         answer = api.answer("answer", {})
     return {
-        "images": {one["image"].rpartition(":")[2] for one in containers},
+        "images": {container["image"].rpartition(":")[2] for container in containers},
         "levels": levels,
         "answer": answer,
         "key": release.key,
@@ -230,5 +232,5 @@ def _load(
 
 def _published(release: Release, ingress: Ingress) -> None:
     """The ingress controller has taken the Ingress up."""
-    with client(ingress.http, release.key, headers={"Host": HOST}) as one:
-        eventually(lambda: one.get("/readyz").status_code == 200, "the Ingress is served")
+    with client(ingress.http, release.key, headers={"Host": HOST}) as api_client:
+        eventually(lambda: api_client.get("/readyz").status_code == 200, "the Ingress is served")

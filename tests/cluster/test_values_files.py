@@ -51,25 +51,27 @@ def test_the_api_server_takes_every_object(
     cluster: Cluster, namespace: str, served: set[str], file: Path
 ) -> None:
     rendered = cluster.helm("template", NAME, str(CHART), "-n", namespace, "--values", str(file))
-    objects = [one for one in YAML(typ="safe").load_all(rendered) if one]
-    known = [one for one in objects if f"{one['apiVersion']}/{one['kind']}" in served]
-    assert known
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": known})
+    objects = [resource for resource in YAML(typ="safe").load_all(rendered) if resource]
+    checkable = [
+        resource for resource in objects if f"{resource['apiVersion']}/{resource['kind']}" in served
+    ]
+    assert checkable
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": checkable})
     dry = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
     said = cluster.kubectl("-n", namespace, *dry, text=text)
-    assert len(said.splitlines()) == len(known), said
-    for one in objects:
-        if one not in known:
-            jsonschema_rs.validate(schema(one["kind"]), one)
+    assert len(said.splitlines()) == len(checkable), said
+    for resource in objects:
+        if resource not in checkable:
+            jsonschema_rs.validate(schema(resource["kind"]), resource)
 
 
 @pytest.mark.parametrize("kind", ["HTTPRoute", "ServiceMonitor"])
 def test_a_schema_that_is_kept_here_refuses_what_it_does_not_know(kind: str) -> None:
-    [one] = [one for one in _rendered_samples() if one["kind"] == kind]
-    jsonschema_rs.validate(schema(kind), one)
-    one["spec"]["selektor"] = {}
+    [found] = [sample for sample in _rendered_samples() if sample["kind"] == kind]
+    jsonschema_rs.validate(schema(kind), found)
+    found["spec"]["selektor"] = {}
     with pytest.raises(jsonschema_rs.ValidationError, match="selektor"):
-        jsonschema_rs.validate(schema(kind), one)
+        jsonschema_rs.validate(schema(kind), found)
 
 
 @cache
@@ -83,7 +85,7 @@ def schema(kind: str) -> Object:
 def _closed(part: Any) -> Any:
     """An object's unknown fields are refused, as the API server does when asked to be strict."""
     if isinstance(part, list):
-        return [_closed(one) for one in part]
+        return [_closed(item) for item in part]
     if not isinstance(part, dict):
         return part
     closed = {key: _closed(value) for key, value in part.items()}

@@ -44,8 +44,8 @@ def test_a_task_runs_on_a_worker_image_made_by_the_documented_dockerfile(
 
     with cluster.namespace("own-image") as namespace:
         release = Release(cluster, namespace)
-        one = {"autoscaling": {"minReplicas": 1}}
-        release.install(merged(small(images), values, {"workers": {"invoices": one}}))
+        pool = {"autoscaling": {"minReplicas": 1}}
+        release.install(merged(small(images), values, {"workers": {"invoices": pool}}))
         with release.api() as api:
             task = api.ended(api.submit("invoice_total", INVOICE))
             assert task["status"] == "completed", task

@@ -59,25 +59,25 @@ class Rendered:
 
     def of(self, kind: str) -> list[Object]:
         """All objects of a kind."""
-        return [one for one in self.objects if one["kind"] == kind]
+        return [resource for resource in self.objects if resource["kind"] == kind]
 
     def get(self, kind: str, name: str) -> Object:
         """The object of this kind and name. AssertionError when there is none."""
-        for one in self.of(kind):
-            if one["metadata"]["name"] == name:
-                return one
-        names = [one["metadata"]["name"] for one in self.of(kind)]
+        for resource in self.of(kind):
+            if resource["metadata"]["name"] == name:
+                return resource
+        names = [resource["metadata"]["name"] for resource in self.of(kind)]
         raise AssertionError(f"no {kind} {name}, only {names}")
 
     def pods(self) -> dict[str, Object]:
         """Every pod spec, by kind and name."""
         found = {}
-        for one in self.objects:
-            key = f"{one['kind']}/{one['metadata']['name']}"
-            if one["kind"] in ("Deployment", "StatefulSet", "Job"):
-                found[key] = one["spec"]["template"]["spec"]
-            elif one["kind"] == "Pod":
-                found[key] = one["spec"]
+        for resource in self.objects:
+            key = f"{resource['kind']}/{resource['metadata']['name']}"
+            if resource["kind"] in ("Deployment", "StatefulSet", "Job"):
+                found[key] = resource["spec"]["template"]["spec"]
+            elif resource["kind"] == "Pod":
+                found[key] = resource["spec"]
         return found
 
 
@@ -85,7 +85,7 @@ class Rendered:
 def _rendered(values: str, file: Path | None, flags: tuple[str, ...], chart: Path) -> Rendered:
     done = _template(values, file, flags, chart)
     assert done.returncode == 0, done.stderr
-    return Rendered([one for one in YAML(typ="safe").load_all(done.stdout) if one])
+    return Rendered([resource for resource in YAML(typ="safe").load_all(done.stdout) if resource])
 
 
 def render(
@@ -107,7 +107,10 @@ def refusal(values: Values, *flags: str) -> str:
 
 def environment(container: Object) -> dict[str, Any]:
     """A container's variables: their value, or where it comes from."""
-    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+    return {
+        variable["name"]: variable.get("value", variable.get("valueFrom"))
+        for variable in container["env"]
+    }
 
 
 def container(rendered: Rendered, name: str, kind: str = "Deployment") -> Object:

@@ -62,8 +62,8 @@ def test_schema_operator_and_chart_have_the_same_defaults() -> None:
     chart = autoscaling()
     for field in fields(Spec):
         name, default = to_camel(field.name), field.default
-        known = schema("spec")["properties"][name]
-        assert known.get("default") == (list(default) if default == () else default), name
+        described = schema("spec")["properties"][name]
+        assert described.get("default") == (list(default) if default == () else default), name
         if name not in ("queues", "concurrency"):  # which the pool says
             assert chart[name] == default, name
     assert chart.keys() - schema("spec")["properties"].keys() == {"enabled"}
@@ -104,7 +104,10 @@ def test_a_maximum_of_no_workers_is_refused_by_chart_and_schema() -> None:
 
 def test_the_columns_tell_size_work_and_reason() -> None:
     [version] = crd()["spec"]["versions"]
-    columns = [one["name"] for one in version["additionalPrinterColumns"]]
+    columns = [
+        additional_printer_column["name"]
+        for additional_printer_column in version["additionalPrinterColumns"]
+    ]
     assert columns == [
         *("Target", "Min", "Max", "Replicas", "Desired", "Draining", "Demand", "Ready", "Reason"),
         *("Age", "Message"),
@@ -119,17 +122,17 @@ def test_helm_alone_puts_the_definition_there_and_never_a_template() -> None:
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
 def test_every_resource_fits_the_schema_and_names_its_deployment(file: Any) -> None:
     rendered = render(file=file)
-    for one in rendered.of("WorkerAutoscaler"):
-        spec = one["spec"]
+    for autoscaler in rendered.of("WorkerAutoscaler"):
+        spec = autoscaler["spec"]
         jsonschema_rs.validate(schema("spec"), spec)
         assert spec.keys() <= schema("spec")["properties"].keys()
-        assert one["metadata"]["name"] == spec["targetRef"]["name"]
+        assert autoscaler["metadata"]["name"] == spec["targetRef"]["name"]
         deployment = rendered.get("Deployment", spec["targetRef"]["name"])
         assert deployment["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
         created = {"creationTimestamp": "2026-01-01T00:00:00Z", "uid": "1"}
-        parsed = parse({**one, "metadata": {**one["metadata"], **created}})
+        parsed = parse({**autoscaler, "metadata": {**autoscaler["metadata"], **created}})
         [container] = deployment["spec"]["template"]["spec"]["containers"]
-        environment = {one["name"]: one.get("value") for one in container["env"]}
+        environment = {variable["name"]: variable.get("value") for variable in container["env"]}
         assert str(parsed.spec.concurrency) == environment["MAX_WORKERS"]
         assert ",".join(parsed.spec.queues) == environment["QUEUES"]
 
@@ -155,7 +158,10 @@ def test_a_pool_is_sized_by_default() -> None:
 
 def test_pools_differ_in_how_they_are_sized() -> None:
     rendered = render(file=CHART / "ci" / "pools.yaml")
-    found = {one["metadata"]["name"]: one["spec"] for one in rendered.of("WorkerAutoscaler")}
+    found = {
+        autoscaler["metadata"]["name"]: autoscaler["spec"]
+        for autoscaler in rendered.of("WorkerAutoscaler")
+    }
     assert found.keys() == {POOL, "demo-headrace-worker-images"}
     plain, own = found.values()
     assert (plain["minReplicas"], plain["maxReplicas"], plain["concurrency"]) == (1, 20, 20)

@@ -29,9 +29,11 @@ DEFINITIONS: Values = {"workflows": {"definitions": {"greet.yaml": GREET}}}
 def hooks(values: Values) -> dict[str, str]:
     """When each object of the checks is made, by its kind and name."""
     return {
-        f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["annotations"]["helm.sh/hook"]
-        for one in render(values).objects
-        if one["metadata"]["labels"]["app.kubernetes.io/component"] == "check"
+        f"{resource['kind']}/{resource['metadata']['name']}": resource["metadata"]["annotations"][
+            "helm.sh/hook"
+        ]
+        for resource in render(values).objects
+        if resource["metadata"]["labels"]["app.kubernetes.io/component"] == "check"
     }
 
 
@@ -97,7 +99,9 @@ def test_the_check_reads_a_url_and_certificates_of_yours_where_they_are() -> Non
     variables = environment(job(values, "redis"))
     assert variables["REDIS_URL"] == {"secretKeyRef": {"name": "ours", "key": "url"}}
     assert variables["REDIS_TLS_CA_FILE"] == "/etc/headrace/redis-ca/ca.crt"
-    assert "redis-ca" in {one["name"] for one in job(values, "redis")["volumeMounts"]}
+    assert "redis-ca" in {
+        volume_mount["name"] for volume_mount in job(values, "redis")["volumeMounts"]
+    }
 
 
 def test_a_redis_that_answers_is_taken(server: RedisServer) -> None:

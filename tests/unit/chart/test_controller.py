@@ -114,7 +114,7 @@ def test_the_operators_key_is_one_of_those_that_the_api_takes() -> None:
     rendered = render()
     key = secret(rendered, KEY, "key")
     assert len(key) >= 43
-    [found] = [one for one in api_keys(rendered) if one.name == "controller"]
+    [found] = [api_key for api_key in api_keys(rendered) if api_key.name == "controller"]
     assert found.role == "operator"
     assert found.digest == hashlib.sha256(key.encode()).digest()
 
@@ -143,10 +143,10 @@ def test_the_key_is_there_for_whoever_sizes_the_pools_and_for_nobody_else() -> N
     assert secret(render(OFF), KEY, "key")
     assert secret(render(UNSIZED), KEY, "key")
     rendered = render({**OFF, **UNSIZED})
-    assert KEY not in [one["metadata"]["name"] for one in rendered.of("Secret")]
-    assert [one.name for one in api_keys(rendered)] == ["chart"]
+    assert KEY not in [found["metadata"]["name"] for found in rendered.of("Secret")]
+    assert [api_key.name for api_key in api_keys(rendered)] == ["chart"]
     anonymous = render({"auth": {"allowAnonymous": True}}).of("Secret")
-    assert [one["metadata"]["name"] for one in anonymous] == ["demo-redis"]
+    assert [redis["metadata"]["name"] for redis in anonymous] == ["demo-redis"]
 
 
 def test_no_key_is_made_where_there_is_one() -> None:
@@ -156,8 +156,8 @@ def test_no_key_is_made_where_there_is_one() -> None:
         "auth": {"keys": [f"operator:{digest}:ours"]},
     }
     rendered = render(values)
-    assert KEY not in [one["metadata"]["name"] for one in rendered.of("Secret")]
-    assert [one.name for one in api_keys(rendered)] == ["chart", "ours"]
+    assert KEY not in [secret["metadata"]["name"] for secret in rendered.of("Secret")]
+    assert [api_key.name for api_key in api_keys(rendered)] == ["chart", "ours"]
 
 
 def test_a_pod_stands_by_before_another_hands_over_and_then_ends_soon() -> None:
@@ -168,15 +168,15 @@ def test_a_pod_stands_by_before_another_hands_over_and_then_ends_soon() -> None:
 
 
 def test_the_probes_ask_where_the_operator_answers() -> None:
-    one = container(render(), NAME)
-    assert one["ports"] == [
+    rendered_container = container(render(), NAME)
+    assert rendered_container["ports"] == [
         {"name": "probes", "containerPort": 8080},
         {"name": "metrics", "containerPort": 9090},
     ]
-    assert environment(one)["PROBE_PORT"] == "8080"
-    assert environment(one)["METRICS_PORT"] == "9090"
-    assert one["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "probes"}
-    assert one["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
+    assert environment(rendered_container)["PROBE_PORT"] == "8080"
+    assert environment(rendered_container)["METRICS_PORT"] == "9090"
+    assert rendered_container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "probes"}
+    assert rendered_container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
 
 
 def test_the_operator_knows_its_pod_and_writes_to_tmp_alone() -> None:
@@ -204,9 +204,9 @@ def test_each_service_monitor_finds_its_own_metrics_service() -> None:
     for name in (f"{NAME}-metrics", "demo-headrace-api-metrics"):
         selector = rendered.get("ServiceMonitor", name)["spec"]["selector"]["matchLabels"]
         found = [
-            one["metadata"]["name"]
-            for one in rendered.of("Service")
-            if selector.items() <= one["metadata"]["labels"].items()
+            service["metadata"]["name"]
+            for service in rendered.of("Service")
+            if selector.items() <= service["metadata"]["labels"].items()
         ]
         assert found == [name]
 
@@ -215,7 +215,7 @@ def test_metrics_can_be_switched_off() -> None:
     rendered = render({"metrics": {"enabled": False}})
     assert environment(container(rendered, NAME))["METRICS_PORT"] == "0"
     assert [port["name"] for port in container(rendered, NAME)["ports"]] == ["probes"]
-    assert "metrics" not in str([one["metadata"]["name"] for one in rendered.of("Service")])
+    assert "metrics" not in str([service["metadata"]["name"] for service in rendered.of("Service")])
 
 
 def test_another_release_can_have_the_operator() -> None:
@@ -232,7 +232,7 @@ def test_without_a_queue_there_is_no_operator() -> None:
 def _parts(rendered: Rendered) -> set[tuple[str, str]]:
     """The operator's objects, by kind and name."""
     return {
-        (one["kind"], one["metadata"]["name"])
-        for one in rendered.objects
-        if one["metadata"]["labels"]["app.kubernetes.io/component"] == "controller"
+        (resource["kind"], resource["metadata"]["name"])
+        for resource in rendered.objects
+        if resource["metadata"]["labels"]["app.kubernetes.io/component"] == "controller"
     }

@@ -81,8 +81,8 @@ def test_every_image_of_the_chart_is_built_wherever_images_are_built(image: str)
     for file in ("Makefile", "k8s/kind.sh"):
         assert built in (ROOT / file).read_text()
     artifacts = {
-        one["image"]: one["docker"]["dockerfile"]
-        for one in read("skaffold.yaml")["build"]["artifacts"]
+        artifact["image"]: artifact["docker"]["dockerfile"]
+        for artifact in read("skaffold.yaml")["build"]["artifacts"]
     }
     assert artifacts == IMAGES
     variable = image.replace("-", "_")
@@ -168,7 +168,7 @@ def test_skaffold_names_files_that_are_there() -> None:
         assert (ROOT / artifact["docker"]["dockerfile"]).is_file()
         for rule in artifact["sync"]["manual"]:
             assert list(ROOT.glob(rule["src"])), rule
-    for deploy in [skaffold["deploy"], *(one["deploy"] for one in skaffold["profiles"])]:
+    for deploy in [skaffold["deploy"], *(profile["deploy"] for profile in skaffold["profiles"])]:
         for release in deploy["helm"]["releases"]:
             assert (ROOT / release["chartPath"]).is_dir()
             for file in [*release["valuesFiles"], *release.get("setFiles", {}).values()]:
@@ -193,18 +193,18 @@ def test_the_inner_loop_runs_what_skaffold_passes_to_it() -> None:
     }
     assert {key.partition(".")[0] for key in files} == {"api", "workerDefaults", "controller"}
     for name, arguments in started.items():
-        one = container(rendered, f"demo-headrace-{name}")
-        assert one["command"] == ["python", "-c"]
+        rendered_container = container(rendered, f"demo-headrace-{name}")
+        assert rendered_container["command"] == ["python", "-c"]
         # skaffold sets the first one.
-        assert one["args"] == ["", *arguments]
+        assert rendered_container["args"] == ["", *arguments]
         assert (ROOT / arguments[-1]).exists()
     assert environment(container(rendered, "demo-headrace-api"))["ALLOW_ANONYMOUS"] == "true"
 
 
 def test_the_sample_secrets_are_what_the_production_values_name() -> None:
     secrets = {
-        one["metadata"]["name"]: one["stringData"]
-        for one in YAML(typ="safe").load_all(ROOT / "k8s" / "samples" / "secrets.yaml")
+        secret["metadata"]["name"]: secret["stringData"]
+        for secret in YAML(typ="safe").load_all(ROOT / "k8s" / "samples" / "secrets.yaml")
     }
     values = read("k8s/production-values.yaml")
     sample = secrets[values["auth"]["existingSecret"]]

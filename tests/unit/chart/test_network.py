@@ -13,8 +13,8 @@ def test_redis_lets_in_the_releases_api_and_workers_alone() -> None:
     [rule] = policy["ingress"]
     assert rule["ports"] == [{"port": "redis", "protocol": "TCP"}]
     allowed = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
-    assert [one["app.kubernetes.io/component"] for one in allowed] == ["api", "worker"]
-    assert {one["app.kubernetes.io/instance"] for one in allowed} == {"demo"}
+    assert [labels["app.kubernetes.io/component"] for labels in allowed] == ["api", "worker"]
+    assert {labels["app.kubernetes.io/instance"] for labels in allowed} == {"demo"}
 
 
 def test_nobody_reaches_a_worker() -> None:
@@ -44,9 +44,9 @@ def test_the_service_monitor_finds_the_metrics_service_and_not_the_apis() -> Non
     monitor = rendered.get("ServiceMonitor", f"{API}-metrics")
     selector = monitor["spec"]["selector"]["matchLabels"]
     found = [
-        one["metadata"]["name"]
-        for one in rendered.of("Service")
-        if selector.items() <= one["metadata"]["labels"].items()
+        service["metadata"]["name"]
+        for service in rendered.of("Service")
+        if selector.items() <= service["metadata"]["labels"].items()
     ]
     assert found == [f"{API}-metrics"]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
@@ -57,7 +57,7 @@ def test_metrics_can_be_switched_off() -> None:
     rendered = render({"metrics": {"enabled": False}})
     assert environment(container(rendered, API))["METRICS_PORT"] == "0"
     assert [port["name"] for port in container(rendered, API)["ports"]] == ["http"]
-    services = [one["metadata"]["name"] for one in rendered.of("Service")]
+    services = [service["metadata"]["name"] for service in rendered.of("Service")]
     assert services == ["demo-redis", API]
 
 
@@ -84,8 +84,8 @@ def test_the_path_prefix_is_one_value_for_all() -> None:
 def test_an_ingress_needs_no_annotation_of_any_controller() -> None:
     for file in ("ingress", "httproute"):
         rendered = render(file=CHART / "ci" / f"{file}.yaml")
-        for one in rendered.of("Ingress") + rendered.of("HTTPRoute"):
-            assert "annotations" not in one["metadata"]
+        for route in rendered.of("Ingress") + rendered.of("HTTPRoute"):
+            assert "annotations" not in route["metadata"]
 
 
 def test_an_http_route_leads_to_the_service() -> None:
@@ -101,7 +101,7 @@ def test_an_http_route_leads_to_the_service() -> None:
 def budgets(values: Values | None = None) -> dict[str, object]:
     """How many pods each disruption budget lets go, by its name."""
     found = render(values).of("PodDisruptionBudget")
-    return {one["metadata"]["name"]: one["spec"]["maxUnavailable"] for one in found}
+    return {budget["metadata"]["name"]: budget["spec"]["maxUnavailable"] for budget in found}
 
 
 def test_a_drained_node_takes_few_pods_of_a_kind_at_a_time() -> None:

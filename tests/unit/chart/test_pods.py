@@ -32,8 +32,8 @@ def test_pods_keep_to_the_restricted_standard(file: Path) -> None:
     for name, pod in render(file=file).pods().items():
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        for one in pod["containers"]:
-            context = one["securityContext"]
+        for spec in pod["containers"]:
+            context = spec["securityContext"]
             assert context["allowPrivilegeEscalation"] is False, name
             assert context["readOnlyRootFilesystem"] is True, name
             assert context["capabilities"] == {"drop": ["ALL"]}, name
@@ -51,10 +51,10 @@ def test_only_the_operator_holds_a_token_and_no_pod_learns_of_other_services(fil
 
 @EVERY_FILE
 def test_every_object_names_the_namespace_and_carries_the_labels(file: Path) -> None:
-    for one in render(file=file).objects:
-        of_the_cluster = one["kind"].startswith("Cluster")
-        assert one["metadata"].get("namespace") == (None if of_the_cluster else NAMESPACE)
-        labels = one["metadata"]["labels"]
+    for resource in render(file=file).objects:
+        of_the_cluster = resource["kind"].startswith("Cluster")
+        assert resource["metadata"].get("namespace") == (None if of_the_cluster else NAMESPACE)
+        labels = resource["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "demo"
         assert labels["app.kubernetes.io/part-of"] == "headrace"
         assert labels["app.kubernetes.io/component"]
@@ -64,31 +64,33 @@ def test_every_object_names_the_namespace_and_carries_the_labels(file: Path) -> 
 def test_selectors_select_the_pods_that_are_made(file: Path) -> None:
     rendered = render(file=file)
     pods = [
-        one["spec"]["template"]["metadata"]["labels"]
+        workload["spec"]["template"]["metadata"]["labels"]
         for kind in ("Deployment", "StatefulSet")
-        for one in rendered.of(kind)
+        for workload in rendered.of(kind)
     ]
-    selectors = [one["spec"]["selector"] for one in rendered.of("Service")]
-    selectors += [one["spec"]["podSelector"]["matchLabels"] for one in rendered.of("NetworkPolicy")]
+    selectors = [service["spec"]["selector"] for service in rendered.of("Service")]
+    selectors += [
+        policy["spec"]["podSelector"]["matchLabels"] for policy in rendered.of("NetworkPolicy")
+    ]
     for kind in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
-        selectors += [one["spec"]["selector"]["matchLabels"] for one in rendered.of(kind)]
+        selectors += [resource["spec"]["selector"]["matchLabels"] for resource in rendered.of(kind)]
     for selector in selectors:
         assert any(selector.items() <= labels.items() for labels in pods), selector
 
 
 @EVERY_FILE
 def test_nothing_but_the_test_and_the_checks_is_a_hook(file: Path) -> None:
-    for one in render(file=file).objects:
-        hook = one["metadata"].get("annotations", {}).get("helm.sh/hook")
-        component = one["metadata"]["labels"]["app.kubernetes.io/component"]
-        assert (hook is not None) == (component in ("test", "check")), one["metadata"]["name"]
+    for resource in render(file=file).objects:
+        hook = resource["metadata"].get("annotations", {}).get("helm.sh/hook")
+        component = resource["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert (hook is not None) == (component in ("test", "check")), resource["metadata"]["name"]
 
 
 @EVERY_FILE
 def test_pods_do_not_start_anew_for_a_new_version_of_the_chart(file: Path) -> None:
     for kind in ("Deployment", "StatefulSet"):
-        for one in render(file=file).of(kind):
-            labels = one["spec"]["template"]["metadata"]["labels"]
+        for workload in render(file=file).of(kind):
+            labels = workload["spec"]["template"]["metadata"]["labels"]
             assert not {"helm.sh/chart", "app.kubernetes.io/version"} & labels.keys()
 
 
@@ -103,10 +105,13 @@ def test_every_variable_is_a_setting_of_the_process(file: Path) -> None:
     }
     for deployment in rendered.of("Deployment"):
         component = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
-        known = settings[component] | besides
+        expected = settings[component] | besides
         found = environment(container(rendered, deployment["metadata"]["name"]))
-        assert found.keys() <= known
-        listed = [one["name"] for one in container(rendered, deployment["metadata"]["name"])["env"]]
+        assert found.keys() <= expected
+        listed = [
+            variable["name"]
+            for variable in container(rendered, deployment["metadata"]["name"])["env"]
+        ]
         assert len(listed) == len(set(listed))
 
 
@@ -115,9 +120,9 @@ def test_extra_env_is_checked_against_all_variables_that_the_chart_sets() -> Non
     listed = set(re.findall(r'"([A-Z_]+)"', text[text.index("$own := list") :]))
     rendered = [render(), render({"auth": {"allowAnonymous": True}})]
     rendered.append(render(file=CHART / "ci" / "external-redis.yaml"))
-    for one in rendered:
+    for workload in rendered:
         for name in ("api", "worker-default", "controller"):
-            assert environment(container(one, f"demo-headrace-{name}")).keys() <= listed
+            assert environment(container(workload, f"demo-headrace-{name}")).keys() <= listed
 
 
 def test_an_api_without_keys_answers_to_the_names_that_it_is_published_under() -> None:
@@ -181,10 +186,10 @@ def test_large_numbers_reach_the_processes_as_whole_numbers() -> None:
 def test_images_come_from_the_one_registry() -> None:
     rendered = render({"image": {"registry": "registry.example.com/team/", "tag": "7"}})
     images = {
-        one["image"]
+        container["image"]
         for name, pod in rendered.pods().items()
         if "redis" not in name
-        for one in pod["containers"]
+        for container in pod["containers"]
     }
     assert images == {
         "registry.example.com/team/headrace-api:7",
@@ -198,14 +203,14 @@ def test_the_api_pods_see_the_hash_of_the_generated_key_and_never_the_key() -> N
     key = secret(rendered, "demo-headrace-api-keys", "admin")
     assert len(key) >= 43
     keys = api_keys(rendered)
-    assert [(one.role, one.name) for one in keys] == [
+    assert [(api_key.role, api_key.name) for api_key in keys] == [
         ("admin", "chart"),
         ("operator", "controller"),
         ("read", "dashboard"),
     ]
     assert keys[0].digest == hashlib.sha256(key.encode()).digest()
     pod = rendered.pods()["Deployment/demo-headrace-api"]
-    [volume] = [one for one in pod["volumes"] if one["name"] == "api-keys"]
+    [volume] = [found for found in pod["volumes"] if found["name"] == "api-keys"]
     assert volume["secret"]["items"] == [{"key": "keys", "path": "keys"}]
 
 
@@ -242,7 +247,8 @@ def test_certificates_of_an_external_redis_are_mounted() -> None:
         found = environment(container(rendered, name))
         assert found["REDIS_TLS_CA_FILE"] == "/etc/headrace/redis-ca/tls.crt"
         mounts = {
-            one["name"]: one["mountPath"] for one in container(rendered, name)["volumeMounts"]
+            volume_mount["name"]: volume_mount["mountPath"]
+            for volume_mount in container(rendered, name)["volumeMounts"]
         }
         assert mounts["redis-ca"] == "/etc/headrace/redis-ca"
 
@@ -266,8 +272,8 @@ def test_extra_settings_reach_their_pods() -> None:
         assert pod["imagePullSecrets"] == [{"name": "login"}]
         [constraint] = pod["topologySpreadConstraints"]
         assert constraint["topologyKey"] == "topology.kubernetes.io/zone"
-        [one] = pod["containers"]
-        assert environment(one)["TZ"] == "UTC"
+        [only] = pod["containers"]
+        assert environment(only)["TZ"] == "UTC"
         assert "runAsUser" not in pod["securityContext"]
     assert pods["Deployment/flow-worker-default"]["initContainers"][0]["name"] == "fetch"
     assert pods["Deployment/flow-worker-default"]["serviceAccountName"] == "shared"
@@ -282,7 +288,9 @@ def test_extra_settings_reach_their_pods() -> None:
 
 def test_without_a_queue_there_is_only_the_api() -> None:
     rendered = render(file=CHART / "ci" / "no-queue.yaml")
-    assert [one["metadata"]["name"] for one in rendered.of("Deployment")] == ["demo-headrace-api"]
+    assert [deployment["metadata"]["name"] for deployment in rendered.of("Deployment")] == [
+        "demo-headrace-api"
+    ]
     assert rendered.of("StatefulSet") == rendered.of("NetworkPolicy") == rendered.of("Secret") == []
     found = environment(container(rendered, "demo-headrace-api"))
     assert found["QUEUE_ENABLED"] == "false"

@@ -31,9 +31,9 @@ def test_a_pool_takes_the_defaults_and_sets_what_differs() -> None:
 
 def test_pools_do_not_select_each_others_pods() -> None:
     selectors = [
-        one["spec"]["selector"]["matchLabels"]["headrace.dev/pool"]
-        for one in render(file=POOLS).of("Deployment")
-        if one["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
+        deployment["spec"]["selector"]["matchLabels"]["headrace.dev/pool"]
+        for deployment in render(file=POOLS).of("Deployment")
+        if deployment["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
     ]
     assert selectors == ["default", "images", "steady"]
 
@@ -61,14 +61,16 @@ def test_a_worker_hands_back_what_runs_before_it_is_killed(kubelet: int, worker:
 
 
 def test_a_rollout_starts_a_worker_before_it_drains_one() -> None:
-    for one in render(file=POOLS).of("Deployment"):
-        assert one["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    for deployment in render(file=POOLS).of("Deployment"):
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
 def test_workers_know_their_pod_and_serve_their_probes() -> None:
-    one = container(render(), "demo-headrace-worker-default")
-    assert environment(one)["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
-    assert environment(one)["PROBE_PORT"] == "8080"
-    assert one["ports"] == [{"name": "probes", "containerPort": 8080}]
-    assert one["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "probes"}
-    assert one["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
+    rendered_container = container(render(), "demo-headrace-worker-default")
+    assert environment(rendered_container)["POD_NAME"] == {
+        "fieldRef": {"fieldPath": "metadata.name"}
+    }
+    assert environment(rendered_container)["PROBE_PORT"] == "8080"
+    assert rendered_container["ports"] == [{"name": "probes", "containerPort": 8080}]
+    assert rendered_container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "probes"}
+    assert rendered_container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}

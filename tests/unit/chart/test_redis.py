@@ -85,7 +85,7 @@ def test_the_volume_can_be_none_or_an_existing_one(
 ) -> None:
     spec = render({"redis": {"persistence": persistence}}).get("StatefulSet", NAME)["spec"]
     assert "volumeClaimTemplates" not in spec
-    [data] = [one for one in spec["template"]["spec"]["volumes"] if one["name"] == "data"]
+    [data] = [found for found in spec["template"]["spec"]["volumes"] if found["name"] == "data"]
     assert data == {"name": "data", **volume}
 
 

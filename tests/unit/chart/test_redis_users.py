@@ -62,9 +62,9 @@ def test_no_two_users_have_one_password_and_redis_has_them_by_their_hashes() -> 
     keys = ("password", "api-password", "worker-password")
     drawn = [secret(rendered, NAME, key) for key in keys]
     assert len(set(drawn)) == 3
-    assert all(re.fullmatch("[A-Za-z0-9]{43}", one) for one in drawn)
+    assert all(re.fullmatch("[A-Za-z0-9]{43}", password) for password in drawn)
     variables = environment(container(rendered, NAME, "StatefulSet"))
-    assert {one["secretKeyRef"]["key"] for one in variables.values()} == set(keys)
+    assert {variable["secretKeyRef"]["key"] for variable in variables.values()} == set(keys)
 
 
 def test_the_keys_are_those_of_the_namespace() -> None:

@@ -9,8 +9,10 @@ from tests.unit.chart.rendering import CHART, Rendered, render
 def sources(rendered: Rendered, deployment: str) -> list[str]:
     """The ConfigMaps that a Deployment's pods find their definitions in."""
     volumes = rendered.pods()[f"Deployment/{deployment}"]["volumes"]
-    [found] = [one["projected"]["sources"] for one in volumes if one["name"] == "workflows"]
-    return [one["configMap"]["name"] for one in found]
+    [found] = [
+        volume["projected"]["sources"] for volume in volumes if volume["name"] == "workflows"
+    ]
+    return [source["configMap"]["name"] for source in found]
 
 
 def test_the_sample_is_a_workflow() -> None:

@@ -38,7 +38,7 @@ def autoscaler(
 ) -> Json:
     """A WorkerAutoscaler of the Deployment "workers", for which the operator acts already."""
     fields = {"targetRef": {"name": "workers"}, "api": {"url": "http://api:8000"}, **(spec or {})}
-    known = {
+    defaults = {
         "namespace": NAMESPACE,
         "name": name,
         "uid": f"uid-{name}",
@@ -47,12 +47,12 @@ def autoscaler(
         "creationTimestamp": CREATED,
     }
     status = {"operator": {"lease": LEASE, "time": CREATED}}
-    return {"metadata": {**known, **metadata}, "spec": fields, "status": status}
+    return {"metadata": {**defaults, **metadata}, "spec": fields, "status": status}
 
 
 def deployment(size: int, version: int = 1, /, **status: Any) -> Json:
     """The Deployment "workers", plainly scaled and looked at by its controller."""
-    known = {
+    defaults = {
         "observedGeneration": 1,
         "replicas": size,
         "updatedReplicas": size,
@@ -68,14 +68,14 @@ def deployment(size: int, version: int = 1, /, **status: Any) -> Json:
             "generation": 1,
         },
         "spec": {"replicas": size, "selector": {"matchLabels": {"app": "workers"}}},
-        "status": {**known, **status},
+        "status": {**defaults, **status},
     }
 
 
 def pod(name: str, **metadata: Any) -> Json:
     """A worker pod of the Deployment's, at work."""
     owner = {"kind": "ReplicaSet", "name": f"workers-{HASH}", "controller": True}
-    known = {
+    defaults = {
         "namespace": NAMESPACE,
         "name": name,
         "uid": f"uid-{name}",
@@ -84,7 +84,7 @@ def pod(name: str, **metadata: Any) -> Json:
         "ownerReferences": [owner],
     }
     return {
-        "metadata": {**known, **metadata},
+        "metadata": {**defaults, **metadata},
         "status": {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True"}],
@@ -104,7 +104,7 @@ class FakeKube(Kube):
 
     def __init__(self, found: Json, pods: list[Json]) -> None:
         self.deployment = found
-        self.pods = {one["metadata"]["name"]: one for one in pods}
+        self.pods = {pod["metadata"]["name"]: pod for pod in pods}
         self.writes: list[tuple[str, Json]] = []
         self.lists: list[tuple[str, str]] = []
         """Each collection that was listed, and by which labels."""
@@ -121,7 +121,7 @@ class FakeKube(Kube):
         self._try(path)
         assert path == kube.pods(NAMESPACE)
         self.lists.append((path, labels))
-        return [deepcopy(one["metadata"]) for one in self.pods.values()]
+        return [deepcopy(pod["metadata"]) for pod in self.pods.values()]
 
     async def create(self, path: str, body: Json) -> Json:
         self._try(path)
@@ -163,14 +163,14 @@ class FakeKube(Kube):
             del self.pods[name]
         return taken
 
-    def told(self, path: str) -> list[Json]:
+    def bodies(self, path: str) -> list[Json]:
         """What was written to a path."""
-        return [body for one, body in self.writes if one == path]
+        return [body for write, body in self.writes if write == path]
 
     @property
     def sizes(self) -> list[int]:
         """The sizes that were written."""
-        return [body["spec"]["replicas"] for body in self.told(kube.scale(NAMESPACE, "workers"))]
+        return [body["spec"]["replicas"] for body in self.bodies(kube.scale(NAMESPACE, "workers"))]
 
     @property
     def costs(self) -> dict[str, str]:
@@ -184,17 +184,19 @@ class FakeKube(Kube):
     @property
     def events(self) -> list[tuple[str, str]]:
         """Reason and note of each event."""
-        return [(body["reason"], body["note"]) for body in self.told(kube.events(NAMESPACE))]
+        return [(body["reason"], body["note"]) for body in self.bodies(kube.events(NAMESPACE))]
 
     def status(self, name: str = "workers") -> Json:
         """A resource's status as written last."""
-        status: Json = self.told(kube.autoscaler_status(NAMESPACE, name))[-1]["status"]
+        status: Json = self.bodies(kube.autoscaler_status(NAMESPACE, name))[-1]["status"]
         return status
 
     def condition(self, kind: str) -> tuple[str, str]:
         """A condition's status and reason, as written last."""
-        [one] = [one for one in self.status()["conditions"] if one["type"] == kind]
-        return one["status"], one["reason"]
+        [found] = [
+            condition for condition in self.status()["conditions"] if condition["type"] == kind
+        ]
+        return found["status"], found["reason"]
 
     def _next(self) -> str:
         return str(next(self._versions))
@@ -284,7 +286,7 @@ def watching(
     """The watch, complete, over these objects."""
     watched = FakeWatched([NAMESPACE])
     by_name: dict[Any, list[Body]] = {
-        (NAMESPACE, one["metadata"]["name"]): [one] for one in deployments
+        (NAMESPACE, deployment["metadata"]["name"]): [deployment] for deployment in deployments
     }
     watched.attach(
         {

@@ -24,8 +24,8 @@ AWAY = Unread(Reason.STATS_UNAVAILABLE, "HTTP 503")
 
 def worker(number: int, busy: int = 0, **fields: Any) -> Worker:
     """Worker n, in pod n."""
-    known = {"pod": f"p{number}", "concurrency": 5, "busy_slots": busy}
-    return Worker(id=f"w{number}", **{**known, **fields})
+    defaults = {"pod": f"p{number}", "concurrency": 5, "busy_slots": busy}
+    return Worker(id=f"w{number}", **{**defaults, **fields})
 
 
 def seen(
@@ -38,7 +38,7 @@ def seen(
     **fields: Any,
 ) -> Observation:
     """A reading of these workers, each with its pod."""
-    names = [one.pod for one in workers if one.pod]
+    names = [worker.pod for worker in workers if worker.pod]
     return Observation(
         reading=Reading(at=at, epoch=epoch, queues=queues or {}, workers=workers),
         at=START,
@@ -108,8 +108,8 @@ class Pool:
         self.decisions.append(decision)
         if not decision.act:
             return
-        self.draining |= {int(one[1:]) for one in decision.drain}
-        self.draining -= {int(one[1:]) for one in decision.undrain}
+        self.draining |= {int(worker_id[1:]) for worker_id in decision.drain}
+        self.draining -= {int(worker_id[1:]) for worker_id in decision.undrain}
         self._scale(decision)
 
     def _scale(self, decision: Decision) -> None:

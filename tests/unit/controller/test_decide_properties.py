@@ -126,12 +126,12 @@ def workers_of(observation: Observation) -> tuple[Worker, ...]:
 
 def may_be_taken(observation: Observation) -> set[str]:
     """The pods whose workers have acknowledged, or that cannot have had one yet."""
-    drained = {one.pod for one in workers_of(observation) if one.drained}
-    known = {one.pod for one in workers_of(observation)}
+    drained = {worker.pod for worker in workers_of(observation) if worker.drained}
+    reporting = {worker.pod for worker in workers_of(observation)}
     return {
         pod.name
         for pod in observation.pods
-        if pod.name in drained or (not pod.started and pod.name not in known)
+        if pod.name in drained or (not pod.started and pod.name not in reporting)
     }
 
 
@@ -178,7 +178,7 @@ def test_what_is_written_is_never_below_the_workers_that_have_not_acknowledged(
         workers = workers_of(observation)
         allowed = may_be_taken(observation)
         may_go = len(allowed)
-        at_work = {one.pod for one in workers if not one.drained}
+        at_work = {worker.pod for worker in workers if not worker.drained}
         assert decision.written >= observation.replicas - may_go
         assert decision.written >= len(observation.pods) - may_go or (
             decision.written >= observation.replicas
@@ -203,12 +203,12 @@ def test_a_replica_set_takes_only_who_may_go(observation: Observation, target: i
         key=lambda pod: (pod.ready, pod.ready or pod.started, decision.deletion_costs[pod.name]),
     )
     workers = workers_of(observation)
-    stays = {one.pod for one in workers if one.id not in decision.drain}
+    stays = {worker.pod for worker in workers if worker.id not in decision.drain}
     allowed = may_be_taken(observation) - stays
     for pod in ranked[: max(len(ranked) - decision.written, 0)]:
         # Only its age tells one that never registers from one that is about to.
         old = pod.started_at is None or START - pod.started_at > REGISTERS_SECONDS
-        unheard = pod.name not in {one.pod for one in workers}
+        unheard = pod.name not in {worker.pod for worker in workers}
         assert old or not unheard
         assert pod.name in allowed or (unheard and not pod.ready)
 
@@ -247,7 +247,7 @@ def test_never_so_many_drain_that_fewer_than_the_target_claim(
         if observation.rolling_out:
             assert decision.drain == ()
             assert decision.written >= observation.replicas
-        left = {one.id for one in reading.workers if one.draining} - set(decision.drain)
+        left = {worker.id for worker in reading.workers if worker.draining} - set(decision.drain)
         if decision.reason is not Reason.STATS_STALE:
             assert decision.reason is Reason.PAUSED or left == set(decision.undrain)
 
@@ -276,7 +276,7 @@ def test_there_are_never_more_slots_than_there_is_work(
     spec: Spec, a: Queue, b: Queue, rates_a: QueueRates, rates_b: QueueRates, c: int
 ) -> None:
     asked = load({"a": a, "b": b}, {"a": rates_a, "b": rates_b}, spec, c)
-    demand = sum(one.queue_length + one.running + one.due_soon for one in (a, b))
+    demand = sum(queue.queue_length + queue.running + queue.due_soon for queue in (a, b))
     assert asked.demand == demand
     assert c * asked.wanted <= demand + c - 1
     assert (asked.wanted == 0) == (demand == 0)

@@ -9,7 +9,7 @@ from controller.model import Queue, QueueRates, Reason, Spec
 from tests.unit.controller.scenes import START, Pool, seen, worker
 
 
-def known(per_second: float, seconds: float | None) -> QueueRates:
+def measured(per_second: float, seconds: float | None) -> QueueRates:
     return QueueRates(
         attempts_per_second=per_second,
         first_attempts_per_second=per_second,
@@ -23,36 +23,36 @@ def wanted(queue: Queue, rates: QueueRates, spec: Spec | None = None, c: int = 5
 
 def test_the_size_keeps_up_with_arrivals_and_works_off_the_backlog_in_time() -> None:
     # 4/s for 5 s: 20 slots. 60 waiting for 5 s each within 30 s: 10 more.
-    assert wanted(Queue(queue_length=60, running=20), known(4, 5)) == 6
+    assert wanted(Queue(queue_length=60, running=20), measured(4, 5)) == 6
 
 
 def test_there_are_no_more_slots_than_tasks() -> None:
-    assert wanted(Queue(queue_length=6, running=5), known(100, 60)) == 3
+    assert wanted(Queue(queue_length=6, running=5), measured(100, 60)) == 3
 
 
 def test_while_the_run_time_is_unknown_each_task_has_a_slot() -> None:
-    assert wanted(Queue(queue_length=23, running=2, due_soon=1), known(100, None)) == 6
+    assert wanted(Queue(queue_length=23, running=2, due_soon=1), measured(100, None)) == 6
 
 
 def test_a_plain_ratio_replaces_the_model() -> None:
     queue = Queue(queue_length=23, running=2)
-    assert wanted(queue, known(100, 60), Spec(tasks_per_replica=10)) == 3
+    assert wanted(queue, measured(100, 60), Spec(tasks_per_replica=10)) == 3
 
 
 def test_a_plain_ratio_never_makes_more_slots_than_tasks() -> None:
-    assert wanted(Queue(queue_length=25), known(100, 60), Spec(tasks_per_replica=1)) == 5
+    assert wanted(Queue(queue_length=25), measured(100, 60), Spec(tasks_per_replica=1)) == 5
 
 
 @pytest.mark.parametrize(
     "queue", [Queue(queue_length=1), Queue(running=1), Queue(due_soon=1)], ids=str
 )
 def test_any_task_at_all_wants_a_worker(queue: Queue) -> None:
-    assert wanted(queue, known(0, 0.001)) == 1
+    assert wanted(queue, measured(0, 0.001)) == 1
 
 
 def test_each_queue_counts_by_its_own_run_time() -> None:
     queues = {"quick": Queue(queue_length=3000), "slow": Queue(queue_length=10)}
-    rates = {"quick": known(0, 0.01), "slow": known(0, 60)}
+    rates = {"quick": measured(0, 0.01), "slow": measured(0, 60)}
     # The quick ones need one slot; each of the slow ones has its own.
     assert load(queues, rates, Spec(), 1).wanted == 11
 
@@ -154,7 +154,7 @@ def test_a_retry_storm_keeps_one_worker_only() -> None:
 
 def test_first_attempts_count_in_a_storm() -> None:
     storm = Queue(queue_length=420, queue_length_retries=400, crashes_per_minute=300)
-    assert wanted(storm, known(0, None)) == 4
+    assert wanted(storm, measured(0, None)) == 4
 
 
 def test_a_retry_that_is_due_wakes_a_worker() -> None:
@@ -216,5 +216,5 @@ def test_an_unchanged_load_never_changes_the_size() -> None:
 def test_a_smaller_size_needs_room_for_a_tenth_more_load() -> None:
     # 20 slots would be 4 workers: with a tenth more they are 5, so 5 stay and 6 do not.
     queue = Queue(queue_length=15, running=20)
-    asked = load({"tasks": queue}, {"tasks": known(3.5, 5)}, Spec(), 5)
+    asked = load({"tasks": queue}, {"tasks": measured(3.5, 5)}, Spec(), 5)
     assert (asked.wanted, asked.kept) == (4, 5)

@@ -53,7 +53,9 @@ async def test_kopf_logs_in_as_the_rest_does_and_may_do_so_again(
     first, second = [await login(settings=handlers.settings()) for _ in range(2)]
     # kopf never tries the same credentials twice.
     assert first != second
-    assert {(one.server, one.token) for one in (first, second)} == {("https://k:6443", "t")}
+    assert {(credentials.server, credentials.token) for credentials in (first, second)} == {
+        ("https://k:6443", "t")
+    }
     assert time.monotonic() - begun > 0.04
 
 

@@ -75,8 +75,8 @@ async def test_each_kind_of_write_says_what_it_is_and_who_writes() -> None:
     assert (merged["method"], merged["kind"]) == ("PATCH", "application/merge-patch+json")
     assert merged["body"] == body
     assert (created["method"], replaced["method"]) == ("POST", "PUT")
-    assert {one["agent"] for one in (applied, merged, created)} == {"headrace-operator"}
-    assert {one["key"] for one in (applied, merged, created)} == {"Bearer t"}
+    assert {request["agent"] for request in (applied, merged, created)} == {"headrace-operator"}
+    assert {request["key"] for request in (applied, merged, created)} == {"Bearer t"}
 
 
 async def test_a_quoted_name_arrives_quoted() -> None:

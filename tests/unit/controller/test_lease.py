@@ -87,17 +87,17 @@ def holder(store: Store) -> str | None:
     return store.lease["spec"]["holderIdentity"] if store.lease else None
 
 
-async def renew(one: Lock) -> bool:
+async def renew(holder: Lock) -> bool:
     """One round as the election does it."""
-    found, _ = await one.get("l", "shop")
-    return await (one.update if found else one.create)("l", "shop", NOBODY)
+    found, _ = await holder.get("l", "shop")
+    return await (holder.update if found else holder.create)("l", "shop", NOBODY)
 
 
-async def take_over(one: Lock, clock: Clock) -> bool:
+async def take_over(rival: Lock, clock: Clock) -> bool:
     """As the election does when it has seen no renewal for as long as the Lease lasts."""
-    await one.get("l", "shop")
+    await rival.get("l", "shop")
     clock.now += lease.LEASE_SECONDS
-    return await renew(one)
+    return await renew(rival)
 
 
 async def test_the_lead_is_certain_for_a_while_from_the_beginning_of_a_renewal(
@@ -126,14 +126,14 @@ def test_a_write_begun_while_the_lead_is_certain_ends_before_another_may_lead() 
 async def test_a_call_that_fails_is_a_no_and_no_exception(
     store: Store, clock: Clock, failure: KubeError
 ) -> None:
-    one = lock(store, clock)
-    assert await renew(one)
-    renewed_at, clock.now = one.renewed_at, clock.now + 1
-    assert (await one.get("l", "shop"))[0]
+    holder = lock(store, clock)
+    assert await renew(holder)
+    renewed_at, clock.now = holder.renewed_at, clock.now + 1
+    assert (await holder.get("l", "shop"))[0]
     store.fails = failure
-    assert not await one.update("l", "shop", NOBODY)
-    assert not (await one.get("l", "shop"))[0]
-    assert one.renewed_at == renewed_at
+    assert not await holder.update("l", "shop", NOBODY)
+    assert not (await holder.get("l", "shop"))[0]
+    assert holder.renewed_at == renewed_at
 
 
 async def test_a_call_without_an_answer_ends_soon(
@@ -143,45 +143,45 @@ async def test_a_call_without_an_answer_ends_soon(
         await asyncio.sleep(30)
         raise AssertionError
 
-    one = lock(store, clock)
-    assert await renew(one)
+    holder = lock(store, clock)
+    assert await renew(holder)
     monkeypatch.setattr(lease, "CALL_SECONDS", 0.05)
     monkeypatch.setattr(store, "get", hang)
     monkeypatch.setattr(store, "replace", hang)
-    assert not (await one.get("l", "shop"))[0]
-    assert not await one.update("l", "shop", NOBODY)
+    assert not (await holder.get("l", "shop"))[0]
+    assert not await holder.update("l", "shop", NOBODY)
 
 
 async def test_it_is_known_who_leads_once_the_lease_was_read_or_is_known_to_be_missing(
     store: Store, clock: Clock
 ) -> None:
-    one = lock(store, clock)
+    holder = lock(store, clock)
     store.fails = KubeError(403, "no")
-    await one.get("l", "shop")
-    assert not one.answered
+    await holder.get("l", "shop")
+    assert not holder.answered
     store.fails = None
-    await one.get("l", "shop")
-    assert one.answered
+    await holder.get("l", "shop")
+    assert holder.answered
 
 
 async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, clock: Clock) -> None:
-    one, other = lock(store, clock, "a"), lock(store, clock, "b")
-    assert await renew(one)
+    holder, other = lock(store, clock, "a"), lock(store, clock, "b")
+    assert await renew(holder)
     await other.get("l", "shop")
     clock.now += lease.LEASE_SECONDS
-    await one.get("l", "shop")
+    await holder.get("l", "shop")
     await other.get("l", "shop")
     assert await other.update("l", "shop", NOBODY)
-    assert not await one.update("l", "shop", NOBODY)
+    assert not await holder.update("l", "shop", NOBODY)
 
 
 async def test_who_was_superseded_does_not_lead_again(store: Store, clock: Clock) -> None:
-    one, other = lock(store, clock, "a"), lock(store, clock, "b")
-    assert await renew(one)
+    holder, other = lock(store, clock, "a"), lock(store, clock, "b")
+    assert await renew(holder)
     assert await take_over(other, clock)
     with pytest.raises(Superseded, match=r"b holds the Lease now"):
-        await one.get("l", "shop")
-    assert one.renewed_at is None
+        await holder.get("l", "shop")
+    assert holder.renewed_at is None
 
 
 async def test_a_follower_only_waits(store: Store, clock: Clock) -> None:
@@ -195,13 +195,13 @@ async def test_a_follower_only_waits(store: Store, clock: Clock) -> None:
 async def test_nobody_takes_a_lease_before_it_was_unchanged_for_as_long_as_it_lasts(
     store: Store, clock: Clock
 ) -> None:
-    one, other = lock(store, clock, "a"), lock(store, clock, "b")
-    assert await renew(one)
+    ours, other = lock(store, clock, "a"), lock(store, clock, "b")
+    assert await renew(ours)
     for _ in range(10):
         assert not await renew(other)
         clock.now += lease.LEASE_SECONDS - 0.1
         assert not await renew(other)
-        assert await renew(one)
+        assert await renew(ours)
     assert holder(store) == "a"
     assert await take_over(other, clock)
     assert holder(store) == "b"
@@ -210,8 +210,8 @@ async def test_nobody_takes_a_lease_before_it_was_unchanged_for_as_long_as_it_la
 async def test_a_lease_that_was_deleted_is_still_counted_on_by_who_had_it(
     store: Store, clock: Clock
 ) -> None:
-    one, other = lock(store, clock, "a"), lock(store, clock, "b")
-    assert await renew(one)
+    holder, other = lock(store, clock, "a"), lock(store, clock, "b")
+    assert await renew(holder)
     await other.get("l", "shop")
     store.lease = None
     assert not await renew(other)

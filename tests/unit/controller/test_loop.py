@@ -49,7 +49,7 @@ async def test_the_loop_verifies_until_the_watches_are_complete_and_then_looks_e
     loop = Loop(replace(world.around, watched=late, monotonic=time.monotonic))
     running = asyncio.create_task(loop.run())
     for _ in range(500):
-        if world.kube.told(STATUS):
+        if world.kube.bodies(STATUS):
             break
         await asyncio.sleep(0.01)
     before = loop.ticked_at
@@ -163,7 +163,7 @@ async def test_nothing_is_looked_at_before_the_watches_are_complete() -> None:
     assert world.kube.writes == []
     world.watched.complete = True
     await rounds(loop)
-    assert world.kube.told(STATUS)
+    assert world.kube.bodies(STATUS)
 
 
 async def test_a_deleted_resource_is_left_as_it_is_and_its_series_end() -> None:
@@ -201,7 +201,7 @@ async def test_a_resource_re_created_under_its_name_begins_anew() -> None:
     # It relies on no mark of its predecessor's.
     assert world.kube.sizes == []
     assert len(world.api.taken()) == 3
-    assert world.kube.told(STATUS)[-1]["metadata"] == {"uid": "another"}
+    assert world.kube.bodies(STATUS)[-1]["metadata"] == {"uid": "another"}
 
 
 class Stuck(FakeKube):

@@ -46,7 +46,7 @@ def operator(**environment: str) -> Iterator[subprocess.Popen[str]]:
         process.stderr.close()
 
 
-def told(process: subprocess.Popen[str], event: str) -> str:
+def log_line(process: subprocess.Popen[str], event: str) -> str:
     """The first line of the log with this event. The test's time-out bounds the wait."""
     assert process.stderr is not None
     for line in process.stderr:
@@ -69,7 +69,7 @@ def test_without_the_api_server_it_waits_says_so_and_ends_when_told(
         probes = free.getsockname()[1]
     settings = {"PROBE_HOST": "127.0.0.1", "PROBE_PORT": str(probes), "METRICS_PORT": "0"}
     with operator(KUBECONFIG=kubeconfig(tmp_path, unused_port), **settings) as process:
-        assert "the API server cannot be reached" in told(process, "crd.waiting")
+        assert "the API server cannot be reached" in log_line(process, "crd.waiting")
         url = f"http://127.0.0.1:{probes}"
         with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
             assert answer.read() == b"alive\n"

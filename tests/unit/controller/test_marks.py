@@ -173,4 +173,4 @@ async def test_an_api_that_hangs_holds_nobody_for_long(monkeypatch: pytest.Monke
         await marks.keep(api, ["w1", "w2"])
     both = reading(*(worker(number, draining=True, drained=True) for number in (1, 2)))
     found = marks.acknowledged(both, asked_at=101).workers
-    assert [one.drained for one in found] == [False, True]
+    assert [worker.drained for worker in found] == [False, True]

@@ -13,7 +13,7 @@ from tests.unit.controller.scenes import AWAY, START
 
 
 def names(*pods: Any) -> list[str]:
-    return [one["metadata"]["name"] for one in counted(deployment(1), pods)]
+    return [pod["metadata"]["name"] for pod in counted(deployment(1), pods)]
 
 
 def test_only_pods_that_the_replica_set_counts_are_seen() -> None:
@@ -133,7 +133,7 @@ def test_a_new_spec_that_nobody_has_looked_at_may_be_a_rollout_and_is_not_settle
 def test_what_was_written_counts_until_the_watch_shows_something_later() -> None:
     watched = deployment(5, 10)
     assert observe(watched, [], AWAY, at=START).replicas == 5
-    assert observe(watched, [], AWAY, at=START, known=Size(8, 11)).replicas == 8
-    assert observe(watched, [], AWAY, at=START, known=Size(8, 9)).replicas == 5
+    assert observe(watched, [], AWAY, at=START, last_size=Size(8, 11)).replicas == 8
+    assert observe(watched, [], AWAY, at=START, last_size=Size(8, 9)).replicas == 5
     # As numbers: "9" would be after "10".
-    assert observe(deployment(5, 9), [], AWAY, at=START, known=Size(8, 10)).replicas == 8
+    assert observe(deployment(5, 9), [], AWAY, at=START, last_size=Size(8, 10)).replicas == 8

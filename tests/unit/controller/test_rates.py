@@ -12,11 +12,11 @@ from controller.rates import QueueHistory, observe, rates
 
 def watch(queues: Iterator[Queue], history: QueueHistory | None = None) -> list[QueueRates]:
     """The rates after each second's reading."""
-    known, history = [], history or QueueHistory()
+    seen, history = [], history or QueueHistory()
     for at, queue in enumerate(queues):
         history = observe(history, queue, float(at))
-        known.append(rates(history, queue))
-    return known
+        seen.append(rates(history, queue))
+    return seen
 
 
 def steady(seconds: int, per_second: int, service: float) -> Iterator[Queue]:
@@ -31,15 +31,15 @@ def steady(seconds: int, per_second: int, service: float) -> Iterator[Queue]:
 
 
 def test_a_steady_load_is_measured_exactly() -> None:
-    known = watch(steady(300, 4, 2.5))[-1]
-    assert (known.attempts_per_second, known.service_seconds) == (4, 2.5)
+    last = watch(steady(300, 4, 2.5))[-1]
+    assert (last.attempts_per_second, last.service_seconds) == (4, 2.5)
 
 
 def test_before_a_minute_was_seen_redis_tells_its_own() -> None:
     queue = Queue(arrivals_per_minute=120, retries_per_minute=30, service_seconds_mean=3.5)
-    [known] = watch(iter([queue]))
-    assert (known.attempts_per_second, known.first_attempts_per_second) == (2.5, 2)
-    assert known.service_seconds == 3.5
+    [only] = watch(iter([queue]))
+    assert (only.attempts_per_second, only.first_attempts_per_second) == (2.5, 2)
+    assert only.service_seconds == 3.5
 
 
 def test_the_service_time_is_unknown_until_something_has_ended() -> None:
@@ -61,9 +61,9 @@ def test_a_rise_of_arrivals_is_seen_within_the_fast_window() -> None:
             arrived += 1 if second < 180 else 11
             yield Queue(arrivals_total=arrived)
 
-    known = watch(rising())
-    assert known[179].attempts_per_second == 1
-    assert known[199].attempts_per_second > 7
+    seen = watch(rising())
+    assert seen[179].attempts_per_second == 1
+    assert seen[199].attempts_per_second > 7
 
 
 def test_longer_tasks_are_seen_before_they_end() -> None:
@@ -79,9 +79,9 @@ def test_longer_tasks_are_seen_before_they_end() -> None:
                 service_seconds_total=float(ended),
             )
 
-    known = watch(lengthening())
-    assert known[99].service_seconds == 1
-    after = [one.service_seconds or 0 for one in known[100:]]
+    seen = watch(lengthening())
+    assert seen[99].service_seconds == 1
+    after = [moment.service_seconds or 0 for moment in seen[100:]]
     assert after[30] > 10
     assert max(after) < 60
 
@@ -112,10 +112,10 @@ def test_rare_tasks_are_measured_over_a_longer_window() -> None:
             arrived += random_.random() < 1 / 30
             yield Queue(arrivals_total=arrived)
 
-    known = [one.attempts_per_second for one in watch(rare())[1000:]]
-    assert 0.015 < min(known) <= max(known) < 0.13
+    seen = [moment.attempts_per_second for moment in watch(rare())[1000:]]
+    assert 0.015 < min(seen) <= max(seen) < 0.13
     # The fast window sees several at once; without them the rate stays near its mean.
-    assert sum(0.02 < rate < 0.05 for rate in known) > 0.7 * len(known)
+    assert sum(0.02 < rate < 0.05 for rate in seen) > 0.7 * len(seen)
 
 
 def test_totals_that_went_back_start_the_history_anew() -> None:

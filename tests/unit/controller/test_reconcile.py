@@ -44,7 +44,7 @@ async def test_workers_are_marked_then_acknowledge_and_only_then_go() -> None:
     await world.second()
     assert world.size == 0
     assert set(world.kube.costs.values()) == {"-1000"}
-    assert [one for one, _ in world.kube.events] == ["ScaledDown"]
+    assert [event for event, _ in world.kube.events] == ["ScaledDown"]
 
 
 async def test_a_busy_worker_stays_until_it_has_finished() -> None:
@@ -63,7 +63,7 @@ async def test_an_api_that_refuses_marks_shrinks_nothing_and_still_grows() -> No
     await world.second(3)
     assert world.size == 3
     assert world.kube.condition("Ready") == ("False", "DrainingFailed")
-    assert [one for one, _ in world.kube.events] == ["DrainingFailed"]
+    assert [event for event, _ in world.kube.events] == ["DrainingFailed"]
     assert world.metric("errors_total")[0].endswith(
         '{kind="drain",name="workers",namespace="shop"} 3.0'
     )
@@ -117,7 +117,7 @@ async def test_a_write_that_fails_is_told_once_and_tried_again() -> None:
     world.kube.refuse = lambda path: KubeError(403, "forbidden") if path == SCALE else None
     await world.second(3)
     assert world.kube.condition("Ready") == ("False", "ScalingFailed")
-    assert [one for one, _ in world.kube.events] == ["ScalingFailed"]
+    assert [event for event, _ in world.kube.events] == ["ScalingFailed"]
     assert [message for _, message in world.kube.events] == ["forbidden"]
     world.kube.refuse = lambda path: None
     await world.second()
@@ -223,7 +223,7 @@ async def test_a_spec_that_cannot_be_used_is_told_and_nothing_is_scaled() -> Non
     world.body["spec"]["drainSeconds"] = 0
     await rounds(Loop(world.around))
     assert world.kube.condition("Ready") == ("False", "InvalidSpec")
-    assert [one for one, _ in world.kube.events] == ["InvalidSpec"]
+    assert [event for event, _ in world.kube.events] == ["InvalidSpec"]
     assert world.kube.sizes == []
 
 
@@ -239,7 +239,7 @@ async def test_an_outage_is_told_and_holds_the_size() -> None:
     assert world.kube.events == [("StatsLost", "StatsUnavailable: HTTP 503")]
     assert (world.kube.status()["demand"], world.size) == (None, 3)
     await world.second()
-    assert [one for one, _ in world.kube.events] == ["StatsLost", "StatsBack"]
+    assert [event for event, _ in world.kube.events] == ["StatsLost", "StatsBack"]
 
 
 async def test_while_a_new_resources_api_starts_nobody_is_warned() -> None:
@@ -273,15 +273,15 @@ async def test_what_a_new_resource_still_lacks_after_a_while_is_told() -> None:
     for _ in range(62):
         await world.tick()
     assert world.kube.condition("StatsAvailable") == ("False", "StatsUnavailable")
-    assert [one for one, _ in world.kube.events] == ["StatsLost"]
-    assert [one for one, _ in alone.kube.events] == ["TargetNotFound"]
+    assert [event for event, _ in world.kube.events] == ["StatsLost"]
+    assert [event for event, _ in alone.kube.events] == ["TargetNotFound"]
 
 
 async def test_a_quiet_resource_is_written_once_a_minute() -> None:
     world = World(1, {"minReplicas": 1})
     await world.second(121)
-    assert len(world.kube.told(STATUS)) == 3
-    assert world.kube.told(STATUS)[0]["metadata"] == {"uid": "uid-workers"}
+    assert len(world.kube.bodies(STATUS)) == 3
+    assert world.kube.bodies(STATUS)[0]["metadata"] == {"uid": "uid-workers"}
 
 
 async def test_a_status_that_could_not_be_written_loses_no_event() -> None:
@@ -293,7 +293,7 @@ async def test_a_status_that_could_not_be_written_loses_no_event() -> None:
     assert world.kube.events == []
     world.kube.refuse = lambda path: None
     await world.second()
-    assert [one for one, _ in world.kube.events] == ["ScaledUp"]
+    assert [event for event, _ in world.kube.events] == ["ScaledUp"]
     assert world.kube.status()["lastScaleTime"] == "2027-01-15T08:00:02.000Z"
 
 

@@ -99,9 +99,9 @@ async def test_a_pod_that_works_again_does_not_stay_the_first_to_go() -> None:
     world.queue = Queue(queue_length=10)
     await world.second()
     assert world.kube.costs == {"p0": "1", "p1": "1"}
-    before = len(world.kube.told(kube.pod(NAMESPACE, "p0")))
+    before = len(world.kube.bodies(kube.pod(NAMESPACE, "p0")))
     await world.second(5)
-    assert len(world.kube.told(kube.pod(NAMESPACE, "p0"))) == before
+    assert len(world.kube.bodies(kube.pod(NAMESPACE, "p0"))) == before
 
 
 async def test_a_pod_that_is_to_go_keeps_its_cost_and_so_does_one_of_another_pool() -> None:
@@ -172,7 +172,7 @@ async def test_a_load_around_the_limit_is_told_once() -> None:
         world.queue = Queue(queue_length=55 if second % 2 else 50)
         await world.second()
     assert [reason for reason, _ in world.kube.events] == ["ScalingLimited"]
-    assert len(world.kube.told(STATUS)) <= 13
+    assert len(world.kube.bodies(STATUS)) <= 13
 
 
 async def test_short_tasks_write_no_status_each_second() -> None:
@@ -180,7 +180,7 @@ async def test_short_tasks_write_no_status_each_second() -> None:
     for second in range(120):
         world.queue = Queue(running=second % 2)
         await world.second()
-    assert len(world.kube.told(STATUS)) <= 41
+    assert len(world.kube.bodies(STATUS)) <= 41
 
 
 async def test_a_worker_that_is_to_work_is_unmarked_before_another_is_marked() -> None:

@@ -24,7 +24,7 @@ def test_what_is_left_out_has_the_defaults_of_the_decision() -> None:
 def test_the_schemas_defaults_are_those_of_the_decision() -> None:
     [version] = YAML(typ="safe").load(CRD)["spec"]["versions"]
     fields = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    defaults = {name: one["default"] for name, one in fields.items() if "default" in one}
+    defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
     assert len(defaults) >= 7
     assert parse(autoscaler(spec=defaults)).spec == Spec()
 

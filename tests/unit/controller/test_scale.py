@@ -164,8 +164,8 @@ async def test_what_was_written_is_the_size_until_the_watch_shows_it() -> None:
 
 
 def test_only_costs_that_differ_are_written() -> None:
-    known = {"a": Cost("1", 5), "b": Cost("2", 5), "c": Cost(None, 5)}
-    assert differing({"a": 1, "b": 1, "c": 0, "d": 1}, known) == {"b": "1", "c": "0", "d": "1"}
+    costs = {"a": Cost("1", 5), "b": Cost("2", 5), "c": Cost(None, 5)}
+    assert differing({"a": 1, "b": 1, "c": 0, "d": 1}, costs) == {"b": "1", "c": "0", "d": "1"}
 
 
 def test_a_watch_that_lags_does_not_hide_what_was_written() -> None:

@@ -32,7 +32,7 @@ def poisson(per_second: float, service: float, seconds: float, seed: int) -> lis
 
 
 def load(name: str) -> Load:
-    return next(one for one in LOADS if one.name == name)
+    return next(load for load in LOADS if load.name == name)
 
 
 def test_the_first_workers_are_asked_for_within_a_second_or_two() -> None:
@@ -105,8 +105,8 @@ def test_through_an_outage_no_busy_worker_goes() -> None:
 def test_no_peer_is_better_in_both_wait_and_cost() -> None:
     short = [load("on/off"), load("bursts")]
     results = {
-        one.name: {name: play.at_load(one, name, loads.SEEDS[:1]) for name in play.SCALERS}
-        for one in short
+        load.name: {name: play.at_load(load, name, loads.SEEDS[:1]) for name in play.SCALERS}
+        for load in short
     }
     assert better_peers(results) == {"on/off": [], "bursts": []}
     assert beats_tuned(results) == {"on/off": True, "bursts": True}

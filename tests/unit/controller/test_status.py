@@ -30,7 +30,7 @@ QUEUES = {"tasks": Queue(queue_length=7, queue_length_retries=2, running=3, due_
 LOST = Unread(Reason.STATS_UNAVAILABLE, "HTTP 503")
 
 
-def told(
+def status_of(
     observation: Observation,
     decision: Decision | None = None,
     old: Status | None = None,
@@ -42,16 +42,18 @@ def told(
     """The status after this."""
     spec = spec or Spec()
     decision = decision or decide(observation, History(), spec, now)[0]
-    known = {"generation": 3, "replicas": observation.replicas, "scaled_at": None}
-    return decided(old or {}, observation, decision, spec, now=now, **{**known, **more})
+    fields = {"generation": 3, "replicas": observation.replicas, "scaled_at": None}
+    return decided(old or {}, observation, decision, spec, now=now, **{**fields, **more})
 
 
 def flags(status: Status) -> dict[str, str]:
-    return {one["type"]: one["status"] for one in status["conditions"]}
+    return {condition["type"]: condition["status"] for condition in status["conditions"]}
 
 
 def reason(status: Status, kind: str) -> str:
-    [found] = [one["reason"] for one in status["conditions"] if one["type"] == kind]
+    [found] = [
+        condition["reason"] for condition in status["conditions"] if condition["type"] == kind
+    ]
     return str(found)
 
 
@@ -62,7 +64,7 @@ def gap(observation: Observation) -> Decision:
 
 
 def test_a_decision_is_told_with_its_numbers() -> None:
-    status = told(seen(worker(1), worker(2, draining=True), queues=QUEUES))
+    status = status_of(seen(worker(1), worker(2, draining=True), queues=QUEUES))
     assert (status["replicas"], status["desiredReplicas"]) == (2, 3)
     assert (status["demand"], status["drainingReplicas"]) == (11, 0)
     assert status["lastReading"] == {
@@ -80,7 +82,7 @@ def test_a_decision_is_told_with_its_numbers() -> None:
 
 def test_only_the_pools_queues_are_summed_up() -> None:
     queues = {**QUEUES, "theirs": Queue(queue_length=1000)}
-    status = told(seen(queues=queues), spec=Spec(queues=("tasks",)))
+    status = status_of(seen(queues=queues), spec=Spec(queues=("tasks",)))
     assert status["lastReading"]["queued"] == 7
 
 
@@ -88,20 +90,20 @@ def test_only_the_pools_workers_are_counted() -> None:
     theirs = worker(3, pod="of-another-pool")
     observation = seen(worker(1), worker(2), theirs, queues=QUEUES)
     own = replace(observation, pods=observation.pods[:2], replicas=2)
-    assert told(own)["lastReading"]["workers"] == 2
+    assert status_of(own)["lastReading"]["workers"] == 2
 
 
 def test_who_drains_is_counted_as_decided() -> None:
     observation = seen(worker(1, draining=True), worker(2, draining=True), worker(3), worker(4))
     decision = decide(observation, History(), Spec(), START)[0]
     acting = replace(decision, drain=("w1", "w3", "w4"), undrain=("w2",))
-    assert told(observation, acting)["drainingReplicas"] == 3
-    assert told(observation, replace(acting, act=False))["drainingReplicas"] == 2
+    assert status_of(observation, acting)["drainingReplicas"] == 3
+    assert status_of(observation, replace(acting, act=False))["drainingReplicas"] == 2
 
 
 def test_what_is_unknown_is_removed_and_never_zero() -> None:
-    old = told(seen(worker(1), queues=QUEUES))
-    status = told(replace(seen(worker(1)), reading=LOST), old=old)
+    old = status_of(seen(worker(1), queues=QUEUES))
+    status = status_of(replace(seen(worker(1)), reading=LOST), old=old)
     assert status["demand"] is None
     assert status["drainingReplicas"] is None
     assert status["lastReading"] == old["lastReading"]
@@ -110,8 +112,8 @@ def test_what_is_unknown_is_removed_and_never_zero() -> None:
 
 def test_a_lost_poll_changes_nothing() -> None:
     observation = seen(worker(1), queues=QUEUES)
-    old = told(observation)
-    status = told(replace(observation, reading=LOST), gap(observation), old, now=START + 1)
+    old = status_of(observation)
+    status = status_of(replace(observation, reading=LOST), gap(observation), old, now=START + 1)
     assert status == old | {"desiredReplicas": status["desiredReplicas"]}
 
 
@@ -120,28 +122,28 @@ def test_ready_says_why_not() -> None:
     fault = Fault(DRAINING_FAILED, "HTTP 403")
     lost = replace(observation, reading=LOST)
     conflicting = replace(lost, conflict="HorizontalPodAutoscaler/x")
-    assert reason(told(observation), "Ready") == "Ready"
-    assert reason(told(observation, fault=fault), "Ready") == DRAINING_FAILED
-    assert reason(told(lost, fault=fault), "Ready") == "StatsUnavailable"
-    assert reason(told(conflicting), "Ready") == "Conflict"
-    assert reason(told(conflicting), "StatsAvailable") == "StatsUnavailable"
-    assert flags(told(conflicting))["Ready"] == "False"
-    assert reason(told(replace(observation, paused=True)), "Ready") == "Paused"
-    assert reason(told(observation, spec=Spec(dry_run=True)), "Ready") == "DryRun"
+    assert reason(status_of(observation), "Ready") == "Ready"
+    assert reason(status_of(observation, fault=fault), "Ready") == DRAINING_FAILED
+    assert reason(status_of(lost, fault=fault), "Ready") == "StatsUnavailable"
+    assert reason(status_of(conflicting), "Ready") == "Conflict"
+    assert reason(status_of(conflicting), "StatsAvailable") == "StatsUnavailable"
+    assert flags(status_of(conflicting))["Ready"] == "False"
+    assert reason(status_of(replace(observation, paused=True)), "Ready") == "Paused"
+    assert reason(status_of(observation, spec=Spec(dry_run=True)), "Ready") == "DryRun"
 
 
 def test_an_old_reading_is_told_as_stale() -> None:
-    status = told(seen(worker(1), at=START - 60))
+    status = status_of(seen(worker(1), at=START - 60))
     assert flags(status)["StatsAvailable"] == "False"
     assert reason(status, "StatsAvailable") == "StatsStale"
-    messages = {one["type"]: one["message"] for one in status["conditions"]}
+    messages = {condition["type"]: condition["message"] for condition in status["conditions"]}
     sentence = "the stats are 60 s old, or the clocks of Redis and the operator differ"
     assert messages["StatsAvailable"] == messages["Ready"] == sentence
     assert "lastReading" not in status
 
 
 def test_without_a_target_nothing_is_known() -> None:
-    old = told(seen(worker(1), queues=QUEUES))
+    old = status_of(seen(worker(1), queues=QUEUES))
     status = undecided(old, Fault(TARGET_NOT_FOUND, "none"), now=START, generation=4, paused=False)
     assert flags(status) == {
         "Ready": "False",
@@ -175,19 +177,19 @@ def test_a_transition_time_moves_when_the_status_flips_and_only_then(
     status: Status = {}
     for second, (observation, spec) in enumerate(story):
         now = START + second
-        before = {one["type"]: one for one in status.get("conditions", ())}
-        status = told(observation, old=status, spec=spec, now=now)
+        before = {condition["type"]: condition for condition in status.get("conditions", ())}
+        status = status_of(observation, old=status, spec=spec, now=now)
         assert len(status["conditions"]) == 6
-        for one in status["conditions"]:
-            known = before.get(one["type"])
-            if known and known["status"] == one["status"]:
-                assert one["lastTransitionTime"] == known["lastTransitionTime"]
+        for condition in status["conditions"]:
+            earlier = before.get(condition["type"])
+            if earlier and earlier["status"] == condition["status"]:
+                assert condition["lastTransitionTime"] == earlier["lastTransitionTime"]
             else:
-                assert one["lastTransitionTime"] == timestamp(now)
+                assert condition["lastTransitionTime"] == timestamp(now)
 
 
 def changed(**fields: Any) -> tuple[Status, Status]:
-    before = told(seen(worker(1), queues=QUEUES))
+    before = status_of(seen(worker(1), queues=QUEUES))
     after = {**before, "lastDecision": {**before["lastDecision"], "time": "later"}}
     for name, value in fields.items():
         after[name] = {**before[name], **value} if isinstance(value, dict) else value
@@ -225,28 +227,30 @@ def test_a_status_that_is_the_same_is_never_written() -> None:
 
 
 def test_a_flip_is_written_at_once_and_a_sentence_with_other_numbers_is_not() -> None:
-    limited = told(seen(worker(1), queues={"tasks": Queue(queue_length=100)}))
-    more = told(seen(worker(1), queues={"tasks": Queue(queue_length=200)}), old=limited)
+    limited = status_of(seen(worker(1), queues={"tasks": Queue(queue_length=100)}))
+    more = status_of(seen(worker(1), queues={"tasks": Queue(queue_length=200)}), old=limited)
     assert limited["conditions"] != more["conditions"]
     assert not due(limited, more, 9.9)
-    assert due(limited, told(seen(worker(1)), old=limited, fault=Fault("ScalingFailed", "x")), 0)
+    assert due(
+        limited, status_of(seen(worker(1)), old=limited, fault=Fault("ScalingFailed", "x")), 0
+    )
 
 
 def test_conditions_that_follow_the_load_are_written_like_its_numbers() -> None:
-    busy = told(seen(worker(1), queues={"tasks": Queue(queue_length=100)}))
+    busy = status_of(seen(worker(1), queues={"tasks": Queue(queue_length=100)}))
     for kind in ("Active", "ScalingLimited"):
         conditions = [
-            {**one, "status": "False", "reason": "x", "lastTransitionTime": "later"}
-            if one["type"] == kind
-            else one
-            for one in busy["conditions"]
+            {**condition, "status": "False", "reason": "x", "lastTransitionTime": "later"}
+            if condition["type"] == kind
+            else condition
+            for condition in busy["conditions"]
         ]
         assert not due(busy, {**busy, "conditions": conditions}, 9.9)
         assert due(busy, {**busy, "conditions": conditions}, 10)
 
 
 def reasons(old: Status, new: Status) -> list[str]:
-    return [one.reason for one in events(old, new)]
+    return [event.reason for event in events(old, new)]
 
 
 def test_each_event_is_told_at_the_onset_and_at_the_end_and_not_between() -> None:
@@ -256,49 +260,53 @@ def test_each_event_is_told_at_the_onset_and_at_the_end_and_not_between() -> Non
         (replace(fine, paused=True), ["Paused"], ["Resumed"]),
         (replace(fine, conflict="WorkerAutoscaler/x"), ["Conflict"], ["ConflictResolved"]),
     ):
-        first = told(fine)
-        second = told(other, old=first, now=START + 1)
-        third = told(other, old=second, now=START + 2)
+        first = status_of(fine)
+        second = status_of(other, old=first, now=START + 1)
+        third = status_of(other, old=second, now=START + 2)
         assert reasons({}, first) == []
         assert reasons(first, second) == onset
         assert reasons(second, third) == []
-        assert reasons(third, told(fine, old=third, now=START + 3)) == end
+        assert reasons(third, status_of(fine, old=third, now=START + 3)) == end
 
 
 def test_a_limit_is_told_once_for_each_onset() -> None:
-    free = told(seen(worker(1), queues=QUEUES))
-    limited = told(seen(worker(1), queues={"tasks": Queue(queue_length=100)}), old=free)
+    free = status_of(seen(worker(1), queues=QUEUES))
+    limited = status_of(seen(worker(1), queues={"tasks": Queue(queue_length=100)}), old=free)
     assert events(free, limited) == [Event("ScalingLimited", "20 wanted, max is 10", recurs=True)]
     assert events(limited, free) == []
 
 
 def test_an_idle_pool_that_keeps_its_minimum_is_limited_and_no_event() -> None:
-    fine = told(seen(worker(1), queues=QUEUES))
+    fine = status_of(seen(worker(1), queues=QUEUES))
     spec = Spec(min_replicas=1)
-    idle = told(seen(worker(1)), old=fine, spec=spec)
+    idle = status_of(seen(worker(1)), old=fine, spec=spec)
     assert reason(idle, "ScalingLimited") == "TooFewReplicas"
     assert events(fine, idle) == []
-    more = told(seen(worker(1), queues={"tasks": Queue(queue_length=100)}), old=idle, spec=spec)
+    more = status_of(
+        seen(worker(1), queues={"tasks": Queue(queue_length=100)}), old=idle, spec=spec
+    )
     assert reasons(idle, more) == ["ScalingLimited"]
-    fixed = told(seen(worker(1)), spec=Spec(min_replicas=3, max_replicas=3))
+    fixed = status_of(seen(worker(1)), spec=Spec(min_replicas=3, max_replicas=3))
     assert reason(fixed, "ScalingLimited") == "FixedSize"
 
 
 def test_a_fault_is_told_once_until_it_is_another() -> None:
-    fine = told(seen(worker(1), queues=QUEUES))
+    fine = status_of(seen(worker(1), queues=QUEUES))
     missing = Fault(TARGET_NOT_FOUND, "there is no Deployment x")
     lost = undecided(fine, missing, now=START, generation=1, paused=False)
     told_once = Event("TargetNotFound", missing.message, warning=True, recurs=True)
     assert events(fine, lost) == [told_once]
     assert events(lost, lost) == []
     assert events(lost, fine) == []
-    refused = told(seen(worker(1), queues=QUEUES), fault=Fault(DRAINING_FAILED, "HTTP 403"))
+    refused = status_of(seen(worker(1), queues=QUEUES), fault=Fault(DRAINING_FAILED, "HTTP 403"))
     assert reasons(lost, refused) == [DRAINING_FAILED]
 
 
 def test_a_size_that_was_written_is_told_and_one_of_somebody_else_is_not() -> None:
-    before = told(seen(worker(1), worker(2), queues=QUEUES))
-    grown = told(seen(worker(1), worker(2), queues=QUEUES), old=before, replicas=3, scaled_at=START)
+    before = status_of(seen(worker(1), worker(2), queues=QUEUES))
+    grown = status_of(
+        seen(worker(1), worker(2), queues=QUEUES), old=before, replicas=3, scaled_at=START
+    )
     assert events(before, grown) == [
         Event(
             "ScaledUp", "2 -> 3 workers: 11 tasks queued, running or due soon, 5 a worker at once"
@@ -309,7 +317,7 @@ def test_a_size_that_was_written_is_told_and_one_of_somebody_else_is_not() -> No
 
 
 def test_a_size_on_the_way_is_told_with_its_target() -> None:
-    before = told(seen(*(worker(number) for number in range(6)), queues=QUEUES))
+    before = status_of(seen(*(worker(number) for number in range(6)), queues=QUEUES))
     decision = {**before["lastDecision"], "message": "1 worker: 5 tasks queued"}
     then = {**before, "replicas": 5, "desiredReplicas": 1, "lastScaleTime": "later"}
     [event] = events(before, {**then, "lastDecision": decision})
@@ -330,8 +338,8 @@ def test_what_comes_and_goes_is_told_once_in_five_minutes() -> None:
 
 
 def test_two_sizes_within_a_second_are_two() -> None:
-    first = told(seen(worker(1)), replicas=2, scaled_at=START + 0.1)
-    second = told(seen(worker(1)), old=first, replicas=3, scaled_at=START + 0.9)
+    first = status_of(seen(worker(1)), replicas=2, scaled_at=START + 0.1)
+    second = status_of(seen(worker(1)), old=first, replicas=3, scaled_at=START + 0.9)
     assert reasons(first, second) == ["ScaledUp"]
 
 
@@ -345,7 +353,7 @@ def test_an_event_fits_what_kubernetes_takes() -> None:
 
 def test_the_reading_that_is_told_is_the_one_decided_from() -> None:
     observation = seen(worker(1), queues=QUEUES)
-    old = told(observation)
+    old = status_of(observation)
     assert isinstance(observation.reading, Reading)
     later = replace(observation, reading=replace(observation.reading, at=START + 9))
-    assert told(later, old=old)["lastReading"]["time"] == "2027-01-15T08:00:09Z"
+    assert status_of(later, old=old)["lastReading"]["time"] == "2027-01-15T08:00:09Z"

@@ -74,7 +74,7 @@ class Pair:
 
     def condition(self, kind: str) -> tuple[str, str, str]:
         conditions = self.world.body["status"]["conditions"]
-        [found] = [one for one in conditions if one["type"] == kind]
+        [found] = [condition for condition in conditions if condition["type"] == kind]
         return found["status"], found["reason"], found["message"]
 
     @property
@@ -102,7 +102,7 @@ async def test_who_meets_anothers_mark_stands_back_and_it_is_told_whose_it_is() 
     assert (flag, reason) == ("True", "Conflict")
     assert OTHER in message
     assert pair.condition("Ready")[0] == "True"
-    assert [one for one, _ in pair.kube.events] == ["ScaledUp", "Conflict"]
+    assert [event for event, _ in pair.kube.events] == ["ScaledUp", "Conflict"]
 
 
 async def test_two_that_begin_at_once_do_not_both_act() -> None:
@@ -117,7 +117,7 @@ async def test_two_that_begin_at_once_do_not_both_act() -> None:
     await pair.world.resource.tick(body, fleet[0], fleet)
     assert pair.acts == OTHER
     assert pair.kube.sizes == [10]
-    assert len(pair.kube.told(STATUS)) == 2
+    assert len(pair.kube.bodies(STATUS)) == 2
     await pair.second(5)
     assert pair.acts == OTHER
     assert pair.condition("Conflict")[0] == "True"
@@ -170,7 +170,7 @@ async def test_a_quiet_pool_keeps_its_mark_fresh() -> None:
     pair = Pair()
     await pair.second(3 * int(FRESH_SECONDS))
     assert pair.acts == LEASE
-    written = [body["status"] for body in pair.kube.told(STATUS)]
+    written = [body["status"] for body in pair.kube.bodies(STATUS)]
     # Each of the two once a minute, and what changed in the first seconds.
     assert len(written) <= 2 * 8 + 4
 
@@ -182,7 +182,7 @@ async def test_the_conflict_ends_when_the_other_one_has_gone() -> None:
     await pair.second(int(FRESH_SECONDS) + 62, other=False)
     assert pair.condition("Conflict")[:2] == ("False", "NoConflict")
     assert "standby" not in pair.world.body["status"]
-    assert [one for one, _ in pair.kube.events] == ["Conflict", "ConflictResolved"]
+    assert [event for event, _ in pair.kube.events] == ["Conflict", "ConflictResolved"]
 
 
 async def test_a_new_leader_of_the_same_lease_acts_at_once() -> None:
@@ -214,5 +214,5 @@ async def test_a_schema_that_drops_the_mark_costs_one_write() -> None:
     pair.world.kube = pair.kube = Older(pair.world)
     pair.world.start()
     await pair.second(59, other=False)
-    marks = [one for one in pair.kube.told(STATUS) if "conditions" not in one["status"]]
+    marks = [patch for patch in pair.kube.bodies(STATUS) if "conditions" not in patch["status"]]
     assert len(marks) == 1

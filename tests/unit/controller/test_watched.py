@@ -22,10 +22,10 @@ def thing(name: str, uid: str, version: int = 1, *, namespace: str = "shop", **f
     return {"metadata": metadata, **fields}
 
 
-def indices(**known: Iterable[Json]) -> Objects:
+def indices(**objects: Iterable[Json]) -> Objects:
     """Indices as kopf keeps them: pods and the like by namespace, Deployments by name too."""
     found: Objects = {name: {} for name in watched.COLLECTIONS}
-    for kind, bodies in known.items():
+    for kind, bodies in objects.items():
         for body in bodies:
             metadata = body["metadata"]
             namespace, name = metadata["namespace"], metadata["name"]
@@ -64,13 +64,13 @@ PODS, DEPLOYMENTS = kube.pods("shop"), kube.deployments("shop")
 
 async def test_what_a_watch_has_missed_the_end_of_is_hidden_for_good() -> None:
     target = Watched(["shop"])
-    known = indices(pods=[thing("a", "1"), thing("b", "2")])
-    target.attach(known)
+    index = indices(pods=[thing("a", "1"), thing("b", "2")])
+    target.attach(index)
     await target.verify(Lists({PODS: [thing("b", "2")]}))
     assert [pod["metadata"]["name"] for pod in target.pods("shop")] == ["b"]
     assert target.synced
     # A late echo of it does not bring it back, and neither does a list that fails.
-    known["pods"]["shop"][0] = thing("a", "1", 7)
+    index["pods"]["shop"][0] = thing("a", "1", 7)
     await target.verify(Lists({}, during=_refuse))
     assert [pod["metadata"]["name"] for pod in target.pods("shop")] == ["b"]
 
@@ -96,11 +96,11 @@ def test_of_two_under_one_name_the_younger_is_taken_before_it_is_known_which_liv
 
 async def test_what_came_while_it_was_listed_is_no_ghost() -> None:
     target = Watched(["shop"])
-    known = indices()
-    target.attach(known)
+    index = indices()
+    target.attach(index)
 
     def arrive() -> None:
-        known["pods"]["shop"] = [thing("a", "1")]
+        index["pods"]["shop"] = [thing("a", "1")]
 
     await target.verify(Lists({}, during=arrive))
     assert len(target.pods("shop")) == 1
@@ -108,44 +108,44 @@ async def test_what_came_while_it_was_listed_is_no_ghost() -> None:
 
 async def test_it_is_not_synced_before_it_was_verified_or_while_something_is_unknown() -> None:
     target = Watched(["shop"])
-    known = indices(pods=[thing("a", "1")])
-    target.attach(known)
+    index = indices(pods=[thing("a", "1")])
+    target.attach(index)
     assert not target.synced
     lists = Lists({PODS: [thing("a", "1"), thing("b", "2")]})
     await target.verify(lists)
     assert not target.synced
-    known["pods"]["shop"].append(thing("b", "2"))
+    index["pods"]["shop"].append(thing("b", "2"))
     await target.verify(lists)
     assert target.synced
 
 
 async def test_an_older_version_than_the_list_has_means_that_a_watch_stands_still() -> None:
     target = Watched(["shop"])
-    for known, listed, synced in ((99, 99, True), (99, 100, False), (101, 100, True)):
-        target.attach(indices(deployments=[thing("w", "1", known)]))
+    for newest, listed, synced in ((99, 99, True), (99, 100, False), (101, 100, True)):
+        target.attach(indices(deployments=[thing("w", "1", newest)]))
         await target.verify(Lists({DEPLOYMENTS: [thing("w", "1", listed)]}))
         assert target.synced is synced
 
 
 async def test_a_watch_may_be_a_moment_behind_the_list() -> None:
     target = Watched(["shop"])
-    known = indices()
-    target.attach(known)
+    index = indices()
+    target.attach(index)
     verifying = asyncio.create_task(target.verify(Lists({PODS: [thing("a", "1")]})))
     await asyncio.sleep(0.05)
     assert not verifying.done()
-    known["pods"]["shop"] = [thing("a", "1")]
+    index["pods"]["shop"] = [thing("a", "1")]
     await verifying
     assert target.synced
 
 
 async def test_a_pod_that_is_deleted_while_it_is_compared_makes_nothing_incomplete() -> None:
     target = Watched(["shop"])
-    known = indices(pods=[thing("a", "1"), thing("b", "2")])
-    target.attach(known)
+    index = indices(pods=[thing("a", "1"), thing("b", "2")])
+    target.attach(index)
 
     def leave() -> None:
-        known["pods"]["shop"] = [thing("b", "2")]
+        index["pods"]["shop"] = [thing("b", "2")]
 
     lists = Lists({PODS: [thing("a", "1"), thing("b", "2")]}, during=leave)
     await target.verify(lists)
@@ -155,15 +155,15 @@ async def test_a_pod_that_is_deleted_while_it_is_compared_makes_nothing_incomple
 
 async def test_a_pod_that_leaves_while_its_newest_version_is_awaited_is_awaited_no_longer() -> None:
     target = Watched(["shop"])
-    known = indices()
-    target.attach(known)
+    index = indices()
+    target.attach(index)
     lists = Lists({PODS: [thing("a", "1", 7)]})
     verifying = asyncio.create_task(target.verify(lists))
     await asyncio.sleep(0.05)
-    known["pods"]["shop"] = [thing("a", "1", 6)]
+    index["pods"]["shop"] = [thing("a", "1", 6)]
     await asyncio.sleep(0.05)
     assert not verifying.done()
-    known["pods"]["shop"] = []
+    index["pods"]["shop"] = []
     await verifying
     assert target.synced
     assert len(lists.asked) == len(watched.COLLECTIONS)
@@ -182,10 +182,10 @@ async def test_what_came_and_went_before_a_watch_has_shown_it_makes_nothing_inco
 
 async def test_a_namespace_that_cannot_be_listed_does_not_hinder_the_others() -> None:
     target = Watched(["shop", "mail"])
-    known = indices(
+    index = indices(
         pods=[thing("a", "1"), thing("b", "2")], hpas=[thing("c", "3", namespace="mail")]
     )
-    target.attach(known)
+    target.attach(index)
     lists = Lists({PODS: [thing("a", "1")]})
     lists.refused.add(kube.pods("mail"))
     with structlog.testing.capture_logs() as lines:
@@ -195,10 +195,10 @@ async def test_a_namespace_that_cannot_be_listed_does_not_hinder_the_others() ->
     assert not target.reliable("mail")
     assert not target.reliable("elsewhere")
     assert not target.synced
-    assert [one["metadata"]["name"] for one in target.pods("shop")] == ["a"]
+    assert [pod["metadata"]["name"] for pod in target.pods("shop")] == ["a"]
     assert len(target.hpas("mail")) == 1
-    told = [line["namespace"] for line in lines if line["event"] == "watch.unverified"]
-    assert told == ["mail"]
+    namespaces = [line["namespace"] for line in lines if line["event"] == "watch.unverified"]
+    assert namespaces == ["mail"]
     lists.refused.clear()
     lists.objects = {**lists.objects, kube.hpas("mail"): [thing("c", "3", namespace="mail")]}
     await target.verify(lists)

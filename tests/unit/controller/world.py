@@ -87,8 +87,8 @@ class World:
 
     def read(self) -> None:
         """A poll ends, that began at this moment."""
-        for move, one in self.api.taken():
-            (self.marked.add if move == "drain" else self.marked.discard)(int(one[1:]))
+        for move, worker_id in self.api.taken():
+            (self.marked.add if move == "drain" else self.marked.discard)(int(worker_id[1:]))
         self.reader.latest = Reading(
             at=self.clock.now, epoch="e1", queues={"tasks": self.queue}, workers=self.workers()
         )
