@@ -311,7 +311,7 @@ def _held(
     if observation.rolling_out:
         return Reason.ROLLING_OUT, f"{kept} during a rollout"
     for pod in observation.pods:
-        if pod.ready:
+        if pod.ready and pod.name not in may_go:
             continue
         if pod.name in registered:
             if pod.name not in may_go:

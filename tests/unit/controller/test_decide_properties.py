@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.decide import REGISTERS_SECONDS, History, decide, load
@@ -190,6 +190,16 @@ def test_what_is_written_is_never_below_the_workers_that_have_not_acknowledged(
     play(Spec(min_replicas=target, max_replicas=target), steps, check)
 
 
+# A pod that is ready and yet runs nothing contradicts itself: it may have a worker by now.
+CONTRADICTING = Observation(
+    reading=Reading(at=START, epoch="e1", queues={}, workers=()),
+    at=START,
+    replicas=1,
+    pods=(Pod("p0", started=False, started_at=START - 10),),
+)
+
+
+@example(CONTRADICTING, 0)
 @settings(max_examples=400)
 @given(observations(), st.integers(0, 4))
 def test_a_replica_set_takes_only_who_may_go(observation: Observation, target: int) -> None:
