@@ -17,7 +17,7 @@ from yarl import URL
 from controller import kube
 from controller.kube import Json, Kube, KubeError
 from controller.model import Reading, Reason, Unread
-from controller.stats import LARGEST_REPLY, Address, parse
+from controller.stats import LARGEST_REPLY, parse
 
 CALL_SECONDS = 2.0
 CONNECTIONS = 20
@@ -28,6 +28,9 @@ SECRET_AGAIN_SECONDS = 5.0
 
 API_ANNOTATION = "headrace.dev/api-url"
 """On a Secret: the base URL of the API that its key may be sent to."""
+
+Address = tuple[str, str, str | None]
+"""URL, namespace and name of the Secret: resources with the same share a reader."""
 
 log = structlog.get_logger("controller.api")
 

@@ -66,30 +66,15 @@ def decided(
         standby: the Lease of another operator that serves the resource as well, and stands back.
     """
     reading = observation.reading
-    # A gap that is too short to tell of is none.
-    unread = None if decision.stats_available else decision.unread
-    flags = {
-        READY: _ready(observation, spec, fault, unread, starting),
-        ACTIVE: _active(decision.demand),
-        STATS: _stats(unread, starting),
-        LIMITED: _limited(decision, spec),
-        PAUSED: _paused(observation.paused),
-        CONFLICT: _conflict(observation.conflict, standby),
-    }
+    flags = _flags(observation, decision, spec, fault, starting, standby)
     counts = {
         "demand": decision.demand,
         "drainingReplicas": _draining(observation, decision),
-        "lastDecision": {
-            "time": timestamp(now),
-            "reason": str(decision.reason),
-            "message": decision.message,
-            "wanted": decision.wanted,
-        },
+        "lastDecision": _last_decision(now, decision.reason, decision.message, decision.wanted),
     }
-    scaled = old.get("lastScaleTime")
-    if scaled_at is not None:
-        scaled = timestamp(scaled_at, "milliseconds")
-    if decision.demand is None and decision.stats_available and scaled == old.get("lastScaleTime"):
+    last_scaled = old.get("lastScaleTime")
+    scaled = last_scaled if scaled_at is None else timestamp(scaled_at, "milliseconds")
+    if decision.demand is None and decision.stats_available and scaled == last_scaled:
         # A gap too short to tell of.
         del flags[ACTIVE], flags[LIMITED]
         counts = {}
@@ -122,14 +107,33 @@ def undecided(
         **old,
         "observedGeneration": generation,
         **dict.fromkeys(("replicas", "desiredReplicas", "drainingReplicas", "demand")),
-        "lastDecision": {
-            "time": timestamp(now),
-            "reason": fault.reason,
-            "message": fault.message,
-            "wanted": None,
-        },
+        "lastDecision": _last_decision(now, fault.reason, fault.message, wanted=None),
         "conditions": _conditions(old, flags, now, generation),
     }
+
+
+def _flags(
+    observation: Observation,
+    decision: Decision,
+    spec: Spec,
+    fault: Fault | None,
+    starting: bool,
+    standby: str | None,
+) -> dict[str, _Flagged]:
+    # A gap that is too short to tell of is none.
+    unread = None if decision.stats_available else decision.unread
+    return {
+        READY: _ready(observation, spec, fault, unread, starting),
+        ACTIVE: _active(decision.demand),
+        STATS: _stats(unread, starting),
+        LIMITED: _limited(decision, spec),
+        PAUSED: _paused(observation.paused),
+        CONFLICT: _conflict(observation.conflict, standby),
+    }
+
+
+def _last_decision(now: float, reason: str, message: str, wanted: int | None) -> dict[str, object]:
+    return {"time": timestamp(now), "reason": str(reason), "message": message, "wanted": wanted}
 
 
 def timestamp(seconds: float, precision: str = "seconds") -> str:

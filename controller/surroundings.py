@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.kube import Kube
 from controller.metrics import Metrics
-from controller.stats import Readers
+from controller.polling import Readers
 from controller.watched import Watched
 
 

@@ -15,7 +15,7 @@ from controller.decide import History, decide
 from controller.kube import Json, Kube
 from controller.marks import Marks
 from controller.model import Observation, Reading, Reason, Spec, Unread
-from controller.stats import Reader
+from controller.polling import Reader
 from headrace import Context, TaskStatus, handler
 from tests.integration.api.processes import ApiProcess
 from tests.integration.worker.conftest import Bench, until

@@ -12,9 +12,9 @@ from controller.api import Api, ApiError
 from controller.kube import Json, Kube, KubeError
 from controller.model import Reading, Unread
 from controller.observe import counted
+from controller.polling import Reader, Readers
 from controller.resource import Autoscaler, Body, InvalidSpec
 from controller.scale import COST_ANNOTATION
-from controller.stats import Reader, Readers
 from controller.watched import Watched
 
 NAMESPACE = "shop"

@@ -12,9 +12,9 @@ import structlog.testing
 
 from controller.kube import Json
 from controller.model import Queue, Reading, Unread
+from controller.polling import Reader, Readers
 from controller.reconcile import Loop
 from controller.resource import Autoscaler, InvalidSpec
-from controller.stats import Reader, Readers
 from tests.unit.controller.fakes import (
     NAMESPACE,
     FakeApi,
@@ -79,7 +79,7 @@ class Telling(FakeApi):
 
 async def test_a_reading_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.reconcile.ROUND_SECONDS", 3600.0)
-    monkeypatch.setattr("controller.stats.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("controller.polling.POLL_SECONDS", 0.05)
     world = World(0)
     complete = Late([NAMESPACE])
     complete.looks = 3
