@@ -8,15 +8,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from headrace import limits
 from headrace.contract.replies import TASK_ID, LiveWorkerCount, Reply
 from headrace.status import TaskStatus
-
-_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def is_task_id(text: str) -> bool:
     """Whether it has the form of a task's id: a UUID as it is usually written."""
-    return _TASK_ID.fullmatch(text) is not None
+    return re.fullmatch(limits.TASK_ID, text, re.IGNORECASE) is not None
 
 
 class Progress(Reply):

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headrace.handlers.errors import Fatal
-
-MAX_ERROR_CHARACTERS = 2_000
+from headrace.limits import MAX_RAISED_CHARACTERS
 
 
 def describe(error: BaseException) -> str:
@@ -18,7 +17,7 @@ def describe(error: BaseException) -> str:
     text, separator = "", ""
     for part in _parts(error):
         text += separator + _describe_alone(part)
-        if len(text) >= MAX_ERROR_CHARACTERS:
+        if len(text) >= MAX_RAISED_CHARACTERS:
             break
         separator = ": " if _is_group(part) else "; "
     return storable(text)
@@ -31,7 +30,7 @@ def holds_fatal(error: BaseException) -> bool:
 
 def storable(text: str) -> str:
     """As much of a text as a record keeps, in characters that UTF-8 has."""
-    return text[:MAX_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+    return text[:MAX_RAISED_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
 def _parts(error: BaseException) -> Iterator[BaseException]:
@@ -55,7 +54,7 @@ def _is_group(error: BaseException) -> bool:
 def _describe_alone(error: BaseException) -> str:
     name = type(error).__name__
     try:
-        message = str(error)[:MAX_ERROR_CHARACTERS]
+        message = str(error)[:MAX_RAISED_CHARACTERS]
     except BaseException as broken:
         return f"{name}: (its message cannot be read: {type(broken).__name__})"
     if message and type(error) is Fatal:

@@ -11,7 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
-MAX_STATE_BYTES = 16 * 1024 * 1024
+from headrace.limits import MAX_STATE_BYTES
+
 LATEST_UNPARK = datetime(9999, 1, 1, tzinfo=UTC)
 
 

@@ -29,8 +29,8 @@ from headrace.handlers.forks import calls_handlers
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.results import encode_result
 from headrace.handlers.task_type import TaskType
+from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES
 
-DEFAULT_MAX_RESULT_BYTES = 1_048_576
 STOP_GRACE_SECONDS = 5.0
 """How long a coroutine that was told to stop may tidy up before its outcome is reported."""
 
@@ -68,7 +68,7 @@ class Attempt:
         on_outcome: Callable[[Attempt], None],
         on_gone: Callable[[Attempt], None],
         executor: Executor,
-        max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+        max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         deadlines: Deadlines | None = None,
     ) -> None:
         self.task_type = task_type
@@ -268,7 +268,7 @@ async def run_attempt(
     ctx: Context,
     *,
     executor: Executor | None = None,
-    max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+    max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     limit: Limit | None = None,
     on_gone: Callable[[], None] | None = None,
 ) -> Ended:

@@ -12,12 +12,14 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from headrace.handlers.backoff import DEFAULT_BACKOFF, Backoff
 from headrace.handlers.context import Context
 from headrace.handlers.errors import PayloadInvalid, RegistrationError
+from headrace.limits import (
+    DEFAULT_MAX_RETRIES,
+    MAX_RETRIES_LIMIT,
+    TASK_TYPE_NAME,
+    TASK_TYPE_NAME_RULE,
+)
 
-DEFAULT_MAX_RETRIES = 3
-MAX_RETRIES_LIMIT = 100
 DEFAULT_TIMEOUT_SECONDS = 300.0
-NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-"""A name stands in URLs, key names, metrics and the comma list of `QUEUES`."""
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -133,10 +135,10 @@ def _check(
     retry_on: tuple[type[BaseException], ...],
     backoff: object,
 ) -> None:
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(TASK_TYPE_NAME, name):
         raise RegistrationError(
-            f"{name!r} is no name for a task type: up to 64 of a-z, 0-9, '_', '.' and '-', "
-            'and a letter first, as in @handler("resize_image")'
+            f"{name!r} is no name for a task type: {TASK_TYPE_NAME_RULE}, "
+            'as in @handler("resize_image")'
         )
     if not 0 <= max_retries <= MAX_RETRIES_LIMIT:
         raise RegistrationError(

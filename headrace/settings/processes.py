@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 
+from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, NAMESPACE
 from headrace.settings.fields import CommaList, Env, Group, Lower, Port, ProcessSettings
 from headrace.settings.keys import ApiKey, keys_in_file, keys_in_setting
 
@@ -51,7 +52,7 @@ class QueueSettings(Group):
     """Switched off, every workflow runs inside the request that asks for it."""
 
     namespace: Annotated[str, Env("QUEUE_NAMESPACE")] = Field(
-        default="headrace", pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["my-namespace"]
+        default="headrace", pattern=rf"^{NAMESPACE}$", examples=["my-namespace"]
     )
     """Installations that share a Redis each take a namespace: the hash tag of every key."""
 
@@ -64,7 +65,7 @@ class QueueSettings(Group):
     max_length: Annotated[int, Env("QUEUE_MAX_LENGTH")] = Field(default=1_000_000, ge=1)
     """How many tasks may wait in one queue. A submit beyond it is refused."""
 
-    max_payload_bytes: int = Field(default=1_048_576, ge=1)
+    max_payload_bytes: int = Field(default=DEFAULT_MAX_PAYLOAD_BYTES, ge=1)
     """The largest payload that a task may have, as JSON."""
 
     redis_tls_ca_file: FilePath | None = None

@@ -1,5 +1,12 @@
 """The queue: what a task is and how it moves. The only code that knows Redis keys."""
 
+from headrace.limits import (
+    DEFAULT_MAX_RETRIES,
+    ENOUGH_BYTES,
+    MAX_BATCH,
+    MAX_CRASHES,
+    MAX_RETRIES_LIMIT,
+)
 from headrace.taskqueue.consumer import Claim, Consumer
 from headrace.taskqueue.errors import (
     EpochChanged,
@@ -15,6 +22,7 @@ from headrace.taskqueue.errors import (
     QueueFull,
     QueueUnavailable,
     ServerUnsuitable,
+    TaskInvalid,
     TaskNotFound,
     WorkerNotFound,
 )
@@ -40,10 +48,8 @@ from headrace.taskqueue.stats import (
     WorkerInfo,
     WorkerStatus,
 )
-from headrace.taskqueue.submitter import ENOUGH_BYTES, MAX_BATCH, MAX_RETRIES_LIMIT, Submitted
+from headrace.taskqueue.submitter import Submitted
 from headrace.taskqueue.task import (
-    DEFAULT_MAX_RETRIES,
-    MAX_CRASHES,
     RECORD_VERSION,
     ClaimedTask,
     NewTask,
@@ -93,6 +99,7 @@ __all__ = [
     "Stats",
     "Submitted",
     "Task",
+    "TaskInvalid",
     "TaskNotFound",
     "TaskQueue",
     "TaskStatus",

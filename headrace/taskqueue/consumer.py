@@ -9,6 +9,13 @@ from typing import Any
 
 import msgspec
 
+from headrace.limits import (
+    ENOUGH_BYTES,
+    MAX_BATCH,
+    MAX_CRASHES,
+    MAX_ERROR_CHARACTERS,
+    MAX_PROGRESS_MESSAGE,
+)
 from headrace.taskqueue.errors import QueueError
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.records import request_hash
@@ -25,12 +32,7 @@ from headrace.taskqueue.settlements import (
     Settlement,
 )
 from headrace.taskqueue.stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
-from headrace.taskqueue.submitter import ENOUGH_BYTES, MAX_BATCH
-from headrace.taskqueue.task import MAX_CRASHES, RECORD_VERSION, ClaimedTask, TaskStatus
-
-MAX_PROGRESS_MESSAGE = 200
-MAX_ERROR_CHARACTERS = 10_000
-"""Longer texts are cut where they are written down."""
+from headrace.taskqueue.task import RECORD_VERSION, ClaimedTask, TaskStatus
 
 TEND_SECONDS = 0.1
 """A busy worker looks so often for delayed tasks that are due and for expired leases."""

@@ -7,6 +7,7 @@ QueueError
 │       └── NotConfirmed     ... it was carried out, and its copies are not confirmed
 ├── OutOfMemory              Redis is at its `maxmemory` and refuses to store more
 ├── QueueFull                the queue is at its maximum length; nothing was written
+├── TaskInvalid              nobody could run such a task; nothing was written
 ├── PayloadTooLarge          the payload is over the limit; nothing was written
 ├── IdempotencyConflict      the same idempotency key was used for something else
 ├── TaskNotFound             no record under this id: never submitted, or its retention is over
@@ -54,6 +55,10 @@ class QueueFull(QueueError):
         )
         self.task_type = task_type
         self.max_length = max_length
+
+
+class TaskInvalid(QueueError, ValueError):
+    """Nobody could run such a task: its type, id, payload or rules are wrong. Nothing was sent."""
 
 
 class PayloadTooLarge(QueueError):

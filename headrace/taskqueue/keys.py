@@ -55,14 +55,14 @@ from __future__ import annotations
 
 import re
 
-NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+from headrace.limits import NAMESPACE
 
 
 class Keys:
     """The key names of one installation."""
 
     def __init__(self, namespace: str = "headrace") -> None:
-        if not NAMESPACE_PATTERN.fullmatch(namespace):
+        if not re.fullmatch(NAMESPACE, namespace):
             raise ValueError(
                 f"the namespace {namespace!r} must be 1 to 64 letters, digits, '.', '_' or '-'"
             )

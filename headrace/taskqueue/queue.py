@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_BATCH, MAX_CRASHES
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.errors import TaskNotFound
 from headrace.taskqueue.installation import Installation
@@ -25,8 +26,8 @@ from headrace.taskqueue.stats import (
     decode_stats,
     published,
 )
-from headrace.taskqueue.submitter import MAX_BATCH, SubmitLimits, Submitted, Submitter
-from headrace.taskqueue.task import MAX_CRASHES, NewTask, Task, TaskStatus, milliseconds
+from headrace.taskqueue.submitter import SubmitLimits, Submitted, Submitter
+from headrace.taskqueue.task import NewTask, Task, TaskStatus, milliseconds
 
 DRAIN_SECONDS = 60
 """A drain mark that is not renewed for so long ends by itself."""
@@ -35,7 +36,15 @@ HISTORY_MINUTES = 60
 
 
 class TaskQueue:
-    """A client of one installation of the queue.
+    """A client of one installation of the queue: bytes in, bytes out.
+
+    Payloads and results are JSON documents, as bytes. Nothing here knows a task type's model:
+    `submit` checks what every task must have, and whether the payload fits is seen by the handler.
+    Whoever writes to Redis is trusted; the HTTP API is for everybody else.
+
+        queue = TaskQueue("redis://localhost:6379/0")
+        submitted = await queue.submit(NewTask(type="resize", payload=b'{"id": 7}', id=new_id()))
+        task = await queue.get(submitted.id)
 
     Every call raises QueueUnavailable when Redis cannot be used: NotSent if the call provably did
     nothing, NoReply if it may have been carried out. Connections are made when needed, and again
@@ -65,7 +74,7 @@ class TaskQueue:
         lease_seconds: float = 15.0,
         retention_seconds: int = 7 * 24 * 3600,
         max_length: int = 1_000_000,
-        max_payload_bytes: int = 1_048_576,
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         timeout_seconds: float = 1.0,
         client_name: str = "headrace",
         tls_ca_file: str | None = None,
@@ -117,8 +126,8 @@ class TaskQueue:
         Concurrent callers share round trips: one call is in flight, what arrives meanwhile leaves
         in the next.
 
-        Raises QueueFull, PayloadTooLarge, IdempotencyConflict, OutOfMemory, NotSent, NoReply, and
-        ValueError for a task that no queue would take.
+        Raises TaskInvalid for a task that nobody could run, PayloadTooLarge, QueueFull,
+        IdempotencyConflict, OutOfMemory, NotSent, NoReply.
         """
         return (await self.submit_many([task]))[0]
 

@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
+from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.taskqueue.errors import LayoutTooNew
-from headrace.taskqueue.task import DEFAULT_MAX_RETRIES, RECORD_VERSION, Task, TaskStatus, utc
+from headrace.taskqueue.task import RECORD_VERSION, Task, TaskStatus, utc
 
 _IDEMPOTENT = uuid.UUID("8d3f4ac8-5a39-5b0e-8f3c-3b5b7c1f4e11")
 

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 import redis
 
+from headrace.limits import MAX_CRASHES
 from headrace.taskqueue.errors import NoReply
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.replies import script_error
 from headrace.taskqueue.scripts import script
 from headrace.taskqueue.stats import REGISTRATION_KEPT_SECONDS, RunningTask
-from headrace.taskqueue.task import MAX_CRASHES, ClaimedTask
+from headrace.taskqueue.task import ClaimedTask
 
 MIN_BLOCK_SECONDS = 0.01
 """BLPOP takes 0 for "for ever", and Redis 6.2 takes 0.001 for 0."""

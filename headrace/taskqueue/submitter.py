@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from headrace.limits import ENOUGH_BYTES, MAX_BATCH
+from headrace.taskqueue.checks import check
 from headrace.taskqueue.errors import (
     IdempotencyConflict,
     NotConfirmed,
-    PayloadTooLarge,
     QueueFull,
     ServerUnsuitable,
+    TaskInvalid,
 )
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.records import request_hash
@@ -25,16 +25,6 @@ from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.replies import script_error
 from headrace.taskqueue.scripts import script
 from headrace.taskqueue.task import NewTask, TaskStatus, milliseconds
-
-MAX_BATCH = 1000
-"""A script handles so many tasks at once, so that others do not wait long for it."""
-
-ENOUGH_BYTES = 4 * 1_048_576
-"""A call carries so many bytes and the task that goes beyond: more may outlast the time-out."""
-
-MAX_RETRIES_LIMIT = 100
-
-_TYPE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -90,9 +80,9 @@ class Submitter:
     async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted]:
         """Add up to 1000 tasks, all or none of them. For the errors see TaskQueue.submit."""
         if len(tasks) > MAX_BATCH:
-            raise ValueError(f"{len(tasks)} tasks in one batch: {MAX_BATCH} are allowed")
+            raise TaskInvalid(f"{len(tasks)} tasks in one batch: {MAX_BATCH} are allowed")
         for task in tasks:
-            self._check(task)
+            check(task, self._limits.max_payload_bytes)
         batch = list(tasks)
         if self._sending:
             future: asyncio.Future[list[Submitted]] = asyncio.get_running_loop().create_future()
@@ -109,19 +99,6 @@ class Submitter:
         if isinstance(result, Exception):
             raise result
         return result
-
-    def _check(self, task: NewTask) -> None:
-        limit = self._limits.max_payload_bytes
-        if len(task.payload) > limit:
-            raise PayloadTooLarge(len(task.payload), limit)
-        if not 0 <= task.max_retries <= MAX_RETRIES_LIMIT:
-            raise ValueError(
-                f"max_retries is {task.max_retries}, allowed is 0 to {MAX_RETRIES_LIMIT}"
-            )
-        if not _is_type_name(task.type):
-            raise ValueError(
-                f"the task type {task.type!r} must be 1 to 64 letters, digits, '.', '_' or '-'"
-            )
 
     async def _flush(self) -> None:
         """Send what waits, until nothing does."""
@@ -213,11 +190,6 @@ class Submitter:
                 f"the tasks were accepted, but only {replicas} of {wanted} replicas confirmed them "
                 "in time: submit again with the same id"
             )
-
-
-@lru_cache(maxsize=1024)
-def _is_type_name(name: str) -> bool:
-    return _TYPE_PATTERN.fullmatch(name) is not None
 
 
 def _wait_command(limits: SubmitLimits, timeout_seconds: float) -> Command | None:

@@ -13,15 +13,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.status import FINAL as FINAL
 from headrace.status import TaskStatus as TaskStatus
 
 RECORD_VERSION = 1
 """Version of the record's format and of the key layout. A reader refuses a higher one."""
-
-DEFAULT_MAX_RETRIES = 3
-MAX_CRASHES = 3
-"""A task whose worker crashed more often than this is failed: it is taken for the cause."""
 
 ALLOWED_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
@@ -76,8 +73,11 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     payload: bytes
     """A JSON document."""
+    payload_is_json: bool = False
+    """The caller has seen that it is one, so that it is not looked through again."""
     id: str
-    """A UUID: `new_id()`, or `idempotent_id()` so that the same submit twice makes one task."""
+    """A UUID in small letters: `new_id()`, or `idempotent_id()` so that the same submit twice makes
+    one task."""
     max_retries: int = DEFAULT_MAX_RETRIES
     start_at: datetime | None = None
     """Not before this time; None: at once."""

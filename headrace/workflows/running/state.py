@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+from headrace.limits import MAX_STATE_BYTES
 from headrace.workflows.errors import StateError, fail
 
 STATE_VERSION = 1
-MAX_STATE_BYTES = 16 * 1024 * 1024
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

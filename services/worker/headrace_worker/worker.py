@@ -22,6 +22,7 @@ from typing import Any
 
 from headrace.client.opening import type_info
 from headrace.handlers import Stopped, StopReason, TaskType
+from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     Claim,
@@ -75,7 +76,7 @@ class Worker:
         types: Sequence[TaskType[Any, Any]],
         info: WorkerInfo,
         *,
-        max_result_bytes: int = 1_048_576,
+        max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         grace_seconds: float = 3600.0,
         log_payloads: bool = False,
     ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from headrace.taskqueue import Completed, Failed, Parked, Task, TaskNotFound, new_id
 from headrace.taskqueue.task import TaskStatus, utc
 from tests.integration.taskqueue.conftest import RigFactory
-from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, new_task, renew, settle, until
+from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, renew, settle, until
 from tests.keyspace import indexed, keys, unexpected_keys
 from tests.servers import RedisServer
 
@@ -142,10 +142,10 @@ async def test_a_workers_keys_expire_when_it_is_silent_for_long(any_rig: Rig) ->
 
 
 async def test_a_small_task_is_one_compact_key(rig: Rig) -> None:
-    task_id = await rig.submit(b"x" * 64)
+    task_id = await rig.submit(b"1" * 64)
     assert rig.raw.object("encoding", rig.key(f"task:{task_id}")) in (b"listpack", b"ziplist")
     assert lifetimes(rig, task_id) == {"task": -1}
-    large = await rig.submit(b"x" * 65)
+    large = await rig.submit(b"1" * 65)
     assert rig.raw.object("encoding", rig.key(f"task:{large}")) in (b"listpack", b"ziplist")
     assert lifetimes(rig, large) == {"task": -1, "payload": -1}
 
@@ -154,25 +154,26 @@ async def test_the_search_for_unexpected_keys_finds_them(
     server: RedisServer, new_rig: RigFactory
 ) -> None:
     rig = new_rig(server)
-    await rig.queue.submit(new_task(LARGE, task_id="live"))
-    await rig.submit(LARGE, task_id="dead")
-    await rig.queue.cancel("dead")
+    live, dead = sorted((new_id(), new_id()))
+    await rig.submit(LARGE, task_id=live)
+    await rig.submit(LARGE, task_id=dead)
+    await rig.queue.cancel(dead)
     assert unexpected_keys(server) == []
     assert indexed(server) == [f"queue:{TYPE}"]
-    rig.raw.expire(rig.key("task:live"), 10)
-    rig.raw.expire(rig.key("payload:live"), 10)
-    rig.raw.persist(rig.key("payload:dead"))
-    rig.raw.set(rig.key("result:live"), "")
+    rig.raw.expire(rig.key(f"task:{live}"), 10)
+    rig.raw.expire(rig.key(f"payload:{live}"), 10)
+    rig.raw.persist(rig.key(f"payload:{dead}"))
+    rig.raw.set(rig.key(f"result:{live}"), "")
     rig.raw.set(rig.key("state:nobody"), "")
     rig.raw.set(rig.key("never"), "")
     rig.raw.persist(rig.key(f"rates:{TYPE}:{rig.now_ms() // 60_000}"))
     assert unexpected_keys(server) == [
         "never: not of the layout",
-        "payload:dead: never expires",
-        "payload:live: expires",
+        f"payload:{live}: expires",
+        f"payload:{dead}: never expires",
         f"rates:{TYPE}:{rig.now_ms() // 60_000}: never expires",
-        "result:live: its task's record does not name it",
-        "result:live: the task is queued",
+        f"result:{live}: its task's record does not name it",
+        f"result:{live}: the task is queued",
         "state:nobody: its task has no record",
-        "task:live: expires",
+        f"task:{live}: expires",
     ]

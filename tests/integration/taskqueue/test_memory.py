@@ -40,7 +40,7 @@ async def test_a_full_redis_refuses_new_tasks_and_writes_nothing(any_rig: Rig) -
     with pytest.raises(OutOfMemory, match="memory limit"):
         await any_rig.submit()
     with pytest.raises(OutOfMemory):
-        await any_rig.queue.submit_many([new_task(b"x" * 1000) for _ in range(10)])
+        await any_rig.queue.submit_many([new_task(b"1" * 1000) for _ in range(10)])
     with pytest.raises(OutOfMemory):
         await any_rig.queue.put_definition(b"text")
     assert any_rig.raw.dbsize() == before

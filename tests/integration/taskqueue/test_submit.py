@@ -183,7 +183,7 @@ async def test_a_full_queue_refuses_and_writes_nothing(
     await rig.submit_many(2)
     before = any_server.client.dbsize()
     with pytest.raises(QueueFull, match=r"'report' holds its maximum of 3.*QUEUE_MAX_LENGTH"):
-        await rig.queue.submit_many([new_task(b"x" * 100), new_task(b"x" * 100)])
+        await rig.queue.submit_many([new_task(b"1" * 100), new_task(b"1" * 100)])
 
     assert any_server.client.dbsize() == before
     assert await rig.length() == 2
@@ -323,11 +323,11 @@ async def test_a_batch_over_a_thousand_is_refused(rig: Rig) -> None:
 
 async def test_a_large_payload_is_refused_before_anything_is_sent(rig: Rig) -> None:
     limit = rig.queue.max_payload_bytes
-    await rig.submit(b"x" * limit)
+    await rig.submit(b"1" * limit)
     with pytest.raises(PayloadTooLarge, match=f"{limit + 1} bytes, the limit is {limit}"):
-        await rig.submit(b"x" * (limit + 1))
+        await rig.submit(b"1" * (limit + 1))
     with pytest.raises(PayloadTooLarge):
-        await rig.queue.submit_many([new_task(), new_task(b"x" * (limit + 1))])
+        await rig.queue.submit_many([new_task(), new_task(b"1" * (limit + 1))])
     assert await rig.length() == 1
 
 

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from headrace.handlers import Fatal, Raised, Returned, run_attempt
-from headrace.handlers.failures import MAX_ERROR_CHARACTERS, describe, holds_fatal
+from headrace.handlers.failures import describe, holds_fatal
+from headrace.limits import MAX_RAISED_CHARACTERS
 from tests.unit.handlers.stand_ins import make_context
 from tests.unit.handlers.test_runner import typed
 
@@ -40,7 +41,7 @@ def test_a_message_that_raises_is_named_with_what_it_raised(broken: BaseExceptio
 def test_groups_deeper_than_the_stack_are_described_and_judged() -> None:
     error = nested(Fatal("never again"), 5_000)
     assert describe(error).startswith("ExceptionGroup: g (1 sub-exception): ")
-    assert len(describe(error)) <= MAX_ERROR_CHARACTERS
+    assert len(describe(error)) <= MAX_RAISED_CHARACTERS
     assert holds_fatal(error)
     assert not holds_fatal(nested(ValueError(), 5_000))
 

@@ -161,6 +161,7 @@ def _task(
     task = NewTask(
         type=task_type.name,
         payload=payload,
+        payload_is_json=True,
         id=new_id() if key is None else idempotent_id(task_type.name, key),
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body, place),

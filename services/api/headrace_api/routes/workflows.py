@@ -77,6 +77,7 @@ async def execute(request: HttpRequest) -> Response:
     task = NewTask(
         type=TASK_TYPE,
         payload=payload,
+        payload_is_json=True,
         id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body),

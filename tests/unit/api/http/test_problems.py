@@ -55,6 +55,7 @@ def test_what_passes_says_when_to_try_again(error: QueueError) -> None:
 
 def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
     workers_own = {"EpochChanged", "ServerUnsuitable"}
+    direct_clients_own = {"TaskInvalid"}  # the API has checked what it submits
     bases = {"QueueError", "QueueUnavailable"}
     names = {
         name
@@ -74,7 +75,7 @@ def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
         "NotAllowed",
         "WorkerNotFound",
     }
-    assert names == mapped | workers_own | bases
+    assert names == mapped | workers_own | direct_clients_own | bases
 
 
 def test_the_documentation_lists_every_type_with_its_status() -> None:

@@ -1,0 +1,43 @@
+"""Names, sizes and retries: each bound once, for everything that takes tasks in or runs them."""
+
+from __future__ import annotations
+
+# Names, as regular expressions that the whole name matches
+
+NAMESPACE = r"[A-Za-z0-9_.-]{1,64}"
+"""An installation's namespace: a part of every key."""
+
+TASK_TYPE_NAME = r"[a-z][a-z0-9_.-]{0,63}"
+"""A task type's name: it stands in URLs, key names, metrics and the comma list of `QUEUES`."""
+TASK_TYPE_NAME_RULE = "up to 64 of a-z, 0-9, '_', '.' and '-', and a letter first"
+
+TASK_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+"""A task's id: a UUID as it is usually written, in small letters."""
+
+# Retries
+
+DEFAULT_MAX_RETRIES = 3
+MAX_RETRIES_LIMIT = 100
+"""The highest `max_retries`."""
+MAX_CRASHES = 3
+"""A task whose worker crashed more often than this is failed: it is taken for the cause."""
+
+# Sizes
+
+DEFAULT_MAX_PAYLOAD_BYTES = 1_048_576
+"""The largest payload, and the largest result, unless MAX_PAYLOAD_BYTES says otherwise."""
+MAX_STATE_BYTES = 16 * 1_048_576
+"""The largest state that a park or a checkpoint keeps."""
+MAX_RAISED_CHARACTERS = 2_000
+"""What is said of an error that a handler raised is cut behind so many."""
+MAX_ERROR_CHARACTERS = 10_000
+"""A record keeps so much of an error's text, whoever wrote it."""
+MAX_PROGRESS_MESSAGE = 200
+"""A longer progress message is cut, in characters."""
+
+# Batches
+
+MAX_BATCH = 1000
+"""A script handles so many tasks at once, so that others do not wait long for it."""
+ENOUGH_BYTES = 4 * 1_048_576
+"""A call carries so many bytes and the task that goes beyond: more may outlast the time-out."""
