@@ -88,5 +88,5 @@ def new_server(tmp_path: Path) -> Iterator[ServerFactory]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.close()
+    for server in started:
+        server.close()

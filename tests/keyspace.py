@@ -69,7 +69,7 @@ def unexpected_keys(
         f"{key}: not of the layout"
         for kind, names in found.items()
         for key in names
-        if not _known(kind, key)
+        if not _is_expected(kind, key)
     ]
     live = [key for kind in LASTING_KINDS | LASTING for key in found[kind]]
     ends = [key for kind in EXPIRING_KINDS for key in found[kind]]
@@ -96,7 +96,7 @@ def unexpected_keys(
     return sorted(problems)
 
 
-def _known(kind: str, key: str) -> bool:
+def _is_expected(kind: str, key: str) -> bool:
     if key == kind:
         return kind in LASTING
     return kind in LASTING_KINDS | EXPIRING_KINDS | {"task", "payload", "result", "state", "held"}

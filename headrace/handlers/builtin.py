@@ -134,22 +134,22 @@ class _WorkflowHandler:
                     f"{', '.join(sorted(self._catalog.workflows)) or 'none'} (WORKFLOWS_DIR)"
                 )
             return latest
-        known = self._known(pin)
-        if known is not None:
-            return known
+        workflow = self._at_hand(pin)
+        if workflow is not None:
+            return workflow
         text = None if self._fetch is None else await self._fetch(pin)
         if text is None:
             await asyncio.to_thread(self._catalog.refresh)
-            known = self._known(pin)
-            if known is None:
+            workflow = self._at_hand(pin)
+            if workflow is None:
                 raise Fatal(
                     f"the definition of {payload.workflow_id!r} that this run was submitted with "
                     f"({pin[:12]}) is kept neither in Redis nor in WORKFLOWS_DIR: submit it again"
                 )
-            return known
+            return workflow
         return await self._read(payload.workflow_id, pin, text)
 
-    def _known(self, pin: str) -> Workflow | None:
+    def _at_hand(self, pin: str) -> Workflow | None:
         """The pinned definition, if it was read before or is one of the folder's."""
         if pin in self._parsed:
             self._parsed.move_to_end(pin)

@@ -30,15 +30,15 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    def set(self, loop: asyncio.AbstractEventLoop, one: Timed, at: float) -> None:
+    def set(self, loop: asyncio.AbstractEventLoop, timed: Timed, at: float) -> None:
         """Let `one` time out `at` this time of the event loop's clock."""
-        self._due[one] = at
+        self._due[timed] = at
         if self._timer is None or at < self._timer_at:
             self._arm(loop, at)
 
-    def drop(self, one: Timed) -> None:
+    def drop(self, timed: Timed) -> None:
         """Its deadline does not matter any more."""
-        self._due.pop(one, None)
+        self._due.pop(timed, None)
         if not self._due and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -52,8 +52,8 @@ class Deadlines:
     def _on_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         reached = loop.time() + EARLY_SECONDS
-        for one in [one for one, at in self._due.items() if at <= reached]:
-            if self._due.pop(one, None) is not None:  # else one before it has dropped it
-                one.time_out()
+        for timed in [timed for timed, at in self._due.items() if at <= reached]:
+            if self._due.pop(timed, None) is not None:  # else one before it has dropped it
+                timed.time_out()
         if self._due:
             self._arm(loop, min(self._due.values()))

@@ -36,9 +36,9 @@ class Registry:
         Raises:
             DuplicateType: another one carries this name.
         """
-        known = self._types.setdefault(task_type.name, task_type)
-        if known is not task_type:
-            raise DuplicateType(task_type.name, known.where, task_type.where)
+        registered = self._types.setdefault(task_type.name, task_type)
+        if registered is not task_type:
+            raise DuplicateType(task_type.name, registered.where, task_type.where)
 
     def get(self, name: str) -> TaskType[Any, Any] | None:
         """The task type of this name, or None."""

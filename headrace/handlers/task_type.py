@@ -75,7 +75,7 @@ class TaskType(Generic[P, R]):
             return self._validate(payload)  # type: ignore[no-any-return]
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            raise PayloadInvalid(self.name, [dict(one) for one in found]) from None
+            raise PayloadInvalid(self.name, [dict(mistake) for mistake in found]) from None
 
     def payload_schema(self) -> dict[str, Any]:
         """The payload's JSON Schema (draft 2020-12), as published for the API."""

@@ -107,7 +107,9 @@ class LoopWatch(threading.Thread):
             if frame.f_code is Attempt._drive.__code__:
                 return str(frame.f_locals["self"].task_type.name)
             frame = frame.f_back
-        names = {one.task_type.name for one in self._running() if one.task_type.is_async}
+        names = {
+            attempt.task_type.name for attempt in self._running() if attempt.task_type.is_async
+        }
         return ",".join(sorted(names)) or "unknown"
 
 

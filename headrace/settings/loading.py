@@ -62,17 +62,17 @@ def unreadable_lines(env_file: Path = ENV_FILE) -> list[str]:
 
 def sentences(cls: type[BaseModel], error: ValidationError) -> list[str]:
     """One sentence for each thing that is wrong: the setting, its value, what it must be."""
-    known = names(cls)
+    names_by_field = names(cls)
     found = []
-    for one in error.errors():
-        path = next((p for p in known if p == one["loc"][: len(p)]), None)
+    for mistake in error.errors():
+        path = next((p for p in names_by_field if p == mistake["loc"][: len(p)]), None)
         if path is None:  # it concerns several settings, and names them
-            found.append(one["msg"].removeprefix("Value error, "))
+            found.append(mistake["msg"].removeprefix("Value error, "))
             continue
         setting = field(cls, path)
-        shown = setting.repr and isinstance(one["input"], str)
-        value = f"={one['input']}" if shown else ""
-        found.append(f"{known[path]}{value}: {_problem(one, setting)}")
+        shown = setting.repr and isinstance(mistake["input"], str)
+        value = f"={mistake['input']}" if shown else ""
+        found.append(f"{names_by_field[path]}{value}: {_problem(mistake, setting)}")
     return list(dict.fromkeys(found))
 
 
@@ -89,11 +89,11 @@ def warn_near_misses(
         ProcessSettings, env_file=env_file, env_file_encoding="utf-8", case_sensitive=True
     )
     in_file = [name for name in source.env_vars if name not in environ]
-    known = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
+    all_names = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
     is_set = {name.upper() for name in (*environ, *in_file)}
     found = []
     for name in [*in_file, *environ]:
-        alike = _nearest(name, known)
+        alike = _nearest(name, all_names)
         if alike is None or (name in environ and alike in is_set):
             continue
         where = str(env_file) if name in in_file else "the environment"
@@ -101,10 +101,10 @@ def warn_near_misses(
     return found
 
 
-def _nearest(name: str, known: set[str]) -> str | None:
-    if name.upper() in known or len(name) < NEAR_MISS_LENGTH:
+def _nearest(name: str, names: set[str]) -> str | None:
+    if name.upper() in names or len(name) < NEAR_MISS_LENGTH:
         return None
-    alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=NEAR_MISS_RATIO)
+    alike = difflib.get_close_matches(name.upper(), names, n=1, cutoff=NEAR_MISS_RATIO)
     return alike[0] if alike else None
 
 

@@ -198,8 +198,8 @@ class ApiSettings(_BothSettings):
         if self.api_keys_file is None:
             return self.api_keys
         in_file = keys_in_file(self.api_keys_file)
-        known = {key.digest for key in self.api_keys}
-        return self.api_keys + tuple(key for key in in_file if key.digest not in known)
+        digests = {key.digest for key in self.api_keys}
+        return self.api_keys + tuple(key for key in in_file if key.digest not in digests)
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:

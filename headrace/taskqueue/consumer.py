@@ -249,7 +249,7 @@ class Consumer:
                 size += len(task.payload) + len(state)
                 if size >= ENOUGH_BYTES:
                     break
-            kept += [bool(one) for one in await self._call("restore", args)]
+            kept += [bool(is_kept) for is_kept in await self._call("restore", args)]
         return kept
 
     def _holder(self, *more: Any) -> tuple[Any, ...]:

@@ -70,8 +70,8 @@ class Submitter:
     async def check_server(self) -> None:
         """Raise ServerUnsuitable when the server cannot do what the limits ask of it."""
         if self._limits.wait_fsync:
-            [known] = await self._link.call("COMMAND", "INFO", "WAITAOF")
-            if not known:
+            [found] = await self._link.call("COMMAND", "INFO", "WAITAOF")
+            if not found:
                 raise ServerUnsuitable(
                     "waiting for the append-only file needs Redis 7.2 (WAITAOF), which this server "
                     "does not have: upgrade it, or switch REDIS_WAIT_FSYNC off"

@@ -217,7 +217,9 @@ class Chaos:
         self._workers[place] = self._site.worker(**self._settings)
 
     async def _stop_a_worker(self) -> None:
-        worker = self._dice.choice([one for one in self._workers if not one.paused])
+        worker = self._dice.choice(
+            [candidate for candidate in self._workers if not candidate.paused]
+        )
         seconds = self._plan.lease_seconds * self._dice.uniform(1.1, 2.0)
         worker.pause()
         await asyncio.sleep(seconds)
@@ -263,11 +265,11 @@ class Chaos:
             await asyncio.sleep(LOOK_SECONDS)
             with contextlib.suppress(QueueUnavailable):
                 stats = await self._stats(queue)
-                total, now = sum(one.completions_total for one in stats), time.monotonic()
+                total, now = sum(queue.completions_total for queue in stats), time.monotonic()
                 if had_work:
                     stall = now - since
                     report.longest_stall_seconds = max(report.longest_stall_seconds, stall)
-                had_work = any(one.queue_length for one in stats)
+                had_work = any(queue.queue_length for queue in stats)
                 if total != completed or not had_work:
                     completed, since = total, now
 
@@ -276,7 +278,7 @@ class Chaos:
             stats = await self._stats(queue)
         except QueueUnavailable:
             return False
-        return not any(one.queue_length or one.running or one.delayed for one in stats)
+        return not any(queue.queue_length or queue.running or queue.delayed for queue in stats)
 
     @staticmethod
     async def _stats(queue: TaskQueue) -> list[QueueStats]:
@@ -296,7 +298,7 @@ class Chaos:
         report, ids = self._report, self._acknowledged
         report.acknowledged = len(ids)
         report.totals = {n: s for n, s in (await queue.stats(TYPES)).queues.items() if n in TYPES}
-        report.crashes = sum(one.crashes_total for one in report.totals.values())
+        report.crashes = sum(queue.crashes_total for queue in report.totals.values())
         for start in range(0, len(ids), MAX_BATCH):
             chunk = ids[start : start + MAX_BATCH]
             for task_id, task in zip(chunk, await queue.get_many(chunk), strict=True):

@@ -152,7 +152,9 @@ class Probed:
     @property
     def red(self) -> list[tuple[float, int, str]]:
         """The answers that were no 200."""
-        return [one for answers in self.answers.values() for one in answers if one[1] != 200]
+        return [
+            answer for answers in self.answers.values() for answer in answers if answer[1] != 200
+        ]
 
     @property
     def count(self) -> int:

@@ -53,12 +53,12 @@ class Load:
 
     def between(self, begin: float, end: float) -> list[Answer]:
         """The answers to what was sent in a span of time."""
-        return [one for one in self.answers if begin <= one.at < end]
+        return [answer for answer in self.answers if begin <= answer.at < end]
 
     @property
     def slowest(self) -> Answer:
         """The answer that took longest."""
-        return max(self.answers, key=lambda one: one.seconds)
+        return max(self.answers, key=lambda answer: answer.seconds)
 
     async def _client(self, number: int, over: asyncio.Event) -> None:
         dice = random.Random(self._seed + number)
@@ -92,5 +92,5 @@ class Load:
 
 def counted(answers: list[Answer]) -> str:
     """How often each call was answered by which status."""
-    counts = Counter(f"{one.call} {one.status}" for one in answers)
+    counts = Counter(f"{answer.call} {answer.status}" for answer in answers)
     return ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))

@@ -86,26 +86,26 @@ async def _all_work(here: Site, workers: list[Process]) -> float:
 
 
 def _assert_answered(load: Load, away: list[Answer], gone: float) -> None:
-    assert {one.status for one in load.answers} <= {200, 202, 503}
+    assert {answer.status for answer in load.answers} <= {200, 202, 503}
     late = [
-        (one.call, one.status, f"{one.at - gone:.1f} s into the outage", one.seconds)
-        for one in load.answers
-        if one.seconds > ANSWER_SECONDS + WORK_SECONDS
+        (answer.call, answer.status, f"{answer.at - gone:.1f} s into the outage", answer.seconds)
+        for answer in load.answers
+        if answer.seconds > ANSWER_SECONDS + WORK_SECONDS
     ]
     assert late == []
-    executed = [one for one in away if one.call in ("execute", "work")]
-    inline = [one for one in executed if one.status == 200]
+    executed = [answer for answer in away if answer.call in ("execute", "work")]
+    inline = [answer for answer in executed if answer.status == 200]
     assert len(inline) > 0.9 * len(executed), counted(away)
-    assert all(one.body["execution"] == "inline" for one in inline)
-    assert all(one.status == 200 for one in load.answers if one.call == "ready")
-    assert all(one.status == 503 for one in away if one.call == "stats")
+    assert all(answer.body["execution"] == "inline" for answer in inline)
+    assert all(answer.status == 200 for answer in load.answers if answer.call == "ready")
+    assert all(answer.status == 503 for answer in away if answer.call == "stats")
 
 
 async def long_tasks_through_outages(lab: Lab, switches: list[Switch], *, kept: bool) -> str:
     """One task of 120 s per worker: each runs once, no crash is counted, its result is kept."""
     probes = [Probed() for _ in range(3)]
     with lab.site(appendfsync="always" if kept else None, QUEUES="work", MAX_WORKERS="1") as here:
-        workers = [here.worker(**one.setting) for one in probes]
+        workers = [here.worker(**probe.setting) for probe in probes]
         for worker in workers:
             await worker.logged("worker.started")
         await lab.all_set()
@@ -113,8 +113,8 @@ async def long_tasks_through_outages(lab: Lab, switches: list[Switch], *, kept: 
             work = tasks_of("work", f'{{"seconds":{LONG_SECONDS}}}', len(workers))
             ids = await submitted(queue, work)
             await begun(here, ids)
-            for one in probes:
-                await stack.enter_async_context(one.watching())
+            for probe in probes:
+                await stack.enter_async_context(probe.watching())
             for off, on in switches:
                 await asyncio.to_thread(off, here.server)
                 await asyncio.sleep(OUTAGE_SECONDS)
@@ -129,11 +129,11 @@ async def long_tasks_through_outages(lab: Lab, switches: list[Switch], *, kept: 
                 f'{{"done":"{task.id}"}}'.encode(),
             )
         runs = [here.begun(task_id) for task_id in ids]
-        assert [len(one) for one in runs] == [1] * len(workers)
-        assert {one.pid for [one] in runs} == pids(workers)
-        assert [one.red for one in probes] == [[]] * len(probes)
+        assert [len(run) for run in runs] == [1] * len(workers)
+        assert {run.pid for [run] in runs} == pids(workers)
+        assert [probe.red for probe in probes] == [[]] * len(probes)
         assert_tidy(here.server)
-        asked = sum(one.count for one in probes)
+        asked = sum(probe.count for probe in probes)
         return (
             f"{len(ids)} tasks of {LONG_SECONDS:g} s through {len(switches)} outages: one run "
             f"each, no crash, results kept; {asked} probes, all green"

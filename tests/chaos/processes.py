@@ -107,7 +107,7 @@ class Process:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """What it has logged of one event."""
-        lines = [json.loads(one) for one in _whole_lines(self.log) if one.startswith("{")]
+        lines = [json.loads(line) for line in _whole_lines(self.log) if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     async def logged(self, event: str, seconds: float = START_SECONDS) -> dict[str, Any]:
@@ -140,8 +140,8 @@ class Site:
     async def workers(self, count: int, **settings: str) -> list[Process]:
         """Start several, and wait until they are registered."""
         started = [self.worker(**settings) for _ in range(count)]
-        for one in started:
-            await one.logged("worker.started")
+        for process in started:
+            await process.logged("worker.started")
         return started
 
     async def api(self, **settings: str) -> tuple[Process, str]:
@@ -166,8 +166,8 @@ class Site:
 
     def close(self) -> None:
         """End everything, by force."""
-        for one in self._started:
-            one.kill()
+        for process in self._started:
+            process.kill()
         self.server.close()
 
     def _start(self, script: str, settings: dict[str, str]) -> Process:

@@ -70,10 +70,10 @@ async def test_what_a_power_cut_takes_when_redis_syncs_once_a_second(
 def assert_totals_are_exact(report: Report) -> None:
     """Each task arrived once and ended once, however often it was sent or run."""
     totals = report.totals.values()
-    assert sum(one.arrivals_total for one in totals) == report.acknowledged
-    assert sum(one.completions_total for one in totals) == report.completed
-    assert sum(one.failures_total for one in totals) == len(report.excused)
-    assert sum(one.queue_length_retries for one in totals) == 0
+    assert sum(queue.arrivals_total for queue in totals) == report.acknowledged
+    assert sum(queue.completions_total for queue in totals) == report.completed
+    assert sum(queue.failures_total for queue in totals) == len(report.excused)
+    assert sum(queue.queue_length_retries for queue in totals) == 0
 
 
 def assert_crashes_are_explained(report: Report) -> None:
@@ -91,4 +91,4 @@ def assert_nothing_is_left_behind(server: RedisServer) -> None:
     assert indexed(server) == []
     assert unexpected_keys(server) == []
     counts = [server.client.hgetall(f"{{headrace}}:counts:{name}") for name in TYPES]
-    assert [int(one.get(b"tombstones", 0)) for one in counts] == [0] * len(TYPES)
+    assert [int(count.get(b"tombstones", 0)) for count in counts] == [0] * len(TYPES)

@@ -44,7 +44,7 @@ async def killed_worker(lab: Lab) -> str:
             work = tasks_of("work", '{"seconds":60,"again_seconds":0}', 4)
             ids = await submitted(queue, work)
             await begun(here, ids)
-            victim = next(one for one in workers if one.pid == here.begun(ids[0])[0].pid)
+            victim = next(worker for worker in workers if worker.pid == here.begun(ids[0])[0].pid)
             its = [i for i in ids if here.begun(i)[0].pid == victim.pid]
             await _renewed(here, its[0])
             victim.kill()
@@ -85,8 +85,8 @@ async def delayed_without_workers(lab: Lab) -> str:
 
             async def numbers() -> tuple[int, int]:
                 stats = (await client.get("/api/workflows/queue/stats")).json()
-                one = stats["queues"]["work"]
-                return one["queue_length"], one["delayed"]
+                queue = stats["queues"]["work"]
+                return queue["queue_length"], queue["delayed"]
 
             seen = []
             while time.time() < due + 1:
@@ -161,12 +161,12 @@ async def full_and_drained_workers(lab: Lab) -> str:
             ]
             ids = await submitted(queue, work)
             await begun(here, ids)
-            for one in (full, drained):
-                await stack.enter_async_context(one.watching())
+            for worker in (full, drained):
+                await stack.enter_async_context(worker.watching())
             for _ in range(int(GREEN_SECONDS / MARK_SECONDS) + 1):
                 await queue.drain(mark)
                 await asyncio.sleep(min(MARK_SECONDS, GREEN_SECONDS / 3))
-            [status] = [one for one in (await queue.stats()).workers if one.id == mark]
+            [status] = [worker for worker in (await queue.stats()).workers if worker.id == mark]
             assert status.drained
             await queue.undrain(mark)
             tasks = await all_final(queue, ids, 15)
@@ -228,9 +228,11 @@ async def sigterm_under_load(lab: Lab) -> str:
                 stopped = (await worker.logged("worker.stopped"))["timestamp"]
                 waits.append(datetime.fromisoformat(stopped).timestamp() - its[-1].at)
                 left = (await queue.stats()).queues
-                assert sum(one.queue_length for one in left.values()) > 0, "it was under load"
+                assert sum(queue.queue_length for queue in left.values()) > 0, "it was under load"
             tasks = await all_final(queue, ids, 60)
-        assert {(one.status, one.crash_count) for one in tasks} == {(TaskStatus.COMPLETED, 0)}
+        assert {(record.status, record.crash_count) for record in tasks} == {
+            (TaskStatus.COMPLETED, 0)
+        }
         runs = here.runs()
         assert len([run for run in runs if run.event == "begin"]) == len(ids)
         assert len([run for run in runs if run.event == "end"]) == len(ids)

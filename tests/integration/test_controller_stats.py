@@ -58,8 +58,8 @@ async def connect(process: ApiProcess) -> AsyncIterator[Callable[[str], Api]]:
         return made[-1]
 
     yield new
-    for one in made:
-        await one.close()
+    for api in made:
+        await api.close()
 
 
 @pytest.fixture

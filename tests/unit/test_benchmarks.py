@@ -108,17 +108,17 @@ def test_the_report_is_json_and_leaves_out_what_was_not_measured() -> None:
     assert content["figures"] == {
         "rate": {"title": "a rate", "unit": "1/s", "median": 20, "samples": [10, 30, 20]}
     }
-    assert [(one["title"], one["measured"], one["met"]) for one in content["targets"]] == [
-        ("a target", 20, True)
-    ]
+    assert [
+        (target["title"], target["measured"], target["met"]) for target in content["targets"]
+    ] == [("a target", 20, True)]
 
 
 def test_targets_and_floors_are_about_figures_that_exist() -> None:
-    known = {figure.name for figure in FIGURES}
+    names = {figure.name for figure in FIGURES}
     for target in TARGETS:
         of = target.of
-        assert {of} <= known if isinstance(of, str) else {of.figure, of.floor} <= known
-    assert set(FLOORS) <= known
+        assert {of} <= names if isinstance(of, str) else {of.figure, of.floor} <= names
+    assert set(FLOORS) <= names
 
 
 @pytest.mark.parametrize("size", [50, 500])

@@ -69,7 +69,7 @@ def test_the_level_decides_what_is_written(log_file: LogFile) -> None:
     log.info("b")
     log.warning("c")
     log.error("d")
-    assert [(one["level"], one["event"]) for one in log_file.records()] == [
+    assert [(record["level"], record["event"]) for record in log_file.records()] == [
         ("warning", "c"),
         ("error", "d"),
     ]
@@ -79,7 +79,7 @@ def test_bound_fields_are_on_every_line(log_file: LogFile) -> None:
     log = logs.get_logger("x").bind(task_id="a")
     log.info("one", step=1)
     log.info("two")
-    assert [one["task_id"] for one in log_file.records()] == ["a", "a"]
+    assert [record["task_id"] for record in log_file.records()] == ["a", "a"]
 
 
 def test_an_exception_brings_its_traceback(log_file: LogFile) -> None:
@@ -104,7 +104,9 @@ def test_other_libraries_come_out_in_the_same_format(log_file: LogFile) -> None:
     logging.getLogger("uvicorn.error").warning("started on port %d", 8000)
     logging.getLogger("uvicorn.error").debug("not this")
     structlog.get_logger("theirs").bind(a=1).info("hello %s", "you")
-    found = [(one["event"], one.get("logger"), one.get("a")) for one in log_file.records()]
+    found = [
+        (record["event"], record.get("logger"), record.get("a")) for record in log_file.records()
+    ]
     assert found == [("started on port 8000", "uvicorn.error", None), ("hello you", "theirs", 1)]
 
 
@@ -144,7 +146,7 @@ def test_libraries_say_nothing_below_warnings(log_file: LogFile, level: logs.Lev
 
 def test_a_package_of_a_user_s_may_log_at_every_level(log_file: LogFile) -> None:
     logging.getLogger("my_package").info("resized")
-    assert [one["event"] for one in log_file.records()] == ["resized"]
+    assert [record["event"] for record in log_file.records()] == ["resized"]
 
 
 def test_the_console_format_reads_well(log_file: LogFile) -> None:
@@ -230,7 +232,7 @@ def test_many_threads_lose_and_mix_nothing(log_file: LogFile) -> None:
         thread.join()
     records = log_file.records()
     for number in range(4):
-        mine = [one["number"] for one in records if one["thread"] == number]
+        mine = [record["number"] for record in records if record["thread"] == number]
         assert mine == list(range(2000))
 
 

@@ -27,8 +27,8 @@ OTHER_DIGEST = hashlib.sha256(b"another key").hexdigest()
 @pytest.fixture(autouse=True)
 def _empty_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting in the environment, no `.env` in the current folder."""
-    known = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
-    for name in known & set(os.environ):
+    variables = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
+    for name in variables & set(os.environ):
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -290,8 +290,8 @@ class TestExampleFile:
 
     def test_has_every_setting_once(self) -> None:
         written = re.findall(r"^#?([A-Z][A-Z_]+)=", self.TEXT, re.MULTILINE)
-        known = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
-        assert sorted(written) == sorted(known)
+        variables = {name for cls in (ApiSettings, WorkerSettings) for name in names(cls).values()}
+        assert sorted(written) == sorted(variables)
 
     @pytest.mark.parametrize("cls", [ApiSettings, WorkerSettings])
     def test_shows_the_defaults(self, cls: type[ApiSettings | WorkerSettings]) -> None:
@@ -301,11 +301,11 @@ class TestExampleFile:
         assert load(cls) == as_default
 
     def test_tells_of_each_setting_what_its_docstring_tells(self) -> None:
-        told = " ".join(self.TEXT.replace("\n# ", " ").split())
+        text = " ".join(self.TEXT.replace("\n# ", " ").split())
         for cls in (ApiSettings, WorkerSettings):
             for path in names(cls):
                 sentence = " ".join((field(cls, path).description or "").split()).split(": ")[0]
-                assert sentence.split(". ")[0].rstrip(".") in told, path
+                assert sentence.split(". ")[0].rstrip(".") in text, path
 
 
 def test_each_line_of_the_env_file_that_sets_nothing_is_named(

@@ -19,12 +19,12 @@ local short = max_length - #ARGV / 6
 local new = {}
 
 local function length(task_type)
-  local known = lengths[task_type]
-  if not known then
-    known = waiting_length(task_type, short)
-    lengths[task_type], new[task_type] = known, known == 0
+  local waiting = lengths[task_type]
+  if not waiting then
+    waiting = waiting_length(task_type, short)
+    lengths[task_type], new[task_type] = waiting, waiting == 0
   end
-  return known
+  return waiting
 end
 
 local function status_at(start)

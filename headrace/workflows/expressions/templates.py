@@ -167,9 +167,9 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
     def refuse(reason: str) -> NoReturn:
         reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
         reason = reason.removeprefix("jq: error: ")
-        known = ", ".join(f"${name}" for name in sorted(allowed))
+        names = ", ".join(f"${name}" for name in sorted(allowed))
         others = set(_VARIABLE.findall(expression.text)) - allowed
-        hint = f" (known here: {known})" if others else ""
+        hint = f" (known here: {names})" if others else ""
         cursor.refuse(f"`{cursor.key}` is no valid jq expression: {reason}{hint}")
 
     cursor.checks.append((expression.program, refuse))

@@ -85,8 +85,10 @@ class Catalog:
 
     def by_sha256(self, sha256: str) -> Workflow | None:
         """The workflow whose text has this hash, whatever its id or version."""
-        every = (one for found in self._content.versions.values() for one in found.values())
-        return next((one for one in every if one.sha256 == sha256), None)
+        every = (
+            workflow for found in self._content.versions.values() for workflow in found.values()
+        )
+        return next((workflow for workflow in every if workflow.sha256 == sha256), None)
 
     def refresh(self) -> bool:
         """Read the folder again if it has changed, and tell whether it had.
@@ -99,7 +101,7 @@ class Catalog:
         before, self._content = self._content, self._read(self._content.parsed)
         return self._content.shown != before.shown
 
-    def _read(self, known: dict[tuple[str, str], Workflow | DefinitionError]) -> _Content:
+    def _read(self, parsed_before: dict[tuple[str, str], Workflow | DefinitionError]) -> _Content:
         # Taken first: what changes while the files are read is seen by the next refresh.
         before: _Fingerprint | None = fingerprint(self.folder)
         errors: list[DefinitionError] = []
@@ -121,7 +123,7 @@ class Catalog:
                     before = None
                     continue
                 key = (file, hashlib.sha256(text).hexdigest())
-                outcome = known.get(key) or _parse(text, file, checker)
+                outcome = parsed_before.get(key) or _parse(text, file, checker)
                 parsed[key] = outcome
                 if isinstance(outcome, Workflow):
                     workflows.append(outcome)

@@ -57,7 +57,7 @@ class Cursor:
 
     def mapping(
         self,
-        known: set[str] | frozenset[str],
+        allowed: set[str] | frozenset[str],
         required: tuple[str, ...] = (),
         later: Mapping[str, str] | None = None,
     ) -> dict[str, Cursor]:
@@ -70,7 +70,7 @@ class Cursor:
         for key, value in fields.items():
             if later is not None and key in later:
                 value.refuse(f"{later[key]} (`{key}`) is not supported yet")
-            if key not in known:
+            if key not in allowed:
                 value.refuse(f"unknown key {key!r} in `{self.key or 'the workflow'}`")
         for key in required:
             if key not in fields:

@@ -129,7 +129,7 @@ class Reading:
             if keyword not in self.types:
                 cursor.child(keyword).refuse(
                     f"`{keyword}` tasks are not supported yet (supported: "
-                    f"{', '.join(f'`{known}`' for known in self.types)})"
+                    f"{', '.join(f'`{supported}`' for supported in self.types)})"
                 )
         if not present:
             cursor.refuse(

@@ -15,6 +15,6 @@ def read_call(fields: dict[str, Cursor], _reading: Reading) -> Action:
     """The call named under `call`, its arguments under `with`."""
     called = fields["call"].text()
     if called not in _CALLS:
-        known = ", ".join(f"`call: {name}`" for name in _CALLS)
-        fields["call"].refuse(f"`call: {called}` is not supported yet (supported: {known})")
+        supported = ", ".join(f"`call: {name}`" for name in _CALLS)
+        fields["call"].refuse(f"`call: {called}` is not supported yet (supported: {supported})")
     return _CALLS[called](fields)

@@ -137,16 +137,18 @@ def _queues(stats: Stats) -> Iterator[Metric]:
     by_queue = stats.queues.items()
     for field, text in _GAUGES.items():
         name = field if field.startswith("queue_") else f"queue_{field}"
-        yield _gauge(f"headrace_{name}", text, {q: getattr(one, field) for q, one in by_queue})
+        yield _gauge(
+            f"headrace_{name}", text, {q: getattr(figures, field) for q, figures in by_queue}
+        )
     yield _gauge(
         "headrace_queue_oldest_age_seconds",
         "How long the oldest waiting task has waited; 0 when none waits.",
-        {q: one.oldest_age_seconds or 0.0 for q, one in by_queue},
+        {q: figures.oldest_age_seconds or 0.0 for q, figures in by_queue},
     )
     for field, text in _COUNTERS.items():
         family = CounterMetricFamily(f"headrace_task_{field}", text, labels=["queue"])
-        for queue, one in by_queue:
-            family.add_metric([queue], _total(one, field))
+        for queue, figures in by_queue:
+            family.add_metric([queue], _total(figures, field))
         yield family
     yield _histogram("headrace_task_wait_seconds", "From due to claimed.", stats.waiting)
     yield _histogram("headrace_task_run_seconds", "From claimed to ended.", stats.run)
@@ -183,6 +185,8 @@ def _gauge(name: str, text: str, values: dict[str, float]) -> GaugeMetricFamily:
 
 def _histogram(name: str, text: str, histograms: dict[str, Histogram]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text, labels=["queue"])
-    for queue, one in histograms.items():
-        family.add_metric([queue], cumulative(BOUNDS_SECONDS, one.counts), one.sum_seconds)
+    for queue, histogram in histograms.items():
+        family.add_metric(
+            [queue], cumulative(BOUNDS_SECONDS, histogram.counts), histogram.sum_seconds
+        )
     return family

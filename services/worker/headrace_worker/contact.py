@@ -49,7 +49,7 @@ class Contact:
         begun = list(self._begun.values())
         if not begun:
             return None
-        call, since = min(begun, key=lambda one: one[1])
+        call, since = min(begun, key=lambda call: call[1])
         return call, self._clock() - since
 
     def failed(self, side: Side, error: Exception) -> None:

@@ -87,13 +87,13 @@ class WorkerHost:
     async def _report_now_and_then(self) -> None:
         try:
             while self._reports:
-                await asyncio.gather(*(self.send_report(one) for one in list(self._reports)))
+                await asyncio.gather(*(self.send_report(report) for report in list(self._reports)))
                 await asyncio.sleep(PROGRESS_INTERVAL_SECONDS)
         finally:
             self._reporting = None
 
     def _running(self, ctx: Context) -> Running | None:
-        return next((one for one in list(self._hand.slots) if one.ctx is ctx), None)
+        return next((attempt for attempt in list(self._hand.slots) if attempt.ctx is ctx), None)
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:

@@ -96,7 +96,7 @@ async def serve(settings: WorkerSettings) -> int:
     except Exception:
         log.exception("worker.crashed", worker=worker.info.id)
         status = EXIT_BROKEN
-    leftovers = [f"{one.claimed.type} {one.claimed.id}" for one in worker.leftovers]
+    leftovers = [f"{attempt.claimed.type} {attempt.claimed.id}" for attempt in worker.leftovers]
     leave_within(status, loop, attempts=leftovers)
     watch.end()
     await queue.close()

@@ -159,7 +159,7 @@ class RenewalThread(threading.Thread):
             number = self._contact.begin("renew")
             try:
                 renewal = self._renewer.renew(
-                    [one.claimed for one in held], self._hand.running_now(), settled_request
+                    [attempt.claimed for attempt in held], self._hand.running_now(), settled_request
                 )
             except (EpochChanged, WorkerNotFound):
                 raise

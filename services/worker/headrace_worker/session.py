@@ -183,7 +183,7 @@ class Session:
         try:
             kept = await self._noted(
                 "restore",
-                lambda: self._consumer.restore([one.claimed for one in held]),
+                lambda: self._consumer.restore([attempt.claimed for attempt in held]),
                 asks=True,  # no other call may ask for tasks meanwhile
             )
         except LayoutTooNew:
@@ -192,7 +192,7 @@ class Session:
             return False
         self.epoch = self._consumer.epoch
         log.warning("worker.restored", epoch=self.epoch, held=len(held), put_back=sum(kept))
-        for one, is_kept in zip(held, kept, strict=True):
+        for attempt, is_kept in zip(held, kept, strict=True):
             if not is_kept:
-                self._hand.lose(one)
+                self._hand.lose(attempt)
         return True

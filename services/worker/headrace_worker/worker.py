@@ -87,7 +87,7 @@ class Worker:
         self._contact = Contact()
         self._threads = ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler")
         self._hand = Hand(
-            {one.name: one for one in types},
+            {task_type.name: task_type for task_type in types},
             self._threads,
             max_result_bytes=max_result_bytes,
             log_payloads=log_payloads,
@@ -236,8 +236,8 @@ class Worker:
             await self._back_off()
             return
         self._failures, self._stuck_since = 0, None
-        for one, status in zip(batch, statuses, strict=True):
-            self._hand.settled(one, status)
+        for attempt, status in zip(batch, statuses, strict=True):
+            self._hand.settled(attempt, status)
         if claim is not None and not self._adopt(claim, limit):
             self._start_waiting()
 
@@ -386,13 +386,13 @@ class Worker:
     def _on_renewal(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
         for damage in renewal.damaged:
             log.warning("redis.damaged", what=damage.what, why=damage.why)
-        for one in by_hold(held, renewal.cancelled):
-            if one in self._hand.held:
-                one.stop(Stopped(StopReason.CANCELLED))
+        for attempt in by_hold(held, renewal.cancelled):
+            if attempt in self._hand.held:
+                attempt.stop(Stopped(StopReason.CANCELLED))
         # While leases were being put back, those that were not yet looked as if they were lost.
         if restorations == self._session.restorations and restorations % 2 == 0:
-            for one in by_hold(held, renewal.lost):
-                self._hand.lose(one)
+            for attempt in by_hold(held, renewal.lost):
+                self._hand.lose(attempt)
         if renewal.draining and not self._mark.holds and self._waiter is not None:
             self._background.start(self._unblock())
         self._mark.set(renewal.draining)
@@ -415,10 +415,10 @@ class Worker:
         """Stop what runs, so that it runs elsewhere."""
         undecided = self._hand.undecided()
         if undecided:
-            ids = [one.claimed.id for one in undecided]
+            ids = [attempt.claimed.id for attempt in undecided]
             log.warning("worker.handing_back", worker=self.info.id, tasks=ids)
-        for one in undecided:
-            one.stop(Stopped(reason), tidy_seconds)
+        for attempt in undecided:
+            attempt.stop(Stopped(reason), tidy_seconds)
 
     def _refuse(self, error: LayoutTooNew) -> None:
         """Redis holds data of a newer version: hand everything back and end."""

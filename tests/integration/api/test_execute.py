@@ -305,12 +305,12 @@ async def test_a_full_queue_is_a_503(server: RedisServer, tmp_path: Path) -> Non
 
 async def test_workflows_are_listed_with_what_could_not_be_loaded(api: ApiUnderTest) -> None:
     body = (await api.get("/api/workflows")).json()
-    assert [one["workflow_id"] for one in body["workflows"]] == [
+    assert [workflow["workflow_id"] for workflow in body["workflows"]] == [
         "failing",
         "my-workflow",
         "waiting",
     ]
-    assert [one["file"] for one in body["errors"]] == ["broken.yaml"]
+    assert [error["file"] for error in body["errors"]] == ["broken.yaml"]
     detail = (await api.get("/api/workflows/my-workflow")).json()
     assert detail["definition"] == ECHO
     assert detail["title"] == "Gives its variables back"

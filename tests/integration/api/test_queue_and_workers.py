@@ -57,7 +57,7 @@ async def test_a_worker_that_cannot_be_read_is_left_out(
     client.zadd("{headrace}:workers", {"odd": int(9e12)})
     response = await api.get(STATS)
     assert response.status_code == 200
-    assert [one["id"] for one in response.json()["workers"]] == [worker.id]
+    assert [listed["id"] for listed in response.json()["workers"]] == [worker.id]
 
 
 async def test_further_types_follow_the_built_in_ones(
@@ -95,8 +95,8 @@ async def test_history_has_the_last_hour_by_minute(api: ApiUnderTest) -> None:
     assert list(body) == BUILTIN
     assert len(body["workflow_execute"]) == 60
     assert sum(minute["arrivals"] for minute in body["workflow_execute"]) == 1
-    one = (await api.get("/api/workflows/queue/history?type=chat_process")).json()["queues"]
-    assert list(one) == ["chat_process"]
+    history = (await api.get("/api/workflows/queue/history?type=chat_process")).json()["queues"]
+    assert list(history) == ["chat_process"]
 
 
 async def test_workers_are_listed_drained_and_undrained(

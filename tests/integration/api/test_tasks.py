@@ -74,7 +74,7 @@ async def test_a_type_that_only_a_worker_knows_is_checked_by_its_schema(
 
     wrong = await api.post("/api/tasks/resize_image", json={"payload": {"width": 0}})
     check(wrong, "invalid-payload")
-    assert {one["pointer"] for one in wrong.json()["errors"]} == {"/payload", "/payload/width"}
+    assert {error["pointer"] for error in wrong.json()["errors"]} == {"/payload", "/payload/width"}
     assert (await queue.stats()).queues["resize_image"].queue_length == 1
 
 
@@ -176,10 +176,10 @@ async def test_a_dead_letter_is_listed_and_queued_again(
         await asyncio.sleep(0.005)
     address = "/api/workflows/queue/resize_image/dead-letters"
     first = (await api.get(f"{address}?limit=2")).json()
-    assert [one["task_id"] for one in first["items"]] == ids[:0:-1]
+    assert [item["task_id"] for item in first["items"]] == ids[:0:-1]
     assert first["items"][0]["error"] == "ValueError: 2"
     second = (await api.get(f"{address}?limit=2&offset={first['next_offset']}")).json()
-    assert [one["task_id"] for one in second["items"]] == ids[:1]
+    assert [item["task_id"] for item in second["items"]] == ids[:1]
     assert second["next_offset"] is None
 
     response = await api.post(f"/api/tasks/{ids[0]}/retry")
@@ -187,7 +187,7 @@ async def test_a_dead_letter_is_listed_and_queued_again(
     assert (await worker.complete()).id == ids[0]
     check(await api.post(f"/api/tasks/{ids[0]}/retry"), "not-allowed")
     left = (await api.get(address)).json()
-    assert [one["task_id"] for one in left["items"]] == ids[:0:-1]
+    assert [item["task_id"] for item in left["items"]] == ids[:0:-1]
 
 
 async def test_a_page_of_large_dead_letters_is_small(
@@ -199,7 +199,7 @@ async def test_a_page_of_large_dead_letters_is_small(
     [listed, *_] = await queue.dead_letters("resize_image")
     assert (listed.payload, listed.result) == (b"null", None)
     page = await api.get("/api/workflows/queue/resize_image/dead-letters")
-    assert {one["task_id"] for one in page.json()["items"]} == set(ids)
+    assert {item["task_id"] for item in page.json()["items"]} == set(ids)
     assert len((await queue.get(ids[0])).payload) > 900_000
 
 
@@ -266,7 +266,7 @@ async def test_a_batch_is_queued_in_order(
     wanted = {"tasks": [{"payload": {"url": str(n)}, "max_retries": n} for n in range(50)]}
     response = await api.post("/api/tasks/resize_image/batch", json=wanted)
     assert response.status_code == 202
-    ids = [one["task_id"] for one in response.json()["tasks"]]
+    ids = [accepted["task_id"] for accepted in response.json()["tasks"]]
     tasks = await queue.get_many(ids)
     assert [task.max_retries for task in tasks if task] == list(range(50))
     assert (await worker.claim()).id == ids[0]

@@ -119,8 +119,8 @@ async def test_each_damage_is_told_to_one_heartbeat(rig: Rig) -> None:
     damaged = await rig.submit()
     rig.raw.delete(rig.key(f"task:{damaged}"))
     await worker.claim(1)
-    told = [*(await renew(rig, other)).damaged, *(await renew(rig, worker)).damaged]
-    assert [damage.what for damage in told] == [f"task:{damaged}"]
+    found = [*(await renew(rig, other)).damaged, *(await renew(rig, worker)).damaged]
+    assert [damage.what for damage in found] == [f"task:{damaged}"]
     rig.raw.delete(rig.key("damaged"))  # cleared by hand
     damaged = await rig.submit()
     rig.raw.set(rig.key(f"task:{damaged}"), "x")

@@ -101,16 +101,16 @@ async def test_what_the_last_claim_took_is_given_back_when_it_brought_an_error(
 async def test_a_claim_whose_reply_was_lost_is_given_back_without_a_crash(any_rig: Rig) -> None:
     [first, second] = await any_rig.submit_many(2)
     worker = await any_rig.worker()
-    known = await claim_one(worker)
+    before = await claim_one(worker)
     await worker.claim(1)  # its reply is lost
     await worker.claim(1)  # the next claim: what the earlier ones brought has been handed over
     assert worker.settled_request == 2
 
-    renewal = await renew(any_rig, worker, [known])
+    renewal = await renew(any_rig, worker, [before])
     assert renewal.lost == []
     record = await any_rig.queue.get(second)
     assert (record.status, record.crash_count) == (QUEUED, 0)
-    assert known.id == first
+    assert before.id == first
     assert (await any_rig.stats()).queue_length_retries == 0
     again = await claim_one(worker)
     assert (again.id, again.attempt, again.fence) == (second, 1, 2)

@@ -91,31 +91,31 @@ class QueueMachine(Walk):
     @rule(task_type=types, key=st.sampled_from("xy"), payload=st.sampled_from(PAYLOADS))
     def submit_by_key(self, task_type: str, key: str, payload: bytes) -> None:
         task = new_task(payload, task_type=task_type, task_id=idempotent_id(task_type, key))
-        known = self.model.tasks.get(task.id)
+        earlier = self.model.tasks.get(task.id)
         try:
             submitted = self.do(self.rig.queue.submit(task))
         except IdempotencyConflict:
-            assert known is not None
-            assert known.payload != payload
+            assert earlier is not None
+            assert earlier.payload != payload
             return
-        if known is None:
+        if earlier is None:
             assert submitted == Submitted(task.id, TaskStatus.QUEUED, True)
             self.model.submit(ModelTask(task.id, task_type, payload, 3), delayed=False)
         else:
-            assert submitted == Submitted(task.id, known.status, False)
-            assert known.restored or known.payload == payload
+            assert submitted == Submitted(task.id, earlier.status, False)
+            assert earlier.restored or earlier.payload == payload
 
     @precondition(lambda self: self.model.tasks)
     @rule(pick=picks, running=st.booleans())
     def cancel(self, pick: int, running: bool) -> None:
         task = self.chosen(pick)
         before, refused = task.status, None
-        told = self.model.cancel(task, running=running)
+        expected = self.model.cancel(task, running=running)
         try:
-            assert self.do(self.rig.queue.cancel(task.id, running=running)) is told
+            assert self.do(self.rig.queue.cancel(task.id, running=running)) is expected
         except NotAllowed as error:
             refused = error
-            assert told is None
+            assert expected is None
         assert refused is None or refused.status == before
 
     @precondition(lambda self: self.model.tasks)
@@ -146,14 +146,14 @@ class QueueMachine(Walk):
 
     def check_claim(self, worker: str, limit: int, claim: Claim, *, tended: bool = True) -> None:
         """Hold a claim against the model. Not `tended`: a busy worker's, beside its reports."""
-        known = self.model.workers[worker]
-        claimable = {task_type: self.model.live(task_type) for task_type in known.queues}
-        if tended or (not known.draining and sum(map(len, claimable.values())) < limit):
-            for task_type in known.queues:
+        modelled = self.model.workers[worker]
+        claimable = {task_type: self.model.live(task_type) for task_type in modelled.queues}
+        if tended or (not modelled.draining and sum(map(len, claimable.values())) < limit):
+            for task_type in modelled.queues:
                 if not tended:  # what waited is taken first
                     self.model.lists[task_type].clear()
-            self.model.look_after(known.queues)
-            later = self.something_is_to_come(known.queues)
+            self.model.look_after(modelled.queues)
+            later = self.something_is_to_come(modelled.queues)
             assert (claim.next_in_seconds is not None) is later
             for task_type, waiting in claimable.items():
                 came = self.model.live(task_type)
@@ -162,27 +162,27 @@ class QueueMachine(Walk):
                     self.model.lists[task_type][:0] = waiting
         else:
             assert claim.next_in_seconds is None
-        assert claim.draining is known.draining
+        assert claim.draining is modelled.draining
         wanted = min(limit, sum(map(len, claimable.values())))
-        assert len(claim.tasks) == (0 if known.draining else wanted)
+        assert len(claim.tasks) == (0 if modelled.draining else wanted)
         for task_type, waiting in claimable.items():
             taken = [task.id for task in claim.tasks if task.type == task_type]
             assert taken == waiting[: len(taken)]
-            others = [queue for queue in known.queues if queue != task_type]
+            others = [queue for queue in modelled.queues if queue != task_type]
             if tended and any(claimable[queue] for queue in others) and limit > 1 and waiting:
-                assert taken or known.draining, "this queue was passed over"
+                assert taken or modelled.draining, "this queue was passed over"
         self.model.claim(worker, [task.id for task in claim.tasks])
-        if not known.draining and len(claim.tasks) < limit:
-            for task_type in known.queues:  # only cancelled ones were left, and are skipped
+        if not modelled.draining and len(claim.tasks) < limit:
+            for task_type in modelled.queues:  # only cancelled ones were left, and are skipped
                 self.model.lists[task_type].clear()
         else:
-            self.skip_as_redis_did(known.queues)
-        assert claim.more is any(self.model.lists[task_type] for task_type in known.queues)
+            self.skip_as_redis_did(modelled.queues)
+        assert claim.more is any(self.model.lists[task_type] for task_type in modelled.queues)
         for task in claim.tasks:
-            told = self.model.tasks[task.id]
-            assert (task.fence, task.retry_count) == (told.fence, told.retries)
-            assert (task.crash_count, task.max_retries) == (told.crashes, told.max_retries)
-            assert (task.payload, task.state) == (told.payload, told.state)
+            expected = self.model.tasks[task.id]
+            assert (task.fence, task.retry_count) == (expected.fence, expected.retries)
+            assert (task.crash_count, task.max_retries) == (expected.crashes, expected.max_retries)
+            assert (task.payload, task.state) == (expected.payload, expected.state)
         self.hands[worker] += claim.tasks
 
     def something_is_to_come(self, queues: list[str]) -> bool:
@@ -270,11 +270,11 @@ class QueueMachine(Walk):
 
     @rule(worker=workers, busy=st.booleans())
     def renew(self, worker: str, busy: bool) -> None:
-        mine, known = self.consumers[worker], self.model.workers[worker]
+        mine, modelled = self.consumers[worker], self.model.workers[worker]
         held = self.hands[worker]
         keys = {(task.id, task.fence) for task in held}
         settled = mine.settled_request
-        assert settled == known.settled_request
+        assert settled == modelled.settled_request
         slots = [running(task) for task in held] if busy else []
         renewal = self.rig.renewer(mine).renew(held, slots, settled)
 
@@ -287,8 +287,8 @@ class QueueMachine(Walk):
         ]
         self.hand_back(worker, keys, settled)
         still = any(lease.worker == worker for lease in self.model.leases.values())
-        assert renewal.draining is known.draining
-        assert renewal.drained is (known.draining and not slots and not still)
+        assert renewal.draining is modelled.draining
+        assert renewal.drained is (modelled.draining and not slots and not still)
         self.past += [(worker, task) for task in held if task.hold in lost]
         self.hands[worker] = [task for task in held if task.hold not in lost]
 
@@ -361,9 +361,9 @@ class QueueMachine(Walk):
                 self.do(holder.settle([], 1))
                 raise AssertionError("the loss was not noticed")
             except EpochChanged:
-                known = self.model.workers[worker]
-                known.requests += 1
-                known.failed_request = known.requests
+                modelled = self.model.workers[worker]
+                modelled.requests += 1
+                modelled.failed_request = modelled.requests
             kept = self.do(holder.restore(held))
             assert kept == self.model.restore(worker, held)
             self.hands[worker] = [task for task, ok in zip(held, kept, strict=True) if ok]

@@ -309,7 +309,7 @@ async def test_what_a_gone_worker_seems_to_hold_is_forgotten_once_no_lease_stand
     ended, runs = (await worker.claim(2)).tasks
     any_rig.raw.zrem(any_rig.key(f"leases:{TYPE}"), f"{ended.id}:{ended.fence}")
     any_rig.raw.hset(any_rig.key("worker:w1"), "seen", 0)
-    assert [one.id for one in (await any_rig.queue.stats()).workers] == ["w2"]
+    assert [listed.id for listed in (await any_rig.queue.stats()).workers] == ["w2"]
     assert any_rig.raw.hkeys(any_rig.key("held:w1")) == [f"{runs.id}:{runs.fence}".encode()]
     any_rig.expire_lease(runs)
     assert await any_rig.queue.reap([TYPE]) == 1

@@ -242,8 +242,8 @@ async def test_concurrent_callers_share_round_trips_and_keep_their_own_results(
     any_server: RedisServer, new_rig: RigFactory
 ) -> None:
     rig = new_rig(any_server, max_length=40)
-    known = idempotent_id(TYPE, "known")
-    await rig.submit(b"1", task_id=known)
+    waiting = idempotent_id(TYPE, "known")
+    await rig.submit(b"1", task_id=waiting)
     any_server.client.config_resetstat()
 
     fine = [new_task() for _ in range(30)]
@@ -252,8 +252,8 @@ async def test_concurrent_callers_share_round_trips_and_keep_their_own_results(
         *(rig.queue.submit(task) for task in fine),
         rig.queue.submit(same),
         rig.queue.submit(same),
-        rig.queue.submit(new_task(b"2", task_id=known)),
-        rig.queue.submit(new_task(b"1", task_id=known)),
+        rig.queue.submit(new_task(b"2", task_id=waiting)),
+        rig.queue.submit(new_task(b"1", task_id=waiting)),
         rig.queue.submit_many([new_task() for _ in range(20)]),
         rig.queue.submit(new_task()),
         return_exceptions=True,
@@ -263,7 +263,7 @@ async def test_concurrent_callers_share_round_trips_and_keep_their_own_results(
     assert outcomes[:30] == [Submitted(task.id, QUEUED, True) for task in fine]
     assert outcomes[30:32] == [Submitted(same.id, QUEUED, True), Submitted(same.id, QUEUED, False)]
     assert isinstance(outcomes[32], IdempotencyConflict)
-    assert outcomes[33] == Submitted(known, QUEUED, False)
+    assert outcomes[33] == Submitted(waiting, QUEUED, False)
     assert isinstance(outcomes[34], QueueFull)
     assert isinstance(outcomes[35], Submitted)
     assert calls <= 3

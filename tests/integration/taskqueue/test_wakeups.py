@@ -122,10 +122,10 @@ async def test_taking_back_an_expired_lease_wakes_a_worker(any_rig: Rig) -> None
 
 
 async def test_a_claim_tells_when_the_next_lease_ends(rig: Rig) -> None:
-    one, other = await rig.worker("one"), await rig.worker("other")
-    assert (await one.claim(1)).next_in_seconds is None
+    first, other = await rig.worker("one"), await rig.worker("other")
+    assert (await first.claim(1)).next_in_seconds is None
     await rig.submit()
-    await one.claim(1)
+    await first.claim(1)
     assert (await other.claim(1)).next_in_seconds == pytest.approx(15, abs=0.5)
 
 

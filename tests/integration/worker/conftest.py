@@ -64,7 +64,7 @@ class Bench:
             pod=None,
             pid=os.getpid(),
             version="1",
-            queues=[one.name for one in types],
+            queues=[task_type.name for task_type in types],
             concurrency=concurrency,
             started_at_ms=int(time.time() * 1000),
         )
@@ -81,7 +81,7 @@ class Bench:
 
     async def stop(self, worker: Worker) -> int:
         """Stop a worker and wait for its exit status."""
-        [task] = [task for one, task in self.workers if one is worker]
+        [task] = [task for started, task in self.workers if started is worker]
         worker.stop()
         return await asyncio.wait_for(task, 15)
 
@@ -92,7 +92,7 @@ class Bench:
     async def ended(self, task_id: str, seconds: float = 15.0) -> Task:
         """A task's record, once it is final."""
         return await self.reached(
-            task_id, *(one for one in TaskStatus if one.final), seconds=seconds
+            task_id, *(status for status in TaskStatus if status.final), seconds=seconds
         )
 
     async def reached(self, task_id: str, *statuses: TaskStatus, seconds: float = 15.0) -> Task:
@@ -208,5 +208,5 @@ def new_process(server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., P
         return started[-1]
 
     yield start
-    for one in started:
-        one.kill()
+    for process in started:
+        process.kill()

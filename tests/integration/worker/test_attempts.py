@@ -75,8 +75,10 @@ async def test_what_cannot_be_mended_is_not_tried_again(bench: Bench) -> None:
         raise Fatal("the card was refused")
 
     bench.start(fatal, max_result_bytes=100)
-    ids = [await bench.submit("fatal", one) for one in ({"item": "tea"}, {}, {"item": "huge"})]
-    tasks = [await bench.ended(one) for one in ids]
+    ids = [
+        await bench.submit("fatal", payload) for payload in ({"item": "tea"}, {}, {"item": "huge"})
+    ]
+    tasks = [await bench.ended(task_id) for task_id in ids]
     assert [task.status for task in tasks] == [TaskStatus.FAILED] * 3
     assert [task.retry_count for task in tasks] == [0, 0, 0]
     errors = [task.error or "" for task in tasks]
@@ -112,7 +114,9 @@ async def test_a_thread_past_its_time_out_fails_its_task_and_keeps_its_slot(benc
 
         async def seen() -> bool:
             [status] = await bench.registered()
-            return [(one.id, one.timed_out) for one in status.running] == [(first.id, True)]
+            return [(running.id, running.timed_out) for running in status.running] == [
+                (first.id, True)
+            ]
 
         await until(seen)
         second = await bench.submit("stuck", max_retries=0)

@@ -106,7 +106,7 @@ async def test_a_redis_that_lost_its_data_gets_back_what_runs(bench: Bench) -> N
     bench.server.flush()
 
     async def known_again() -> bool:
-        return any(one.id == worker.info.id for one in await bench.registered())
+        return any(registered.id == worker.info.id for registered in await bench.registered())
 
     await until(known_again)
     restored = await bench.reached(task_id, TaskStatus.RUNNING)

@@ -63,7 +63,7 @@ async def test_an_idle_worker_picks_a_task_up_at_once(bench: Bench) -> None:
 
 
 async def status_of(bench: Bench, worker_id: str) -> WorkerStatus:
-    return next(one for one in await bench.registered() if one.id == worker_id)
+    return next(worker for worker in await bench.registered() if worker.id == worker_id)
 
 
 async def test_a_draining_worker_finishes_acknowledges_and_claims_again_when_undrained(

@@ -41,7 +41,7 @@ class PublishingQueue:
             await asyncio.Event().wait()
         if isinstance(answer, Exception):
             raise answer
-        return {one.name: one for one in answer}
+        return {task.name: task for task in answer}
 
 
 def made(*answers: Any) -> TaskTypes:

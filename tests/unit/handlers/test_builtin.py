@@ -95,7 +95,9 @@ def test_the_built_in_queues_and_types() -> None:
     types: list[TaskType[Any, Any]] = builtin_types(
         Catalog.load(Path("/nonexistent")), Runtime(), "9.9"
     )
-    assert [(one.name, one.version) for one in types] == [("workflow_execute", "9.9")]
+    assert [(task_type.name, task_type.version) for task_type in types] == [
+        ("workflow_execute", "9.9")
+    ]
     assert BUILTIN_QUEUES == ("workflow_execute", "chat_process", "knowledge_search")
     assert types[0].payload_schema()["required"] == ["workflow_id"]
 

@@ -21,7 +21,7 @@ class Timed:
 def timers() -> int:
     """How many timers of the event loop are set."""
     loop = asyncio.get_running_loop()
-    return len([one for one in getattr(loop, "_scheduled", []) if not one.cancelled()])
+    return len([timer for timer in getattr(loop, "_scheduled", []) if not timer.cancelled()])
 
 
 async def test_each_strikes_once_in_the_order_of_the_deadlines() -> None:
@@ -60,11 +60,11 @@ async def test_a_dropped_one_strikes_no_more_and_the_others_do() -> None:
 async def test_all_share_one_timer_and_the_last_one_dropped_takes_it_away() -> None:
     loop, deadlines = asyncio.get_running_loop(), Deadlines()
     many = [Timed(str(n), []) for n in range(100)]
-    for one in many:
-        deadlines.set(loop, one, loop.time() + 3600)
+    for timed in many:
+        deadlines.set(loop, timed, loop.time() + 3600)
     assert timers() == 1
-    for one in many:
-        deadlines.drop(one)
+    for timed in many:
+        deadlines.drop(timed)
     assert timers() == 0
 
 

@@ -175,9 +175,9 @@ def test_a_scripts_errors_bear_a_code_that_every_server_keeps(name: str) -> None
     # Redis 7 puts ERR before an error of one word: a code is followed by a space.
     for reply in re.findall(r"error_reply\('([^']*)'", code(name)):
         assert re.fullmatch(r"[A-Z]+ ", reply)
-        known = script_error(ReplyError(reply + "x"))
-        assert type(known) is not ReplyError
-        assert isinstance(known, QueueError)
+        error = script_error(ReplyError(reply + "x"))
+        assert type(error) is not ReplyError
+        assert isinstance(error, QueueError)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -170,9 +170,9 @@ def test_a_busy_queues_numbers() -> None:
 
 
 def test_a_worker_shows_what_it_still_holds_and_stuck_threads() -> None:
-    told = [running_task(1), running_task(2), running_task(3, timed_out=True)]
+    running = [running_task(1), running_task(2), running_task(3, timed_out=True)]
     since = [b"task-9", b"report", 1, 2, NOW - 5]
-    reply = worker_reply(told, [b"task-1:1", b"task-9:1"], draining=1, claimed=[since])
+    reply = worker_reply(running, [b"task-1:1", b"task-9:1"], draining=1, claimed=[since])
     [worker] = decode_stats([NOW, 1, b"epoch", [], [reply], 0]).workers
     # task-9 was claimed after the heartbeat.
     assert [task.id for task in worker.running] == ["task-1", "task-9", "task-3"]
@@ -231,6 +231,6 @@ def test_what_cannot_be_read_of_a_worker_is_told_once_and_left_out(
     for _ in range(3):
         assert published(b'{"id": "told-once"}', WorkerInfo) is None
         assert published(b'{"id": "told-\xff"}', WorkerInfo) is None
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert "told-once" in told[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "told-once" in messages[0]

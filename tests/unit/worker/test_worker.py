@@ -45,14 +45,14 @@ class Bench:
         self.task: asyncio.Task[int] | None = None
 
     def add(self, *ids: str) -> None:
-        self.consumer.waiting.extend(claimed_task(one) for one in ids)
+        self.consumer.waiting.extend(claimed_task(task_id) for task_id in ids)
 
     def start(self) -> None:
         self.task = asyncio.create_task(self.worker.run())
 
     def finish(self, *ids: str) -> None:
-        for one in ids:
-            self.gates.setdefault(one, asyncio.Event()).set()
+        for task_id in ids:
+            self.gates.setdefault(task_id, asyncio.Event()).set()
 
     async def end(self) -> int:
         assert self.task is not None
@@ -149,7 +149,7 @@ async def test_outcomes_are_kept_and_sent_again_until_they_are_accepted(bench: B
     bench.finish("a")
     await until(lambda: len([what for what, _ in bench.consumer.called("settle") if what]) == 4)
     assert all(what in ([], ["Completed a"]) for what, _ in bench.consumer.called("settle"))
-    await until(lambda: {one.claimed.id for one in bench.worker._hand.held} == {"b"})
+    await until(lambda: {attempt.claimed.id for attempt in bench.worker._hand.held} == {"b"})
 
 
 async def test_while_a_report_fails_nothing_is_claimed(bench: Bench) -> None:
@@ -213,7 +213,7 @@ async def test_a_stopped_worker_lets_running_tasks_end(bench: Bench) -> None:
     assert not bench.task.done()
     bench.finish("a", "b")
     assert await bench.task == 0
-    ended = [one for what, _ in bench.consumer.called("settle") for one in what]
+    ended = [settlement for what, _ in bench.consumer.called("settle") for settlement in what]
     assert sorted(ended) == ["Completed a", "Completed b"]
 
 
@@ -262,7 +262,7 @@ async def test_a_newer_layout_that_takes_no_report_ends_the_worker_without_a_sto
     assert bench.task is not None
     assert await asyncio.wait_for(bench.task, 5) == 3
     assert len(bench.consumer.failing) > 990
-    assert {one.claimed.id for one in bench.worker._hand.held} == {"a", "b"}
+    assert {attempt.claimed.id for attempt in bench.worker._hand.held} == {"a", "b"}
 
 
 async def test_what_has_ended_is_still_reported_when_only_what_waits_is_too_new(
@@ -308,7 +308,7 @@ async def test_of_two_holds_on_one_task_only_the_named_one_is_lost(bench: Bench)
     held = bench.worker._hand.held_now()
     bench.worker.renewed(held, tq.Renewal(["a:1"], ["a:2"], False, False), 0)
     await until(lambda: not bench.worker._hand.slots)
-    settled = [one for what, _ in bench.consumer.called("settle") for one in what]
+    settled = [settlement for what, _ in bench.consumer.called("settle") for settlement in what]
     assert settled == ["Cancelled a"]
     assert [attempt.claimed.fence for attempt in held if attempt.settlement is not None] == [2]
 

@@ -476,7 +476,9 @@ async def test_a_name_is_called_by_its_permitted_address(
     async def look_up(host: str, port: int, **_: Any) -> Any:
         assert host == "some.example"
         addresses = ("127.0.0.9", "127.0.0.1")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses
+        ]
 
     web.routes["/"] = json({"ok": True})
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)

@@ -57,7 +57,11 @@ class Places:
         excess = len(connections) - self.most
         if excess <= 0:
             return True
-        idle = [one for one in connections if one.idle and one is not newcomer]
+        idle = [
+            connection
+            for connection in connections
+            if connection.idle and connection is not newcomer
+        ]
         idle.sort(key=lambda connection: (connection.has_asked, -connection.waited))
         leaving = idle[: excess + ROOM]
         for connection in leaving:

@@ -100,8 +100,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where, once it listens."""
         await super().startup(sockets)
-        for one in sockets or []:
-            host, port, *_ = one.getsockname()
+        for listener in sockets or []:
+            host, port, *_ = listener.getsockname()
             shown = f"[{host}]" if ":" in host else host
             log.info("api.listening", url=f"http://{shown}:{port}")
 
@@ -124,13 +124,13 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        for one in sockets:
-            refuse_handshakes(one)
+        for listener in sockets:
+            refuse_handshakes(listener)
         await self._pause(HANDSHAKE_SECONDS)
         for server in self.servers:
             server.close()
-        for one in sockets:
-            one.close()
+        for listener in sockets:
+            listener.close()
 
     async def _pause(self, seconds: float, *, while_connected: bool = False) -> None:
         """Wait and go on serving: until the time is over, nobody is connected, or we hurry."""
@@ -168,8 +168,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 absent = error  # `localhost` has an IPv6 address also where there is no IPv6
                 continue
-            for one in sockets:
-                one.close()
+            for listener in sockets:
+                listener.close()
             raise CannotListen(host, port, error) from None
         bound.setblocking(False)
         sockets.append(bound)

@@ -55,7 +55,7 @@ class Definitions:
         if workflow is not None:
             return workflow
         broken = next(
-            (one for one in self._catalog.errors if self._concerns(one, workflow_id)), None
+            (error for error in self._catalog.errors if self._concerns(error, workflow_id)), None
         )
         if broken is not None:
             raise Problem(

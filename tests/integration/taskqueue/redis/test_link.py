@@ -57,8 +57,8 @@ async def new_link() -> Any:
         return made[-1]
 
     yield new
-    for one in made:
-        one.close()
+    for link in made:
+        link.close()
     await asyncio.sleep(0.01)  # the event loop closes the sockets
 
 

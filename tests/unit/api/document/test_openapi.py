@@ -75,7 +75,7 @@ async def test_every_example_fits_its_schema(tmp_path: Path) -> None:
         for content in contents:
             for media_type, described in content.items():
                 schema = {**described["schema"], "components": found["components"]}
-                values = [one["value"] for one in described.get("examples", {}).values()]
+                values = [case["value"] for case in described.get("examples", {}).values()]
                 values += [described["example"]] if "example" in described else []
                 assert values, f"{name} has no example of {media_type}"
                 for example in values:

@@ -21,7 +21,7 @@ async def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path, root_path: 
         assert page.headers["content-type"].startswith("text/html")
         assert "//" not in re.sub(r"^\s*//.*$", "", page.text, flags=re.MULTILINE)
         loaded = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page.text)
-        addresses = [one or other for one, other in loaded]
+        addresses = [source or other for source, other in loaded]
         assert len(addresses) == 4
         for address in addresses:
             assert address.startswith(f"{root_path}/")

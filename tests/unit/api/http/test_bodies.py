@@ -140,7 +140,7 @@ async def test_a_mistake_is_told_in_words_that_say_what_to_do(
 
 async def test_all_mistakes_are_named_at_once() -> None:
     found = await problem(b'{"max_retries": -1, "start_at": "soon", "variabels": {}}')
-    pointers = [one["pointer"] for one in found.extensions["errors"]]
+    pointers = [error["pointer"] for error in found.extensions["errors"]]
     assert pointers == ["", "/max_retries", "/start_at"]
 
 

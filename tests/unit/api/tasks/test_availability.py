@@ -83,8 +83,8 @@ async def test_once_redis_has_answered_it_stays_ready_through_an_outage() -> Non
 async def test_a_redis_that_answers_but_cannot_be_used_is_no_outage_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(availability.log, "error", lambda event, **_: told.append(event))
+    heard: list[str] = []
+    monkeypatch.setattr(availability.log, "error", lambda event, **_: heard.append(event))
     queue = ScriptedQueue(LayoutTooNew("9", 1), LayoutTooNew("9", 1), "stats", LayoutTooNew("9", 1))
     found = made(queue)
     for _ in range(2):
@@ -92,11 +92,11 @@ async def test_a_redis_that_answers_but_cannot_be_used_is_no_outage_and_is_logge
         assert found.state is RedisState.UNSUITABLE
         assert found.usable
         assert found.stats is None
-    assert told == ["redis.unsuitable"]
+    assert heard == ["redis.unsuitable"]
     await found.probe(cast("TaskQueue", queue))
     assert found.state is RedisState.AVAILABLE
     await found.probe(cast("TaskQueue", queue))
-    assert told == ["redis.unsuitable"] * 2
+    assert heard == ["redis.unsuitable"] * 2
 
 
 async def fail(error: Exception) -> None:

@@ -55,8 +55,8 @@ def test_a_queue_that_nobody_serves_is_warned_of_once_until_it_is_served(warned:
 def test_a_worker_that_drains_claims_nothing_and_serves_nobody(warned: list[str]) -> None:
     found = LiveWorkers()
     stats = reading({"a": WAITING}, [["a"], ["a"]])
-    one, other = stats.workers
-    leaving = msgspec.structs.replace(one, draining=True)
+    first, other = stats.workers
+    leaving = msgspec.structs.replace(first, draining=True)
     found.note(msgspec.structs.replace(stats, workers=[leaving, other]))
     assert (found.count("a"), warned) == (1, [])
     found.note(msgspec.structs.replace(stats, workers=[leaving]))
