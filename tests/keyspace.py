@@ -24,7 +24,7 @@ LASTING_KINDS = frozenset(
 )
 """Keys that stay, or vanish when they are empty."""
 
-EXPIRING_KINDS = frozenset({"rates", "dead", "worker", "drain", "signal", "aside"})
+EXPIRING_KINDS = frozenset({"rates", "dead", "ended", "worker", "drain", "signal", "aside"})
 INDEXES = ("queue", "delayed", "retries", "leases", "held")
 """What names a task that has not ended."""
 

@@ -5,7 +5,8 @@ one script may touch all of them. The scripts build the same names from the key 
 
 meta                hash    `version` of the layout; `epoch`; `seen`, when leases were last looked
                             after; `grace`, until when none is taken back; `damaged`, how much was
-                            set aside, and `damage_logged`, how much of that is in a log
+                            set aside, and `damage_logged`, how much of that is in a log;
+                            `ends`, the number of the last message on the channel of that name
 queues              set     the queues ever used
 types               hash    each task type's description (JSON)
 task:<id>           hash    a task's record, see below; expires once it is final
@@ -21,6 +22,7 @@ leases:<type>       zset    `id:fence` → when the lease ends: the only index o
 held:<worker>       hash    `id:fence` → `request:type` or `request!type`: the same, by worker
                             (`!`: the record has something for the end of the attempt to see to)
 dead:<type>         zset    id → when it failed for good
+ended:<type>:<end>  zset    id → when it ended: completed or cancelled
 counts:<type>       hash    totals, and the gauges `tombstones` and `retries_queued`
 rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`; the letters stand in
                             lib/counters.lua), kept an hour
@@ -32,6 +34,8 @@ signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
 damaged             stream  what could not be used, the last 1000: `what` and `why`
 aside:<key>         any     what was moved out of the way for that, kept a week
+
+ends                channel what ended, a message a call: its number, then statuses and ids
 
 A task's record (version 1), its times in milliseconds since 1970:
 
@@ -70,6 +74,8 @@ class Keys:
         self.meta = self.prefix + "meta"
         """The one key that each script is given."""
         self.types = self.prefix + "types"
+        self.ends = self.prefix + "ends"
+        """The channel on which the ends of tasks are published."""
 
     def wake(self, task_type: str) -> str:
         """The wake-up tokens of a queue."""

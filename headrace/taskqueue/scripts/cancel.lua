@@ -22,9 +22,9 @@ local status, task_type, retry = r.s, r.t, is_retry(r.rc, r.cc)
 if status == 'pending' then
   call('ZREM', delayed_key(task_type, retry), id)
   call('HDEL', key, 'd')
-  end_task(id, 'cancelled', r.pl, r.k, retention_seconds)
+  end_task(id, task_type, 'cancelled', r.pl, r.k, retention_seconds)
 elseif status == 'queued' then
-  end_task(id, 'cancelled', r.pl, r.k, retention_seconds, 'z', 1)
+  end_task(id, task_type, 'cancelled', r.pl, r.k, retention_seconds, 'z', 1)
   call('SADD', P .. 'cancelled:' .. task_type, id)
   count(task_type, 'tombstones', 1)
   if retry then
@@ -39,7 +39,9 @@ elseif status == 'running' and running_too then
   end
 else
   write_counters()
+  write_ends(retention_seconds)
   return redis.error_reply('NOTALLOWED ' .. status)
 end
 write_counters()
+write_ends(retention_seconds)
 return status

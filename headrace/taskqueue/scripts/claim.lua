@@ -218,6 +218,7 @@ if #holds > 0 then
 end
 write_counters()
 write_histograms('w')
+write_ends(retention_seconds)
 if too_new and taken == 0 then
   return redis.error_reply('VERSION ' .. too_new)
 end

@@ -22,4 +22,5 @@ end
 call('ZREM', P .. 'workers', worker)
 redis.call('DEL', P .. 'worker:' .. worker, P .. 'drain:' .. worker, P .. 'signal:' .. worker)
 write_counters()
+write_ends(retention_seconds)
 return #held / 2

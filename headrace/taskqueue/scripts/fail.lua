@@ -24,7 +24,7 @@ for a = 5, #ARGV, 6 do
     local retries, max_retries = tonumber(r.rc or 0), tonumber(r.m or 3)
     if r.x then
       status = 'cancelled'
-      end_task(id, status, r.pl, r.k, retention_seconds, 'er', message)
+      end_task(id, task_type, status, r.pl, r.k, retention_seconds, 'er', message)
       count(task_type, 'stopped', 1)
     elseif back_off >= 0 and retries < max_retries then
       status = 'pending'
@@ -43,4 +43,5 @@ for a = 5, #ARGV, 6 do
 end
 write_counters()
 write_histograms('r')
+write_ends(retention_seconds)
 return reply

@@ -29,9 +29,9 @@ local function finish(id, task_type, hold, status, run_ms, result)
   end
   local stored
   if result == '' then
-    stored = end_task(id, status, r[1], r[2], retention_seconds)
+    stored = end_task(id, task_type, status, r[1], r[2], retention_seconds)
   else
-    stored = end_task(id, status, r[1], r[2], retention_seconds, field, kept)
+    stored = end_task(id, task_type, status, r[1], r[2], retention_seconds, field, kept)
   end
   if not stored then
     read_task(id, 'the leases of ' .. task_type)
@@ -69,4 +69,5 @@ for a = 5, #ARGV, 6 do
 end
 write_counters()
 write_histograms('r')
+write_ends(retention_seconds)
 return reply

@@ -24,4 +24,5 @@ for i = 2, #ARGV do
   reply[i - 1] = record
 end
 write_counters()
+write_ends(ARGV[1])
 return reply

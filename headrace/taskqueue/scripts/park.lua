@@ -25,7 +25,7 @@ for a = 5, #ARGV, 6 do
     local key = P .. 'task:' .. id
     if r.x then
       status = 'cancelled'
-      end_task(id, status, r.pl, r.k, retention_seconds)
+      end_task(id, task_type, status, r.pl, r.k, retention_seconds)
       count(task_type, 'stopped', 1)
       count(task_type, 'service_ms', run_ms)
     else
@@ -42,4 +42,5 @@ for a = 5, #ARGV, 6 do
   reply[#reply + 1] = status
 end
 write_counters()
+write_ends(retention_seconds)
 return reply

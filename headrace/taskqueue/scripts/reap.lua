@@ -22,4 +22,5 @@ for i = 4, #ARGV do
   end
 end
 write_counters()
+write_ends(retention_seconds)
 return taken

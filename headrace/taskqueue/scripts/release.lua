@@ -51,4 +51,5 @@ for a = 5, #ARGV, 5 do
   reply[#reply + 1] = status
 end
 write_counters()
+write_ends(retention_seconds)
 return reply

@@ -58,4 +58,5 @@ redis.call('PEXPIRE', key, kept_ms)
 redis.call('PEXPIRE', held_key, kept_ms)
 call('ZADD', P .. 'workers', now, worker)
 write_counters()
+write_ends(retention_seconds)
 return { mark and 1 or 0, drained and 1 or 0, lost, cancelled, damage_to_be_logged() }

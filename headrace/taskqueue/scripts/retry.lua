@@ -15,6 +15,7 @@ end
 local task_type = r.t
 if repair(id, r, retention_seconds) then
   write_counters()
+  write_ends(retention_seconds)
   r = read_task(id)
   if r.s == 'queued' then
     return r.s
@@ -26,7 +27,7 @@ end
 if waiting_length(task_type, max_length - 1) >= max_length then
   return redis.error_reply('FULL ' .. task_type)
 end
-call('ZREM', P .. 'dead:' .. task_type, id)
+forget_end(id, task_type, r.s)
 redis.call('DEL', P .. 'result:' .. id)
 call('HDEL', key, 'rc', 'cc', 'bo', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd',
   'hb', 'lf', 'lw')

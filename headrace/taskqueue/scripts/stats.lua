@@ -202,5 +202,6 @@ for _, worker in ipairs(call('ZRANGE', P .. 'workers', 0, -1)) do
   end
 end
 write_counters()
+write_ends(retention_seconds)
 local damaged = whole(call('HGET', KEYS[1], 'damaged')) or 0
 return { now, tonumber(meta[1]), meta[2], queues, workers, damaged }

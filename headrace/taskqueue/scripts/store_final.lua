@@ -1,6 +1,6 @@
---- include common
--- store_final: the record of a run that happened outside the queue, written once, final. It stands in
--- no index, rate or count.
+--- include common, counters, ending
+-- store_final: the record of a run that happened outside the queue, written once, final. It stands
+-- in the index of its end, and in no rate or count.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  id    2  type    3  status    4  payload    5  result or ''    6  error or ''
@@ -36,4 +36,6 @@ if message ~= '' then
 end
 call('HSET', key, unpack(fields))
 redis.call('EXPIRE', key, retention_seconds)
+note_end(id, task_type, ARGV[3], ARGV[9])
+write_ends(retention_seconds)
 return 1

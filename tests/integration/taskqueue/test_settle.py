@@ -306,7 +306,7 @@ async def test_a_run_outside_the_queue_answers_to_its_idempotency_key(rig: Rig) 
         await rig.queue.submit(new_task(b"2", task_id=task_id))
 
 
-async def test_a_run_outside_the_queue_is_stored_once_and_stands_nowhere_else(
+async def test_a_run_outside_the_queue_is_stored_once_and_found_by_its_end_and_not_counted(
     any_rig: Rig,
 ) -> None:
     moment = datetime.fromtimestamp(1_760_000_000.123, UTC)
@@ -331,7 +331,9 @@ async def test_a_run_outside_the_queue_is_stored_once_and_stands_nowhere_else(
 
     stats = await any_rig.stats()
     assert (stats.arrivals_total, stats.completions_total, stats.failures_total) == (0, 0, 0)
-    assert await any_rig.queue.dead_letters(TYPE) == []
+    assert [dead.id for dead in await any_rig.queue.dead_letters(TYPE)] == [failed.id]
+    ended = any_rig.raw.zrange(any_rig.key(f"ended:{TYPE}:completed"), 0, -1, withscores=True)
+    assert ended == [(task.id.encode(), 1_760_000_002_123)]
     assert indexed(any_rig.server) == []
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from headrace.taskqueue import ClaimedTask, Consumer, TaskStatus
-from tests.integration.taskqueue.model import Model, ModelWorker
+from tests.integration.taskqueue.model import FINAL_STATES, Model, ModelWorker
 from tests.integration.taskqueue.rig import Rig
 from tests.keyspace import unexpected_keys
 from tests.servers import RedisServer
@@ -20,9 +20,16 @@ T = TypeVar("T")
 
 QUEUES = {"w1": ["a", "b"], "w2": ["b", "a"], "w3": ["a"]}
 TYPES = ("a", "b")
-INDEXES = ("queue", "delayed", "retries", "leases", "dead")
+INDEXES = ("queue", "delayed", "retries", "leases")
 LEASE_SECONDS = 3600.0
 """So long that none ends by itself during a walk."""
+
+
+def ended_index(task_type: str, status: TaskStatus) -> str:
+    """Where a type's tasks that ended so are found."""
+    if status is TaskStatus.FAILED:
+        return f"dead:{task_type}"
+    return f"ended:{task_type}:{status}"
 
 
 class Walk(RuleBasedStateMachine):
@@ -103,6 +110,7 @@ class Walk(RuleBasedStateMachine):
     def each_live_task_stands_in_one_index(self) -> None:
         keys = [f"{index}:{task_type}" for index in INDEXES for task_type in TYPES]
         keys += [f"held:{worker}" for worker in QUEUES]
+        keys += [ended_index(task_type, status) for task_type in TYPES for status in FINAL_STATES]
         pipe = self.rig.raw.pipeline(transaction=False)
         for key in keys:
             if key.startswith("queue:"):
@@ -127,10 +135,12 @@ class Walk(RuleBasedStateMachine):
             leased = [member.rpartition(":")[0] for member in found[f"leases:{task_type}"]]
             assert all(model.tasks[i].type == task_type for i in leased)
             seen.update(leased)
-            failed = [t for t in model.tasks.values() if t.status is TaskStatus.FAILED]
-            assert set(found[f"dead:{task_type}"]) == {
-                task.id for task in failed if task.type == task_type
-            }
+            for status in FINAL_STATES:
+                assert set(found[ended_index(task_type, status)]) == {
+                    task.id
+                    for task in model.tasks.values()
+                    if task.type == task_type and task.status is status
+                }
         assert seen == Counter(t.id for t in model.tasks.values() if not t.status.final)
 
         leases = {

@@ -31,7 +31,9 @@ def tables() -> tuple[set[str], set[str]]:
     assert keys.__doc__ is not None
     layout, _, record = keys.__doc__.partition("A task's record")
     kinds = re.findall(
-        r"^([a-z]+)(?::<\w+>)* +(?:hash|set|list|zset|string|stream|any) ", layout, re.MULTILINE
+        r"^([a-z]+)(?::<\w+>)* +(?:hash|set|list|zset|string|stream|any|channel) ",
+        layout,
+        re.MULTILINE,
     )
     fields = re.findall(r"(?:^|  |, |\()([a-z]{1,2})(?=  |, |\))", record, re.MULTILINE)
     return set(kinds), set(fields)

@@ -58,8 +58,20 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 REDIS_6_2 = (
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS"),
-    *("HMGET", "HSET", "LINDEX", "LLEN", "LPOP", "LPUSH", "PERSIST", "PEXPIRE", "PTTL", "RENAME"),
-    *("RPUSH", "SADD", "SCARD", "SET", "SMEMBERS", "SREM", "TIME", "TYPE", "XADD", "XREVRANGE"),
+    *("HMGET", "HSET", "LINDEX", "LLEN", "LPOP", "LPUSH", "PERSIST", "PEXPIRE", "PTTL", "PUBLISH"),
+    *(
+        "RENAME",
+        "RPUSH",
+        "SADD",
+        "SCARD",
+        "SET",
+        "SMEMBERS",
+        "SREM",
+        "TIME",
+        "TYPE",
+        "XADD",
+        "XREVRANGE",
+    ),
     *("ZADD", "ZCARD", "ZCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE"),
     *("ZREVRANGE", "ZSCAN", "ZSCORE"),
 )
