@@ -275,7 +275,7 @@ def _sized(observation: Observation, workers: Sequence[Worker], target: int) -> 
     # What the stats say of a worker goes before what the kubelet says of its pod: that may lag.
     empty = {pod.name for pod in pods if not pod.started and pod.name not in by_pod}
     silent = [pod for pod in pods if pod.started and pod.name not in by_pod]
-    # Whom a smaller size has taken is about to end: marked still, though demand is back. And
+    # A pod that a smaller size has taken is about to end: marked still, though demand is back. And
     # nobody stops working for a rollout that may never end.
     going = len(pods) - len(empty) - replicas
     surplus = 0 if observation.rolling_out else max(len(by_pod) - target, going, 0)

@@ -124,7 +124,7 @@ class RedisServer:
 
     @property
     def user(self) -> str:
-        """As whom one logs in by it."""
+        """The user that it logs in as."""
         return f"headrace-{ACL_ROLE}" if ACL_ROLE else "default"
 
     @property

@@ -107,7 +107,7 @@ class Submitter:
                 taken = self._next_round()
                 try:
                     results = await self._send([batch for batch, _ in taken])
-                except Exception as error:  # it is for the callers, each of whom raises it
+                except Exception as error:  # each caller raises it
                     results = [error for _ in taken]
                 for (_, future), result in zip(taken, results, strict=True):
                     if future.done():  # its caller has gone

@@ -77,7 +77,7 @@ def assert_totals_are_exact(report: Report) -> None:
 
 
 def assert_crashes_are_explained(report: Report) -> None:
-    """Leases end when their worker is killed or stopped, and not for want of Redis.
+    """Leases end when their worker is killed or stopped, and not because Redis is away.
 
     Such a worker holds a lease for each of its slots, and perhaps as many again for what has ended
     and is not reported yet.

@@ -30,7 +30,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # RFC 6570's operators and modifiers: the language has its simple expansion only.
 _OPERATORS = tuple("+#./;?&=,!@|")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# These say how the message is framed and to whom it goes, which is not the workflow's to say.
+# These say how the message is framed and where it goes; a workflow may not set that.
 _FIXED_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "upgrade"}
 )

@@ -83,7 +83,7 @@ def lock(store: Store, clock: Clock, identity: str = "a") -> Lock:
 
 
 def holder(store: Store) -> str | None:
-    """Whom the Lease names; None: there is no Lease."""
+    """Who holds the Lease; None: there is no Lease."""
     return store.lease["spec"]["holderIdentity"] if store.lease else None
 
 

@@ -23,7 +23,7 @@ class Invoice(BaseModel):
 
 
 class Reminder(BaseModel):
-    """When to remind whom of an invoice."""
+    """When to remind of an invoice, and who is reminded."""
 
     number: str
     customer: str
