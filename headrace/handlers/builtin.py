@@ -23,9 +23,9 @@ from headrace.workflows import (
     Catalog,
     DefinitionError,
     Environment,
+    Parked,
     Runtime,
     StateError,
-    Waiting,
     Workflow,
     WorkflowError,
     execute,
@@ -105,7 +105,7 @@ class _WorkflowHandler:
             raise Fatal(str(error)) from error
         except StateError as error:
             raise Fatal(f"the run cannot go on: {error}") from error
-        if isinstance(ended, Waiting):
+        if isinstance(ended, Parked):
             return Park(ended.resume_at, ended.state)
         return {
             "workflow_id": payload.workflow_id,

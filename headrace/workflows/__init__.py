@@ -1,17 +1,20 @@
 """The workflow language: definitions are read, checked and run here.
 
 It is the Open Workflow Specification's DSL 1.0. Knows neither Redis nor HTTP servers: whoever runs
-a workflow hands in an `Environment`.
+a workflow hands in an `Environment`. From the bottom up: `model` (what a workflow is),
+`expressions` (jq), `reading` (text to model), `steps` (one file a kind of step), `running` (the
+interpreter) and `catalog` (a folder of definitions). The libraries for YAML and HTTP are loaded
+when they are first needed.
 """
 
 from __future__ import annotations
 
+from headrace.workflows.catalog import Catalog, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
-from headrace.workflows.reading.catalog import Catalog
-from headrace.workflows.reading.definition import Workflow, hyphened, parse
-from headrace.workflows.running.environment import Environment, Runtime
-from headrace.workflows.running.interpreter import Completed, Waiting, execute
-from headrace.workflows.steps.http.policy import HttpPolicy
+from headrace.workflows.model import Workflow
+from headrace.workflows.reading import hyphened
+from headrace.workflows.running import Completed, Environment, Parked, Runtime, execute
+from headrace.workflows.steps.http import HttpPolicy
 
 __all__ = [
     "Catalog",
@@ -19,9 +22,9 @@ __all__ = [
     "DefinitionError",
     "Environment",
     "HttpPolicy",
+    "Parked",
     "Runtime",
     "StateError",
-    "Waiting",
     "Workflow",
     "WorkflowError",
     "WorkflowsError",

@@ -102,7 +102,7 @@ class Played:
         environment = Environment(
             runtime=runtime,
             run_id="kit",
-            on_task=lambda reference: self.tasks.append(reference.rpartition("/")[2]),
+            on_step=lambda reference: self.tasks.append(reference.rpartition("/")[2]),
         )
         try:
             outcome = await execute(self.workflow, self.given, environment=environment)

@@ -26,14 +26,14 @@ def validator() -> jsonschema_rs.Draft202012Validator:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_examples_are_valid(validator: jsonschema_rs.Draft202012Validator, path: Path) -> None:
-    validator.validate(parse(path.read_bytes(), path.name).definition)
+    validator.validate(parse(path.read_bytes(), path.name).document)
 
 
 @settings(max_examples=60, deadline=None)
 @given(task_lists)
 def test_made_definitions_are_valid(tasks: Any) -> None:
     workflow = define(tasks, timeout={"after": "PT1H"}, output={"as": "."})
-    jsonschema_rs.Draft202012Validator(SCHEMA).validate(workflow.definition)
+    jsonschema_rs.Draft202012Validator(SCHEMA).validate(workflow.document)
 
 
 # Definitions that are wrong somewhere. The schema's verdict is asked too, so that the list does not

@@ -12,8 +12,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.workflows.expressions.evaluator_process import EXIT_OUT_OF_MEMORY
-
 LENGTH = struct.Struct(">I")
 _PROGRAM = Path(__file__).with_name("evaluator_process.py")
 
@@ -45,7 +43,7 @@ class Limits:
             return EvaluationFailed(
                 f"it needed more than {self.cpu_seconds:g} s of CPU time", limit="time"
             )
-        if exit_code in (-signal.SIGABRT, -signal.SIGSEGV, EXIT_OUT_OF_MEMORY):
+        if exit_code in (-signal.SIGABRT, -signal.SIGSEGV):
             mebibytes = self.memory_bytes // (1024 * 1024)
             return EvaluationFailed(
                 f"it needed more than {mebibytes} MiB of memory", limit="memory"

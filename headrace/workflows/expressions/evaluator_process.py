@@ -26,7 +26,6 @@ from typing import Any
 import jq  # type: ignore[import-not-found]
 
 CACHED_PROGRAMS = 1024
-EXIT_OUT_OF_MEMORY = 77
 MAX_ERROR_CHARACTERS = 1000
 
 _LENGTH = struct.Struct(">I")
@@ -105,7 +104,7 @@ def main() -> None:
     try:
         serve(socket.socket(fileno=int(descriptor)), float(cpu_seconds), int(max_result_bytes))
     except MemoryError:
-        os._exit(EXIT_OUT_OF_MEMORY)
+        os.abort()  # as libjq itself ends when it finds no memory
 
 
 if __name__ == "__main__":

@@ -1,1 +1,35 @@
-"""From files to workflows: read, checked, refused with file, line and task."""
+"""Reads definitions: text to data with lines, data to the model, refusing what is wrong.
+
+`read_definition` reads one whole. The readers of steps use the rest. Which types of step there are
+is handed in: this package knows none.
+"""
+
+from __future__ import annotations
+
+from headrace.workflows.reading.cursor import Cursor, kind_of
+from headrace.workflows.reading.definition import hyphened, read_definition, version_key
+from headrace.workflows.reading.durations import parse_value, read_duration
+from headrace.workflows.reading.expressions import (
+    STEP_BODY,
+    read_runtime_expression,
+    read_template,
+)
+from headrace.workflows.reading.source import MAX_SOURCE_BYTES, too_large
+from headrace.workflows.reading.steps import StepReader, StepType
+
+__all__ = [
+    "MAX_SOURCE_BYTES",
+    "STEP_BODY",
+    "Cursor",
+    "StepReader",
+    "StepType",
+    "hyphened",
+    "kind_of",
+    "parse_value",
+    "read_definition",
+    "read_duration",
+    "read_runtime_expression",
+    "read_template",
+    "too_large",
+    "version_key",
+]

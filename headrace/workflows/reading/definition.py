@@ -1,20 +1,19 @@
-"""A workflow's definition: what the document says, and how it is read and checked."""
+"""Reads a workflow's definition: the document as a whole, its steps by `StepReader`."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.workflows.errors import DefinitionError
-from headrace.workflows.expressions.templates import WORKFLOW_INPUT, WORKFLOW_OUTPUT, Template
-from headrace.workflows.reading.checker import Checker
-from headrace.workflows.reading.durations import Duration, read_duration
-from headrace.workflows.reading.reader import Cursor
-from headrace.workflows.reading.source import read_source
-from headrace.workflows.steps import TASK_TYPES
-from headrace.workflows.steps.base import Reading, Task, read_data_field
+from headrace.workflows.expressions import Checker
+from headrace.workflows.model import Duration, Workflow
+from headrace.workflows.reading.cursor import Cursor
+from headrace.workflows.reading.durations import read_duration
+from headrace.workflows.reading.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT
+from headrace.workflows.reading.steps import StepReader, StepType, read_data_field
 
 # Names that stand in the API's paths where a workflow's id would.
 RESERVED_IDS = frozenset({"tasks", "queue"})
@@ -40,41 +39,20 @@ _USE_LATER = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Workflow:
-    """A checked definition.
-
-    text is what was read, byte for byte, and sha256 its digest: a run is pinned to both.
-    """
-
-    id: str
-    namespace: str
-    version: str
-    title: str | None
-    summary: str | None
-    source: str
-    text: bytes
-    sha256: str
-    definition: Any
-    tasks: tuple[Task, ...]
-    input_from: Template | None
-    output_as: Template | None
-    timeout: Duration | None
-
-
-def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
+def read_definition(
+    text: bytes, source: str, step_types: Mapping[str, StepType], checker: Checker
+) -> Workflow:
     """Read and check a definition. Raises DefinitionError naming file, line and task.
 
-    `source` is what error messages call it, such as the file's name. A `checker` is handed in to
-    share its process between definitions.
+    `source` is what error messages call it, such as the file's name.
     """
-    if checker is None:
-        with Checker() as checker:
-            return parse(text, source, checker)
+    # Imported here: a process without definitions never needs the YAML library.
+    from headrace.workflows.reading.yaml import read_source
+
     read = read_source(text, source)
     root = Cursor(read, read.data)
     try:
-        workflow = _read(root, text)
+        workflow = _read(root, text, step_types)
         checker.check(root.checks)
     except DefinitionError as error:
         error.workflow_id = _name_in(read.data)
@@ -82,7 +60,7 @@ def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
     return workflow
 
 
-def _read(root: Cursor, text: bytes) -> Workflow:
+def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Workflow:
     fields = root.mapping(
         {"document", "input", "output", "do", "timeout", "use", "evaluate"},
         ("document", "do"),
@@ -91,7 +69,7 @@ def _read(root: Cursor, text: bytes) -> Workflow:
     document = _read_document(fields["document"])
     if "evaluate" in fields:
         _check_evaluate(fields["evaluate"])
-    reading = Reading(TASK_TYPES, _read_timeouts(fields["use"]) if "use" in fields else {})
+    reader = StepReader(step_types, _read_timeouts(fields["use"]) if "use" in fields else {})
     return Workflow(
         id=document["name"],
         namespace=document["namespace"],
@@ -99,13 +77,13 @@ def _read(root: Cursor, text: bytes) -> Workflow:
         title=document.get("title"),
         summary=document.get("summary"),
         source=root.source.file,
-        text=text,
-        sha256=hashlib.sha256(text).hexdigest(),
-        definition=root.value,
-        tasks=reading.tasks(fields["do"]),
-        input_from=_data_field(fields, "input", "from", WORKFLOW_INPUT),
-        output_as=_data_field(fields, "output", "as", WORKFLOW_OUTPUT),
-        timeout=reading.timeout(fields["timeout"], WORKFLOW_INPUT) if "timeout" in fields else None,
+        definition=text,
+        definition_sha256=hashlib.sha256(text).hexdigest(),
+        document=root.value,
+        steps=reader.steps(fields["do"]),
+        input_from=read_data_field(fields, "input", "from", WORKFLOW_INPUT),
+        output_as=read_data_field(fields, "output", "as", WORKFLOW_OUTPUT),
+        timeout=reader.timeout(fields["timeout"], WORKFLOW_INPUT) if "timeout" in fields else None,
     )
 
 
@@ -175,9 +153,3 @@ def _read_timeouts(cursor: Cursor) -> dict[str, Duration]:
         name: read_duration(field.mapping({"after"}, ("after",))["after"], WORKFLOW_INPUT)
         for name, field in fields["timeouts"].fields().items()
     }
-
-
-def _data_field(
-    fields: dict[str, Cursor], field: str, key: str, allowed: frozenset[str]
-) -> Template | None:
-    return read_data_field(fields[field], key, allowed) if field in fields else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from headrace.workflows.expressions.templates import TASK_BODY, Template, read_runtime_expression
-from headrace.workflows.reading.reader import Cursor, kind_of
+from headrace.workflows.model import Duration, Template
+from headrace.workflows.reading.cursor import Cursor, kind_of
+from headrace.workflows.reading.expressions import STEP_BODY, read_runtime_expression
 
 UNITS = ("days", "hours", "minutes", "seconds", "milliseconds")
 MAX_DURATION = timedelta(days=3650)
@@ -18,14 +18,6 @@ _ISO_8601 = re.compile(
     rf"P(?!$)(?:{_NUMBER}Y)?(?:{_NUMBER}M)?(?:{_NUMBER}W)?(?:{_NUMBER}D)?"
     rf"(?:T(?=\d)(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """How long: known from the definition, or what an expression will give."""
-
-    fixed: timedelta | None
-    template: Template | None = None
 
 
 def parse_iso8601(text: str) -> timedelta:
@@ -65,7 +57,7 @@ def parse_value(value: Any) -> timedelta:
     return _bounded(**value)
 
 
-def read_duration(cursor: Cursor, allowed: frozenset[str] = TASK_BODY) -> Duration:
+def read_duration(cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Duration:
     """A duration in a definition."""
     if isinstance(cursor.value, str) and "${" in cursor.value:
         expression = read_runtime_expression(cursor, allowed)

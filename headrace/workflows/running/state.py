@@ -1,34 +1,22 @@
 """What is saved of a run, so that it goes on after a crash where it was.
 
 Only what has effects or cannot be computed again is kept: the output of each finished call and the
-end of each wait that has begun, by the task's reference (and how often it was reached). Everything
+end of each wait that has begun, by the step's reference (and how often it was reached). Everything
 else is computed again from these, and comes out the same.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from headrace.limits import MAX_STATE_BYTES
 from headrace.workflows.errors import StateError, fail
+from headrace.workflows.running.clock import to_ms
 
 STATE_VERSION = 1
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-def to_ms(moment: datetime) -> int:
-    """Whole milliseconds since 1970, UTC."""
-    return (moment - _EPOCH) // _MILLISECOND
-
-
-def from_ms(milliseconds: int) -> datetime:
-    """The reverse of `to_ms`."""
-    return _EPOCH + milliseconds * _MILLISECOND
 
 
 class CallRecord(msgspec.Struct, frozen=True, tag="call"):
@@ -80,8 +68,8 @@ def encode_state(state: State) -> bytes:
     return encoded
 
 
-def decode_state(encoded: bytes, workflow: str) -> State:
-    """Read a saved state of the definition `workflow`. Raises StateError."""
+def decode_state(encoded: bytes, definition_sha256: str) -> State:
+    """Read a saved state of a run of that definition. Raises StateError."""
     try:
         found = _version_decoder.decode(encoded).version
         if found > STATE_VERSION:
@@ -92,10 +80,10 @@ def decode_state(encoded: bytes, workflow: str) -> State:
         state = _decoder.decode(encoded)
     except msgspec.DecodeError as error:
         raise StateError(f"the run's saved state cannot be read: {error}") from None
-    if state.workflow != workflow:
+    if state.workflow != definition_sha256:
         raise StateError(
             f"the run was begun with another definition ({state.workflow[:12]}…) than it is to "
-            f"go on with ({workflow[:12]}…)"
+            f"go on with ({definition_sha256[:12]}…)"
         )
     return state
 

@@ -1,28 +1,24 @@
-"""`do`: a list of tasks, one after the other, as one task."""
+"""`do`: a list of steps, one after the other, as one step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from headrace.workflows.reading.reader import Cursor
-from headrace.workflows.steps.base import Reading, Task
-
-if TYPE_CHECKING:
-    from headrace.workflows.running.interpreter import Run, TaskScope
+from headrace.workflows.model import Done, Flow, Scope, Step
+from headrace.workflows.reading import Cursor, StepReader
 
 
 @dataclass(frozen=True, slots=True)
 class DoAction:
-    """The tasks to perform."""
+    """The steps to perform."""
 
-    tasks: tuple[Task, ...]
+    steps: tuple[Step, ...]
 
-    async def perform(self, run: Run, scope: TaskScope) -> Any:
-        """The last task's output."""
-        return await run.sequence(self.tasks, scope.input, scope.deadline)
+    async def perform(self, flow: Flow, scope: Scope) -> Done:
+        """The last step's output."""
+        return Done(await flow.sequence(self.steps, scope.input, scope))
 
 
-def read_do(fields: dict[str, Cursor], reading: Reading) -> DoAction:
+def read_do(fields: dict[str, Cursor], reader: StepReader) -> DoAction:
     """The list under `do`."""
-    return DoAction(reading.tasks(fields["do"]))
+    return DoAction(reader.steps(fields["do"]))

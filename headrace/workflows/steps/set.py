@@ -1,16 +1,11 @@
-"""`set`: the task's output is the data that it holds, its expressions evaluated."""
+"""`set`: the step's output is the data that it holds, its expressions evaluated."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from headrace.workflows.expressions.templates import TASK_BODY, Template, read_template
-from headrace.workflows.reading.reader import Cursor
-from headrace.workflows.steps.base import Reading
-
-if TYPE_CHECKING:
-    from headrace.workflows.running.interpreter import Run, TaskScope
+from headrace.workflows.model import Done, Flow, Scope, Template
+from headrace.workflows.reading import STEP_BODY, Cursor, StepReader, read_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +14,12 @@ class SetAction:
 
     data: Template
 
-    async def perform(self, run: Run, scope: TaskScope) -> Any:
-        """The data on the task's input."""
-        return await run.evaluate(self.data, scope.input, scope)
+    async def perform(self, flow: Flow, scope: Scope) -> Done:
+        """The data on the step's input."""
+        return Done(await flow.evaluate(self.data, scope.input, scope))
 
 
-def read_set(fields: dict[str, Cursor], _reading: Reading) -> SetAction:
+def read_set(fields: dict[str, Cursor], _reader: StepReader) -> SetAction:
     """A mapping, or one expression."""
     cursor = fields["set"]
     if isinstance(cursor.value, str):
@@ -32,4 +27,4 @@ def read_set(fields: dict[str, Cursor], _reading: Reading) -> SetAction:
             cursor.refuse("`set` must be a mapping, or an expression such as ${ .order }")
     elif not cursor.fields():
         cursor.refuse("`set` sets nothing")
-    return SetAction(read_template(cursor, TASK_BODY))
+    return SetAction(read_template(cursor, STEP_BODY))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
 
-from headrace.workflows.reading.durations import Duration, read_duration
-from headrace.workflows.reading.reader import Cursor
-from headrace.workflows.steps.base import Reading
-
-if TYPE_CHECKING:
-    from headrace.workflows.running.interpreter import Run, TaskScope
+from headrace.workflows.model import Done, Duration, Flow, Scope
+from headrace.workflows.reading import Cursor, StepReader, read_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +15,17 @@ class WaitAction:
 
     duration: Duration
 
-    async def perform(self, run: Run, scope: TaskScope) -> Any:
-        """The task's input, later."""
-        await run.pause(self.duration, scope)
-        return scope.input
+    async def perform(self, flow: Flow, scope: Scope) -> Done:
+        """The step's input, later."""
+
+        async def until() -> datetime:
+            after = await flow.duration(self.duration, scope)
+            return flow.now() + after
+
+        await flow.park(until, scope)
+        return Done(scope.input)
 
 
-def read_wait(fields: dict[str, Cursor], _reading: Reading) -> WaitAction:
+def read_wait(fields: dict[str, Cursor], _reader: StepReader) -> WaitAction:
     """The duration under `wait`."""
     return WaitAction(read_duration(fields["wait"]))

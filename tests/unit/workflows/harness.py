@@ -12,8 +12,8 @@ import msgspec
 from headrace.workflows import (
     Completed,
     Environment,
+    Parked,
     Runtime,
-    Waiting,
     Workflow,
     WorkflowError,
     execute,
@@ -43,7 +43,7 @@ class Bench:
     clock: datetime = START
     checkpoints: list[bytes] = field(default_factory=list)
     progress: list[tuple[int, str]] = field(default_factory=list)
-    tasks: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     on_checkpoint: Callable[[bytes], Awaitable[None]] | None = None
 
@@ -57,7 +57,7 @@ class Bench:
             checkpoint=self._checkpoint,
             can_park=self.can_park,
             progress=lambda percent, message: self.progress.append((percent, message)),
-            on_task=self.tasks.append,
+            on_step=self.steps.append,
         )
 
     async def _sleep(self, seconds: float) -> None:
@@ -71,7 +71,7 @@ class Bench:
 
     async def execute(
         self, workflow: Workflow, variables: Any = None, state: bytes | None = None
-    ) -> Completed | Waiting:
+    ) -> Completed | Parked:
         given = {} if variables is None else variables
         return await execute(workflow, given, environment=self.environment, state=state)
 
@@ -81,12 +81,12 @@ class Bench:
         assert isinstance(outcome, Completed)
         return outcome.output
 
-    async def waiting(
+    async def parked(
         self, workflow: Workflow, variables: Any = None, state: bytes | None = None
-    ) -> Waiting:
+    ) -> Parked:
         """The outcome of a run that parks."""
         outcome = await self.execute(workflow, variables, state)
-        assert isinstance(outcome, Waiting)
+        assert isinstance(outcome, Parked)
         return outcome
 
     async def error(self, workflow: Workflow, variables: Any = None) -> WorkflowError:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from headrace.workflows import Catalog, Workflow, parse
-from headrace.workflows.reading.catalog import fingerprint
-from headrace.workflows.reading.checker import Checker
+from headrace.workflows.catalog import fingerprint
+from headrace.workflows.expressions.checker import Checker
 
 
 def text(name: str = "sample", version: str = "1.0.0", value: int = 1) -> str:
@@ -44,8 +44,8 @@ def test_the_latest_version_is_found_by_id_and_each_by_its_own(tmp_path: Path) -
     assert latest.version == "1.10.0"
     assert earlier is not None
     assert earlier.version == "1.9.0"
-    assert catalog.by_sha256(latest.sha256) is latest
-    assert catalog.by_sha256(earlier.sha256) is earlier
+    assert catalog.by_sha256(latest.definition_sha256) is latest
+    assert catalog.by_sha256(earlier.definition_sha256) is earlier
     assert catalog.by_sha256("0" * 64) is None
     assert catalog.get("sample", "3.0.0") is None
     assert catalog.get("nothing") is None
@@ -100,7 +100,7 @@ def test_a_defect_of_the_reader_is_the_error_of_its_file(
             raise IndexError("out of range")
         return parse(content, file, checker)
 
-    monkeypatch.setattr("headrace.workflows.reading.catalog.parse", defective)
+    monkeypatch.setattr("headrace.workflows.catalog.parse", defective)
     catalog = Catalog.load(tmp_path)
     assert list(catalog.workflows) == ["good"]
     assert "IndexError('out of range')" in catalog.errors[0].reason
@@ -278,7 +278,7 @@ def test_refresh_sees_new_changed_and_removed_files_only(tmp_path: Path) -> None
     write(tmp_path, "b.yaml", text("b", value=10))
     os.utime(tmp_path / "b.yaml", ns=(0, 1))
     assert catalog.refresh()
-    assert catalog.workflows["b"].definition["do"][0]["step"]["set"] == {"x": 10}
+    assert catalog.workflows["b"].document["do"][0]["step"]["set"] == {"x": 10}
 
     (tmp_path / "b.yaml").unlink()
     assert catalog.refresh()
@@ -296,13 +296,13 @@ def test_a_config_map_s_swapped_data_is_seen(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").symlink_to(Path("..data") / "flow.yaml")
     catalog = Catalog.load(tmp_path)
     assert catalog.errors == []
-    before = catalog.workflows["sample"].sha256
+    before = catalog.workflows["sample"].definition_sha256
     assert not catalog.refresh()
 
     (tmp_path / "..data_tmp").symlink_to("..2026_2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
     assert catalog.refresh()
-    assert catalog.workflows["sample"].sha256 != before
+    assert catalog.workflows["sample"].definition_sha256 != before
 
 
 def test_the_workflows_cannot_be_changed_by_their_reader(tmp_path: Path) -> None:

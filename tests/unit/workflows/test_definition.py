@@ -37,9 +37,9 @@ def test_a_definition_keeps_its_text_and_digest() -> None:
     text = msgspec.json.encode(document([{"a": {"set": {"x": 1}}}]))
     workflow = parse(text, "sample.json")
     assert (workflow.id, workflow.namespace, workflow.version) == ("sample", "test", "1.0.0")
-    assert workflow.text == text
-    assert workflow.sha256 == hashlib.sha256(text).hexdigest()
-    assert workflow.definition == msgspec.json.decode(text)
+    assert workflow.definition == text
+    assert workflow.definition_sha256 == hashlib.sha256(text).hexdigest()
+    assert workflow.document == msgspec.json.decode(text)
 
 
 def test_all_that_is_supported_is_accepted() -> None:
@@ -76,8 +76,8 @@ def test_all_that_is_supported_is_accepted() -> None:
         use={"timeouts": {"short": {"after": {"seconds": 1}}}},
         evaluate={"language": "jq", "mode": "strict"},
     )
-    assert [task.name for task in workflow.tasks] == ["call", "pause", "later", "group"]
-    assert workflow.tasks[3].reference == "/do/3/group"
+    assert [step.name for step in workflow.steps] == ["call", "pause", "later", "group"]
+    assert workflow.steps[3].reference == "/do/3/group"
 
 
 def test_the_message_names_file_line_task_and_reason() -> None:

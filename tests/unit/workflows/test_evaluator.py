@@ -12,9 +12,9 @@ from typing import NoReturn
 import pytest
 
 from headrace.workflows.expressions import child
+from headrace.workflows.expressions.checker import Checker
 from headrace.workflows.expressions.child import EvaluationFailed, Limits
 from headrace.workflows.expressions.evaluator import Evaluator
-from headrace.workflows.reading.checker import Checker
 
 SMALL = Limits(cpu_seconds=0.2, memory_bytes=128 * 1024 * 1024, max_result_bytes=1000)
 
@@ -46,7 +46,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
         return process, ours
 
     monkeypatch.setattr("headrace.workflows.expressions.evaluator.spawn", spawn)
-    monkeypatch.setattr("headrace.workflows.reading.checker.spawn", spawn)
+    monkeypatch.setattr("headrace.workflows.expressions.checker.spawn", spawn)
     return processes
 
 

@@ -45,10 +45,10 @@ async def test_my_workflow_gives_its_parameter_back(catalog: Catalog, bench: Ben
 async def test_wait_and_greet_waits_ten_seconds(catalog: Catalog, bench: Bench) -> None:
     bench.can_park = True
     flow = catalog.workflows["wait-and-greet"]
-    waiting = await bench.waiting(flow, {"name": "Ada"})
-    assert waiting.resume_at == START + timedelta(seconds=10)
-    bench.clock = waiting.resume_at
-    outcome = await bench.execute(flow, {"name": "Ada"}, waiting.state)
+    parked = await bench.parked(flow, {"name": "Ada"})
+    assert parked.resume_at == START + timedelta(seconds=10)
+    bench.clock = parked.resume_at
+    outcome = await bench.execute(flow, {"name": "Ada"}, parked.state)
     assert outcome == Completed({"greeting": "Hello, Ada, thank you for waiting."})
 
 

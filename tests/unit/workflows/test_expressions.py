@@ -11,7 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from headrace.workflows.expressions.templates import TASK_BODY, make_expression, simplify
+from headrace.workflows.expressions import make_expression
+from headrace.workflows.expressions.simple import simplify
+from headrace.workflows.reading import STEP_BODY
 from tests.unit.workflows.harness import START, Bench, define
 
 _names = st.text("ab_C1", min_size=1, max_size=3).filter(lambda name: not name[0].isdigit())
@@ -49,7 +51,7 @@ def test_what_is_evaluated_without_jq_equals_jq(text: str, data: Any, bound: Any
     simple = simplify(text)
     assume(simple is not None)
     assert simple is not None
-    program = jq.compile(make_expression(text, TASK_BODY).program)
+    program = jq.compile(make_expression(text, STEP_BODY).program)
     arguments = {"input": lambda: bound, "context": lambda: [bound]}
     variables = {"input": bound, "context": [bound]}
     assert _outcome(lambda: [simple.look_up(data, arguments)]) == _outcome(

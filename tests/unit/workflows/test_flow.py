@@ -17,7 +17,7 @@ def put(**data: Any) -> dict[str, Any]:
 async def test_each_task_s_output_is_the_next_one_s_input(bench: Bench) -> None:
     workflow = define([{"a": put(x="${ .n + 1 }")}, {"b": put(y="${ .x * 2 }")}])
     assert await bench.output(workflow, {"n": 1}) == {"y": 4}
-    assert bench.tasks == ["/do/0/a", "/do/1/b"]
+    assert bench.steps == ["/do/0/a", "/do/1/b"]
 
 
 async def test_data_passes_through_all_transformations_in_order(bench: Bench) -> None:
@@ -70,7 +70,7 @@ async def test_a_skipped_task_gives_on_its_raw_input(bench: Bench, condition: st
     workflow = define([{"a": skipped}, {"b": put(got="${ . }", context="${ $context }")}])
     given = {"no": False}
     assert await bench.output(workflow, given) == {"got": given, "context": given}
-    assert bench.tasks == ["/do/1/b"]
+    assert bench.steps == ["/do/1/b"]
 
 
 @pytest.mark.parametrize("condition", [".zero", ".text", ".list", ".yes"])
@@ -149,14 +149,14 @@ async def test_expressions_see_the_run_and_the_task(bench: Bench) -> None:
     }
     assert seen["w"] == {
         "id": "run-1",
-        "definition": workflow.definition,
+        "definition": workflow.document,
         "input": {"given": True},
         "startedAt": started,
     }
     assert seen["t"] == {
         "name": "inner",
         "reference": "/do/0/group/do/0/inner",
-        "definition": workflow.definition["do"][0]["group"]["do"][0]["inner"],
+        "definition": workflow.document["do"][0]["group"]["do"][0]["inner"],
         "input": {"a": 1},
         "output": None,
         "startedAt": started,

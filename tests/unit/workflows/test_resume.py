@@ -1,4 +1,4 @@
-"""Waiting, saving and going on: a run that was interrupted ends like one that was not."""
+"""Parking, saving and going on: a run that was interrupted ends like one that was not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.workflows import Completed, Runtime, StateError, Waiting, Workflow, WorkflowError
+from headrace.workflows import Completed, Parked, Runtime, StateError, Workflow, WorkflowError
 from tests.unit.workflows.harness import START, Bench, define
 from tests.unit.workflows.strategies import task_lists
 from tests.unit.workflows.web import Answer, Web, json
@@ -39,12 +39,12 @@ AFTER_WAIT = {
 async def test_a_wait_parks_the_run_and_it_goes_on_where_it_was(bench: Bench) -> None:
     bench.can_park = True
     workflow = define(WAIT)
-    waiting = await bench.waiting(workflow, {"n": 1})
-    assert waiting.resume_at == START + timedelta(seconds=10)
+    parked = await bench.parked(workflow, {"n": 1})
+    assert parked.resume_at == START + timedelta(seconds=10)
     assert bench.slept == []
     assert bench.progress == [(33, "pause")]
     bench.clock += timedelta(seconds=10)
-    assert await bench.execute(workflow, {"n": 1}, waiting.state) == Completed(AFTER_WAIT)
+    assert await bench.execute(workflow, {"n": 1}, parked.state) == Completed(AFTER_WAIT)
 
 
 async def test_a_run_that_is_resumed_late_sees_the_time_of_that(bench: Bench) -> None:
@@ -52,9 +52,9 @@ async def test_a_run_that_is_resumed_late_sees_the_time_of_that(bench: Bench) ->
     step = {"set": {"times": "${ .times + [now - 1767323045] }"}}
     pause = {"wait": {"seconds": 10}}
     workflow = define([{"a": step}, {"b": pause}, {"c": step}, {"d": pause}, {"e": step}])
-    first = await bench.waiting(workflow)
+    first = await bench.parked(workflow)
     bench.clock += timedelta(seconds=12)
-    second = await bench.waiting(workflow, {}, first.state)
+    second = await bench.parked(workflow, {}, first.state)
     bench.clock += timedelta(seconds=13)
     outcome = await bench.execute(workflow, {}, second.state)
     assert outcome == Completed({"times": [0, 12, 25]})
@@ -68,10 +68,10 @@ async def test_without_parking_a_wait_sleeps_in_place(bench: Bench) -> None:
 async def test_a_run_that_is_resumed_early_waits_for_the_rest(bench: Bench) -> None:
     bench.can_park = True
     workflow = define(WAIT)
-    waiting = await bench.waiting(workflow, {"n": 1})
+    parked = await bench.parked(workflow, {"n": 1})
     bench.clock += timedelta(seconds=4)
-    again = await bench.waiting(workflow, {"n": 1}, waiting.state)
-    assert again == Waiting(START + timedelta(seconds=10), waiting.state)
+    again = await bench.parked(workflow, {"n": 1}, parked.state)
+    assert again == Parked(START + timedelta(seconds=10), parked.state)
     # A clock that runs a little behind the one that woke the run.
     bench.clock = START + timedelta(seconds=9.95)
     assert await bench.execute(workflow, {"n": 1}, again.state) == Completed(AFTER_WAIT)
@@ -97,8 +97,8 @@ async def test_how_long_may_be_said_in_all_ways(
     bench: Bench, duration: Any, seconds: float
 ) -> None:
     bench.can_park = True
-    waiting = await bench.waiting(define([{"w": {"wait": duration}}]), {"delay": "PT1M30S"})
-    assert waiting.resume_at == START + timedelta(seconds=seconds)
+    parked = await bench.parked(define([{"w": {"wait": duration}}]), {"delay": "PT1M30S"})
+    assert parked.resume_at == START + timedelta(seconds=seconds)
 
 
 async def test_a_duration_that_is_none_is_an_error(bench: Bench) -> None:
@@ -173,9 +173,9 @@ async def test_what_a_checkpoint_raises_ends_the_attempt(bench: Bench, web: Web)
 
 async def test_state_of_another_definition_is_refused(bench: Bench) -> None:
     bench.can_park = True
-    waiting = await bench.waiting(define(WAIT), {"n": 1})
+    parked = await bench.parked(define(WAIT), {"n": 1})
     with pytest.raises(StateError, match="another definition"):
-        await bench.execute(define(WAIT[1:]), {"n": 1}, waiting.state)
+        await bench.execute(define(WAIT[1:]), {"n": 1}, parked.state)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ async def test_a_state_that_grows_too_large_is_an_error(
 async def test_a_wait_longer_than_its_timeout_fails_when_that_is_over(bench: Bench) -> None:
     bench.can_park = True
     workflow = define([{"w": {"wait": {"seconds": 60}, "timeout": {"after": {"seconds": 5}}}}])
-    waiting = await bench.waiting(workflow)
-    assert waiting.resume_at == START + timedelta(seconds=5)
+    parked = await bench.parked(workflow)
+    assert parked.resume_at == START + timedelta(seconds=5)
     bench.clock += timedelta(seconds=5)
     with pytest.raises(WorkflowError) as caught:
-        await bench.execute(workflow, {}, waiting.state)
+        await bench.execute(workflow, {}, parked.state)
     assert (caught.value.type, caught.value.status) == (TIMEOUT, 408)
     assert caught.value.instance == "/do/0/w"
 
@@ -239,10 +239,10 @@ async def test_a_timeout_over_several_tasks_counts_on_while_the_run_is_parked(
         {"c": {"call": "http", "with": {"method": "get", "endpoint": f"{web.url}/"}}},
     ]
     workflow = define([{"group": {"do": inner, "timeout": {"after": {"seconds": 5}}}}])
-    waiting = await bench.waiting(workflow)
+    parked = await bench.parked(workflow)
     bench.clock += timedelta(seconds=9)  # no worker was free for six seconds
     with pytest.raises(WorkflowError) as caught:
-        await bench.execute(workflow, {}, waiting.state)
+        await bench.execute(workflow, {}, parked.state)
     assert (caught.value.type, caught.value.instance) == (TIMEOUT, "/do/0/group")
     assert web.seen == []
 
@@ -256,9 +256,9 @@ async def test_a_group_that_ended_in_time_is_not_late_when_it_is_computed_again(
         "timeout": {"after": {"seconds": 5}},
     }
     workflow = define([{"group": group}, {"long": {"wait": {"hours": 1}}}])
-    first = await bench.waiting(workflow)
+    first = await bench.parked(workflow)
     bench.clock += timedelta(seconds=3)
-    second = await bench.waiting(workflow, {}, first.state)
+    second = await bench.parked(workflow, {}, first.state)
     bench.clock += timedelta(hours=2)
     assert await bench.execute(workflow, {}, second.state) == Completed({"x": 1})
 
@@ -344,7 +344,7 @@ class _World:
                 outcome = self.execute(workflow, given, state)
             except _Crash:
                 continue
-            if not isinstance(outcome, Waiting):
+            if not isinstance(outcome, Parked):
                 return outcome, list(self.made)
             state = outcome.state
             bench.clock = max(bench.clock, outcome.resume_at)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.workflows import DefinitionError
-from headrace.workflows.reading.source import read_source
+from headrace.workflows.reading.yaml import read_source
 
 
 def read(text: str) -> Any:

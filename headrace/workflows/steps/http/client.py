@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -20,6 +19,8 @@ import httpcore2
 import httpx2
 
 from headrace.workflows.errors import WorkflowError
+from headrace.workflows.model import HttpReply
+from headrace.workflows.steps.http.headers import PLAIN_HEADERS
 from headrace.workflows.steps.http.policy import HttpPolicy
 
 _MAX_CONNECTIONS = 100
@@ -29,17 +30,6 @@ _MAX_HEAD_BYTES = 256 * 1024
 # How much of it may still come, for the task that waits for it; None: it waits for no head.
 _head_bytes_left: ContextVar[int | None] = ContextVar("head_bytes_left", default=None)
 
-PLAIN_HEADERS = frozenset(
-    {
-        "accept", "accept-encoding", "accept-language", "connection", "content-encoding",
-        "content-language", "content-length", "content-type", "host", "if-match",
-        "if-modified-since", "if-none-match", "if-unmodified-since", "range", "transfer-encoding",
-        "user-agent",
-    }
-)  # fmt: skip
-"""A request's headers that hold no credentials. Any other one may: it is not sent on to another
-host, and its value stands in no result."""
-
 
 class EgressRefused(Exception):
     """The policy does not let a workflow call this host."""
@@ -47,22 +37,6 @@ class EgressRefused(Exception):
 
 class HostInvalid(Exception):
     """There can be no host of this name."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """A response that was read whole, and the request that it answers, the last one if redirected.
-
-    Header names are in lower case.
-    """
-
-    method: str
-    url: str
-    request_headers: dict[str, str]
-    status: int
-    reason: str
-    headers: dict[str, str]
-    content: bytes
 
 
 class _BoundedStream(httpcore2.AsyncNetworkStream):

@@ -117,7 +117,7 @@ async def submit_batch(request: HttpRequest) -> Response:
         task, workflow = _task(api, task_type, item, task_key, f"/tasks/{place}")
         tasks.append(task)
         if workflow is not None:
-            workflows[workflow.sha256] = workflow
+            workflows[workflow.definition_sha256] = workflow
     submitted = await api.executions.enqueue_all(
         queue, list(workflows.values()), tasks, keyed=key is not None, by=by
     )

@@ -117,7 +117,7 @@ async def workflow(request: HttpRequest, workflow_id: str) -> WorkflowDetail:
     """One workflow and the text of its definition."""
     found = api_of(request).definitions.get(workflow_id)
     summary = workflow_summary(found)
-    return WorkflowDetail(**summary.model_dump(), definition=found.text.decode())
+    return WorkflowDetail(**summary.model_dump(), definition=found.definition.decode())
 
 
 @lru_cache(maxsize=64)

@@ -91,12 +91,13 @@ class Definitions:
 
     def is_pinned(self, queue: TaskQueue, workflow: Workflow) -> bool:
         """Whether Redis holds the definition's text, unless it has lost all its data since."""
-        return workflow.sha256 in self._pinned and self._pinned[workflow.sha256] == queue.epoch
+        pin = workflow.definition_sha256
+        return pin in self._pinned and self._pinned[pin] == queue.epoch
 
     async def pin(self, queue: TaskQueue, workflow: Workflow) -> None:
         """Put the definition's text into Redis. Once for each epoch is enough. QueueError."""
-        await queue.put_definition(workflow.text)
-        self._pinned[workflow.sha256] = queue.epoch
+        await queue.put_definition(workflow.definition)
+        self._pinned[workflow.definition_sha256] = queue.epoch
 
     async def run(self) -> None:
         """Look for changes for ever. Files are read in a thread: a mounted folder may be slow."""

@@ -38,7 +38,11 @@ TASK_TYPE = WORKFLOW_EXECUTE
 def payload_of(workflow_id: str, workflow: Workflow, variables: dict[str, Any]) -> bytes:
     """The payload of a task that executes a workflow, under the name that it was asked for."""
     return msgspec.json.encode(
-        {"workflow_id": workflow_id, "variables": variables, "definition": workflow.sha256}
+        {
+            "workflow_id": workflow_id,
+            "variables": variables,
+            "definition": workflow.definition_sha256,
+        }
     )
 
 

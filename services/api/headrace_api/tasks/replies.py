@@ -67,7 +67,7 @@ def workflow_summary(workflow: Workflow) -> WorkflowSummary:
         workflow_id=workflow.id,
         version=workflow.version,
         title=workflow.title,
-        sha256=workflow.sha256,
+        sha256=workflow.definition_sha256,
     )
 
 

@@ -1,4 +1,4 @@
-"""The workflows in a folder, by id, kept in step with the folder's files.
+"""Definitions: one by its text, and those in a folder, by id, kept in step with its files.
 
 A Kubernetes ConfigMap is mounted as links through a folder `..data`, which is replaced as a whole;
 names that begin with a dot are therefore no definitions.
@@ -19,9 +19,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from headrace.workflows.errors import DefinitionError
-from headrace.workflows.reading.checker import Checker
-from headrace.workflows.reading.definition import Workflow, hyphened, parse, version_key
-from headrace.workflows.reading.source import MAX_SOURCE_BYTES, too_large
+from headrace.workflows.expressions import Checker
+from headrace.workflows.model import Workflow
+from headrace.workflows.reading import (
+    MAX_SOURCE_BYTES,
+    hyphened,
+    read_definition,
+    too_large,
+    version_key,
+)
+from headrace.workflows.steps import STEP_TYPES
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -32,6 +39,18 @@ _PROCESS_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # What is compared to see that a folder has changed: name, inode, size and times of each file, and
 # where the link of a ConfigMap's data leads. The time of the last `chmod` counts, too.
 _Fingerprint = tuple[object, ...]
+
+
+def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
+    """Read and check a definition. Raises DefinitionError naming file, line and task.
+
+    `source` is what error messages call it, such as the file's name. A `checker` is handed in to
+    share its process between definitions.
+    """
+    if checker is None:
+        with Checker() as checker:
+            return parse(text, source, checker)
+    return read_definition(text, source, STEP_TYPES, checker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +107,7 @@ class Catalog:
         every = (
             workflow for found in self._content.versions.values() for workflow in found.values()
         )
-        return next((workflow for workflow in every if workflow.sha256 == sha256), None)
+        return next((workflow for workflow in every if workflow.definition_sha256 == sha256), None)
 
     def refresh(self) -> bool:
         """Read the folder again if it has changed, and tell whether it had.

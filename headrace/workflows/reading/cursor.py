@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from headrace.workflows.errors import DefinitionError
-from headrace.workflows.reading.checker import Check
+from headrace.workflows.expressions import Check
 from headrace.workflows.reading.source import Source, pointer
 
 _KINDS: dict[type, str] = {
@@ -34,7 +34,7 @@ class Cursor:
     value: Any
     pointer: str = ""
     task: str | None = None
-    # The definition's expressions as they are met, to be checked together: see checker.py.
+    # The definition's expressions as they are met, to be compiled together by a `Checker`.
     checks: list[Check] = field(default_factory=list)
 
     @property

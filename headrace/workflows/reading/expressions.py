@@ -1,0 +1,88 @@
+"""The expressions and templates of a definition, checked when it is loaded.
+
+Only text that stands in a definition becomes an expression; data never does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from headrace.workflows.expressions import make_expression, variables_in
+from headrace.workflows.model import Expression, Template
+from headrace.workflows.reading.cursor import Cursor
+
+# Which arguments an expression may use, by where it stands (DSL, "Runtime expression arguments").
+WORKFLOW_INPUT = frozenset({"workflow", "runtime"})
+WORKFLOW_OUTPUT = WORKFLOW_INPUT | {"context"}
+STEP_BEFORE = WORKFLOW_OUTPUT | {"task"}  # `if` and `input.from`
+STEP_BODY = STEP_BEFORE | {"input"}  # the step's own fields, and `output.as`
+STEP_EXPORT = STEP_BODY | {"output"}
+
+# The language's own arguments that cannot be given yet.
+_UNSUPPORTED = {"secrets": "secrets are", "authorization": "authentication is"}
+
+_ENCLOSED = re.compile(r"\s*\$\{(.*)\}\s*", re.DOTALL)
+_POSITION = re.compile(r" at <top-level>, line \d+(, column \d+)?")
+
+
+def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
+    """An expression from a field that always is one: `${ … }` around it is optional."""
+    text = cursor.text()
+    enclosed = _ENCLOSED.fullmatch(text)
+    expression = make_expression(text if enclosed is None else enclosed[1], allowed)
+    for name in variables_in(expression.text):
+        if name in _UNSUPPORTED:
+            cursor.refuse(f"`${name}`: {_UNSUPPORTED[name]} not supported yet")
+
+    def refuse(reason: str) -> NoReturn:
+        reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
+        reason = reason.removeprefix("jq: error: ")
+        names = ", ".join(f"${name}" for name in sorted(allowed))
+        others = set(variables_in(expression.text)) - allowed
+        hint = f" (known here: {names})" if others else ""
+        cursor.refuse(f"`{cursor.key}` is no valid jq expression: {reason}{hint}")
+
+    cursor.checks.append((expression.program, refuse))
+    return expression
+
+
+def read_runtime_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
+    """An expression from a field that may also hold something else: `${ … }`, on one line."""
+    if _ENCLOSED.fullmatch(cursor.text()) is None or "\n" in cursor.text().strip():
+        cursor.refuse(f"`{cursor.key}` must be one expression ${{ … }}, on one line")
+    return read_expression(cursor, allowed)
+
+
+def read_template(cursor: Cursor, allowed: frozenset[str]) -> Template:
+    """Any JSON value in which the texts of the form `${ … }` are expressions."""
+    found: list[Expression] = []
+    value = _read_template(cursor, allowed, found)
+    return Template(value, tuple(found))
+
+
+def read_transformation(cursor: Cursor, allowed: frozenset[str]) -> Template:
+    """What `from` and `as` hold: an expression, or a mapping with expressions in it."""
+    if isinstance(cursor.value, str):
+        expression = read_expression(cursor, allowed)
+        return Template(expression, (expression,))
+    cursor.fields()
+    return read_template(cursor, allowed)
+
+
+def _read_template(cursor: Cursor, allowed: frozenset[str], found: list[Expression]) -> Any:
+    value = cursor.value
+    if isinstance(value, dict):
+        return {key: _read_template(cursor.child(key), allowed, found) for key in value}
+    if isinstance(value, list):
+        return [_read_template(item, allowed, found) for item in cursor.items()]
+    if isinstance(value, str) and "${" in value:
+        if _ENCLOSED.fullmatch(value) is None:
+            cursor.refuse(
+                f"`{cursor.key}` mixes text and an expression: make it one expression, "
+                r'such as ${ "Hello \(.name)" }'
+            )
+        expression = read_expression(cursor, allowed)
+        found.append(expression)
+        return expression
+    return value

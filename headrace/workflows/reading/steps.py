@@ -1,0 +1,122 @@
+"""Reads a list of steps: the fields that every step may have, in one place for all of them.
+
+What is a step's own is read by the reader of its type; `steps/__init__.py` lists the types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from headrace.workflows.model import Action, Duration, Step, Template
+from headrace.workflows.reading.cursor import Cursor
+from headrace.workflows.reading.durations import read_duration
+from headrace.workflows.reading.expressions import (
+    STEP_BEFORE,
+    STEP_BODY,
+    STEP_EXPORT,
+    read_expression,
+    read_transformation,
+)
+
+COMMON_FIELDS = frozenset({"if", "input", "output", "export", "timeout", "then", "metadata"})
+# The key that tells each type of step of the language.
+ALL_KEYWORDS = (
+    "call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait",
+)  # fmt: skip
+DIRECTIVES = ("continue", "exit", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class StepType:
+    """How a type of step is read: its keys besides the common ones, and its action's reader."""
+
+    fields: frozenset[str]
+    read: Callable[[dict[str, Cursor], StepReader], Action]
+
+
+@dataclass(frozen=True, slots=True)
+class StepReader:
+    """Reads steps. `types` are those supported, by keyword; `timeouts` are `use.timeouts`."""
+
+    types: Mapping[str, StepType]
+    timeouts: Mapping[str, Duration]
+
+    def steps(self, cursor: Cursor) -> tuple[Step, ...]:
+        """A list of named steps."""
+        steps: list[Step] = []
+        named: dict[str, Cursor] = {}
+        for item in cursor.items():
+            fields = item.fields()
+            if len(fields) != 1:
+                item.refuse(f"an item of `{cursor.key}` must hold one task under its name")
+            ((name, step_cursor),) = fields.items()
+            step_cursor = step_cursor.inside(name)
+            if name in named:
+                step_cursor.refuse(f"two tasks of this list are named {name!r}: rename one")
+            if name in DIRECTIVES:
+                step_cursor.refuse(f"a task cannot be named {name!r}: `then` gives it a meaning")
+            named[name] = step_cursor
+            steps.append(self._step(name, step_cursor))
+        for step in steps:
+            if step.then not in DIRECTIVES and step.then not in named:
+                named[step.name].child("then").refuse(
+                    f"`then` names {step.then!r}, and no task of this list has that name"
+                )
+        return tuple(steps)
+
+    def timeout(self, cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Duration:
+        """A time-out: a duration, or the name of one of `use.timeouts`."""
+        if isinstance(cursor.value, str):
+            if cursor.value not in self.timeouts:
+                cursor.refuse(f"`use.timeouts` has no time-out named {cursor.value!r}")
+            return self.timeouts[cursor.value]
+        return read_duration(cursor.mapping({"after"}, ("after",))["after"], allowed)
+
+    def _step(self, name: str, cursor: Cursor) -> Step:
+        step_type = self._type(cursor)
+        fields = cursor.mapping(COMMON_FIELDS | step_type.fields)
+        if "metadata" in fields:
+            fields["metadata"].fields()
+        condition = None
+        if "if" in fields:
+            expression = read_expression(fields["if"], STEP_BEFORE)
+            condition = Template(expression, (expression,))
+        return Step(
+            name=name,
+            reference=cursor.pointer,
+            document=cursor.value,
+            action=step_type.read(fields, self),
+            condition=condition,
+            input_from=read_data_field(fields, "input", "from", STEP_BEFORE),
+            output_as=read_data_field(fields, "output", "as", STEP_BODY),
+            export_as=read_data_field(fields, "export", "as", STEP_EXPORT),
+            timeout=self.timeout(fields["timeout"]) if "timeout" in fields else None,
+            then=fields["then"].text() if "then" in fields else "continue",
+        )
+
+    def _type(self, cursor: Cursor) -> StepType:
+        present = [key for key in ALL_KEYWORDS if key in cursor.fields()]
+        for keyword in present:
+            if keyword not in self.types:
+                cursor.child(keyword).refuse(
+                    f"`{keyword}` tasks are not supported yet (supported: "
+                    f"{', '.join(f'`{key}`' for key in self.types)})"
+                )
+        if not present:
+            cursor.refuse(
+                f"this is no task: it has none of {', '.join(f'`{key}`' for key in self.types)}"
+            )
+        if len(present) > 1:
+            cursor.refuse(f"a task is of one type, this has {' and '.join(map(repr, present))}")
+        return self.types[present[0]]
+
+
+def read_data_field(
+    fields: Mapping[str, Cursor], field: str, key: str, allowed: frozenset[str]
+) -> Template | None:
+    """The transformation under `key` of `input`, `output` or `export`, if there is one."""
+    if field not in fields:
+        return None
+    inner = fields[field].mapping({key}, later={"schema": "checking data against a schema"})
+    return read_transformation(inner[key], allowed) if key in inner else None
