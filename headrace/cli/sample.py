@@ -1,8 +1,10 @@
-"""What `make dev` shows of a running API: what it found there, a sample run, and what to try."""
+"""What `headrace dev` shows of a running API: what is there, a sample run, and what to try."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +18,7 @@ VARIABLES = {"name": "Headrace"}
 
 
 class Failure(Exception):
-    """Something that ends `make dev`, as a sentence for the person in front of it."""
+    """Something that ends `headrace dev`, as a sentence for the person in front of it."""
 
 
 def call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def look_around(base: str, wait: Callable[[], None]) -> tuple[str, list[str]]:
         text = (
             "The API asks for a key, because API_KEYS is set: no sample was run.\n"
             "With one of these keys:  KEY=hr_...    To draw a new one and its entry for API_KEYS:\n"
-            "  .venv/bin/headrace keys new --role admin"
+            f"  {os.path.relpath(sys.executable)} -m headrace keys new --role admin"
         )
         return text, [f"{key} {url}" for url in lists]
     names = [workflow["workflow_id"] for workflow in found["workflows"]]
@@ -109,7 +111,7 @@ def look_around(base: str, wait: Callable[[], None]) -> tuple[str, list[str]]:
     if names:
         text = f"WORKFLOWS_DIR holds these workflows: {', '.join(names)}"
         return "\n".join([text, *refused]), [execute(base, names[0], {}), *lists]
-    text = "WORKFLOWS_DIR holds no workflow that can run. examples/workflows has some to copy."
+    text = "WORKFLOWS_DIR holds no workflow that can run: docs/workflows.md shows how to write one."
     return "\n".join([text, *refused]), lists
 
 
