@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ class Identifier:
     path: str
     """From the root of the checkout."""
     line: int
+    is_class: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -44,16 +46,22 @@ def tracked(*patterns: str) -> list[str]:
     return [path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()]
 
 
-def identifiers() -> list[Identifier]:
+@cache
+def identifiers() -> tuple[Identifier, ...]:
     """Every name that Python code defines, and every name in Lua code."""
     found: list[Identifier] = []
     for path in tracked("*.py"):
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        found += [Identifier(name, path, line) for name, line in _defined(tree)]
+        found += [Identifier(name, path, line) for name, line in _bound(tree)]
+        found += [
+            Identifier(node.name, path, node.lineno, is_class=True)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+        ]
     for path in tracked("*.lua"):
         text = (ROOT / path).read_text(encoding="utf-8")
         found += [Identifier(name, path, line) for name, line in lua_names(text)]
-    return found
+    return tuple(found)
 
 
 def lua_names(text: str) -> Iterator[tuple[str, int]]:
@@ -63,8 +71,8 @@ def lua_names(text: str) -> Iterator[tuple[str, int]]:
             yield match["name"], text.count("\n", 0, match.start()) + 1
 
 
-def _defined(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Names that are bound: variables, attributes, parameters, functions, classes, aliases."""
+def _bound(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names that are bound: variables, attributes, parameters, functions, aliases."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
@@ -72,8 +80,6 @@ def _defined(tree: ast.AST) -> Iterator[tuple[str, int]]:
             case ast.arg(arg=name):
                 yield name, node.lineno
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                yield name, node.lineno
-            case ast.ClassDef(name=name):
                 yield name, node.lineno
             case ast.alias(asname=str(name)) | ast.MatchAs(name=str(name)):
                 yield name, node.lineno

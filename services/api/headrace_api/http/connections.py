@@ -25,7 +25,7 @@ ROOM = 32
 """So many are closed at once when all places are taken, so that not each newcomer looks for one."""
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """What is asked of a connection here."""
 
     waited: int
@@ -49,7 +49,7 @@ class Places:
         """Beyond it a connection is served probes only."""
         self._closed = 0
 
-    def enter(self, newcomer: Connection, connections: Collection[Connection]) -> bool:
+    def enter(self, newcomer: ClientConnection, connections: Collection[ClientConnection]) -> bool:
         """Make room for one that has just come. False: there is none, not even for a probe.
 
         Those that have never sent a request go first; the others may be clients between two.
