@@ -142,7 +142,7 @@ class Signals:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-class Stopped(Exception):
+class EndAsked(Exception):
     """The person has asked for the end."""
 
 
@@ -167,9 +167,9 @@ class Stack:
         os.pwrite(self._lock, f"{pids}\n".encode(), 0)
 
     def wait(self, seconds: float = POLL_SECONDS) -> None:
-        """Let time pass. Raises Failure when a process has ended, Stopped on Ctrl-C."""
+        """Let time pass. Raises Failure when a process has ended, EndAsked on Ctrl-C."""
         if self._signals.stop.wait(seconds):
-            raise Stopped
+            raise EndAsked
         for child in self._children:
             child.fail_if_ended()
 
@@ -300,7 +300,7 @@ def check_port(port: int) -> None:
 
 
 def run(stack: Stack, terminal: Terminal, port: int, folder: Path, *, once: bool) -> None:
-    """Start everything, show that it works, and watch it. Raises Failure or Stopped."""
+    """Start everything, show that it works, and watch it. Raises Failure or EndAsked."""
     program = redis_program()
     data = data_of(program, folder)
     redis_url = start_redis(stack, program, data)
@@ -338,7 +338,7 @@ def main(port_text: str, folder: Path, *, once: bool) -> int:
     status = 0
     try:
         run(stack, terminal, port, folder, once=once)
-    except Stopped:
+    except EndAsked:
         terminal.say("ending the API, the worker and Redis ...")
     except Failure as failure:
         terminal.say(f"\n{failure}\n")
