@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from headrace.handlers import TaskType
+from headrace.handlers import FurtherTask, TaskType
+from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.settings import QueueSettings
-from headrace.taskqueue import QueueUnavailable, TaskQueue, TypeInfo
+from headrace.taskqueue import NewTask, QueueUnavailable, TaskQueue, TypeInfo
 
 
 def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
@@ -38,6 +40,25 @@ def type_info(task_type: TaskType[Any, Any]) -> TypeInfo:
         max_retries=task_type.max_retries,
         timeout_seconds=task_type.timeout_seconds,
         version=task_type.version,
+    )
+
+
+def new_task(task: FurtherTask, types: Mapping[str, TaskType[Any, Any]]) -> NewTask:
+    """A task that a handler submits, as the queue takes it. `types`: those of this process.
+
+    Raises PayloadInvalid for a payload that the handler of such a type would refuse.
+    """
+    task_type = types.get(task.type)
+    max_retries = task.max_retries
+    if task_type is not None:
+        task_type.validate(task.payload)
+        max_retries = task_type.max_retries if max_retries is None else max_retries
+    return NewTask(
+        id=task.id,
+        type=task.type,
+        payload=task.payload,
+        max_retries=DEFAULT_MAX_RETRIES if max_retries is None else max_retries,
+        start_at=task.start_at,
     )
 
 

@@ -1,21 +1,27 @@
 """What each task type does: `@handler`, the context it is given, and how an attempt is run."""
 
 from headrace.handlers.backoff import Backoff
-from headrace.handlers.context import CancelSignal, Context, Host
-from headrace.handlers.deadlines import Deadlines
+from headrace.handlers.context import CancelSignal, Context, FurtherTask, Host, Lifespan
+from headrace.handlers.entry_points import load_lifespans, load_middleware
 from headrace.handlers.errors import (
     DuplicateType,
     EntryPointBroken,
     Fatal,
     HandlerError,
+    LifespanFailed,
     PayloadInvalid,
+    ProcessDied,
     RegistrationError,
+    RemoteTraceback,
+    SubmitFailed,
 )
 from headrace.handlers.forks import guard_forks
 from headrace.handlers.leaving import leave_within
 from headrace.handlers.loops import own_task, run
+from headrace.handlers.middleware import CallNext, Handled, Middleware
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.registry import Registry, load_registry
+from headrace.handlers.resources import Resources
 from headrace.handlers.runner import Attempt, Ended, Limit, run_attempt
 from headrace.handlers.task_type import TaskType, handler
 from headrace.handlers.watching import LoopWatch
@@ -23,30 +29,41 @@ from headrace.handlers.watching import LoopWatch
 __all__ = [
     "Attempt",
     "Backoff",
+    "CallNext",
     "CancelSignal",
     "Context",
-    "Deadlines",
     "DuplicateType",
     "Ended",
     "EntryPointBroken",
     "Fatal",
+    "FurtherTask",
+    "Handled",
     "HandlerError",
     "Host",
+    "Lifespan",
+    "LifespanFailed",
     "Limit",
     "LoopWatch",
+    "Middleware",
     "Outcome",
     "Park",
     "PayloadInvalid",
+    "ProcessDied",
     "Raised",
     "RegistrationError",
     "Registry",
+    "RemoteTraceback",
+    "Resources",
     "Returned",
     "StopReason",
     "Stopped",
+    "SubmitFailed",
     "TaskType",
     "guard_forks",
     "handler",
     "leave_within",
+    "load_lifespans",
+    "load_middleware",
     "load_registry",
     "own_task",
     "run",

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import threading
-from datetime import UTC, datetime
-from typing import Any, Protocol
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, overload
 
+import msgspec
 import structlog
 
 from headrace.handlers.outcomes import state_fault
+from headrace.handlers.results import encode_result
 
+T = TypeVar("T")
+P = TypeVar("P")
+P_contra = TypeVar("P_contra", contravariant=True)
+
+Lifespan = Callable[[], AbstractAsyncContextManager[T]]
+"""What a process opens before its first attempt and closes after its last: a database pool."""
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _making_event = threading.Lock()
 
 
@@ -53,14 +69,57 @@ class CancelSignal:
         return event.wait(timeout_seconds)
 
 
+class FurtherTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that a handler submits."""
+
+    id: str
+    type: str
+    payload: bytes
+    """A JSON document."""
+    max_retries: int | None
+    """None: as its task type has it."""
+    start_at: datetime | None
+    """Not before this time; None: at once."""
+
+
+class Submittable(Protocol[P_contra]):
+    """A task type, as `Context.submit` sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def max_retries(self) -> int:
+        """How often a failed task is tried again."""
+
+    def encode_payload(self, payload: P_contra) -> bytes:
+        """The payload as JSON. Raises PayloadInvalid for what its handler would refuse."""
+
+
 class Host(Protocol):
     """What runs a handler and answers for its context: a worker, or an API's inline run."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which its coroutines run."""
+
+    @property
+    def values(self) -> Mapping[Any, Any]:
+        """What each lifespan of this process has yielded."""
 
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         """Take note of a task's progress. Called from any thread; never blocks."""
 
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """Keep `state` under the task."""
+
+    async def submit(self, ctx: Context, task: FurtherTask) -> None:
+        """Submit a task of the handler's; one of its id that is there already is no error.
+
+        Raises:
+            SubmitFailed: the queue does not take it.
+        """
 
 
 class Context:
@@ -70,9 +129,11 @@ class Context:
         "_deadline",
         "_host",
         "_log",
+        "_submits",
         "attempt",
         "can_park",
         "cancelled",
+        "headers",
         "state",
         "task_id",
         "task_type",
@@ -87,6 +148,7 @@ class Context:
         attempt: int = 1,
         state: bytes | None = None,
         can_park: bool = False,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
         self.task_id = task_id
         self.task_type = task_type
@@ -96,8 +158,11 @@ class Context:
         """What the last `Park` or checkpoint of this task kept; None on a fresh start."""
         self.can_park = can_park
         """Whether returning a `Park` is possible here. It is not in a run inside a request."""
+        self.headers = headers
+        """What was submitted beside the payload: `traceparent`, and whatever a caller added."""
         self.cancelled = CancelSignal()
         self._host = host
+        self._submits = 0
         self._deadline: float | None = None
         self._log: Any = None
 
@@ -142,3 +207,123 @@ class Context:
             raise ValueError(f"this checkpoint {fault}")
         await self._host.checkpoint(self, state)
         self.state = state
+        self._submits = 0
+
+    def value(self, lifespan: Lifespan[T]) -> T:
+        """What a lifespan of this process has yielded, such as a database pool.
+
+        `lifespan` is the function itself: `ctx.value(database).execute(…)`.
+
+        Raises:
+            LookupError: no installed package names it in the group `headrace.lifespan`.
+        """
+        try:
+            return self._host.values[lifespan]  # type: ignore[no-any-return]
+        except KeyError:
+            name = getattr(lifespan, "__name__", repr(lifespan))
+            raise LookupError(
+                f"the lifespan {name!r} was not entered in this process: name it in the entry "
+                "points of your package, in the group headrace.lifespan"
+            ) from None
+
+    @overload
+    async def submit(
+        self,
+        task_type: Submittable[P],
+        payload: P,
+        *,
+        key: str | None = None,
+        max_retries: int | None = None,
+        start_at: datetime | None = None,
+        start_in: timedelta | None = None,
+    ) -> str: ...
+
+    @overload
+    async def submit(
+        self,
+        task_type: str,
+        payload: Any,
+        *,
+        key: str | None = None,
+        max_retries: int | None = None,
+        start_at: datetime | None = None,
+        start_in: timedelta | None = None,
+    ) -> str: ...
+
+    async def submit(
+        self,
+        task_type: Submittable[Any] | str,
+        payload: Any,
+        *,
+        key: str | None = None,
+        max_retries: int | None = None,
+        start_at: datetime | None = None,
+        start_in: timedelta | None = None,
+    ) -> str:
+        """Submit a further task, and return its id. A plain `def` calls it by `ctx.wait`.
+
+        A second attempt makes no second task: the id is made of this task's id, of the state that
+        the attempt goes on from, and of how many submits came before it since. A handler that
+        submits in another order at each attempt, or parks again with the same state, says by
+        `key` which is which.
+
+        Args:
+            task_type: a function decorated with `@handler`, or the name of a task type.
+            payload: what that handler takes; for a name, anything that can be written as JSON.
+            key: identifies this submit among those of this task.
+            max_retries: None: as the task type has it.
+            start_at: not before this time.
+            start_in: not before so long from now.
+
+        Raises:
+            PayloadInvalid: the handler would refuse this payload.
+            SubmitFailed: the queue is full, or this is a run inside a request while Redis is away.
+            ValueError: the payload cannot be written as JSON, or a start time has no time zone.
+        """
+        if isinstance(task_type, str):
+            name, encoded = task_type, encode_result(payload)
+        else:
+            name, encoded = task_type.name, task_type.encode_payload(payload)
+            max_retries = task_type.max_retries if max_retries is None else max_retries
+        if start_in is not None:
+            start_at = datetime.now(UTC) + start_in
+        if start_at is not None and start_at.tzinfo is None:
+            raise ValueError("start_at needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
+        task = FurtherTask(
+            id=self._next_id(key),
+            type=name,
+            payload=encoded,
+            max_retries=max_retries,
+            start_at=start_at,
+        )
+        await self.pass_on(task)
+        return task.id
+
+    async def pass_on(self, task: FurtherTask) -> None:
+        """Submit a task as it is. Raises SubmitFailed. For what runs handlers, not for handlers."""
+        await self._host.submit(self, task)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """For a plain `def` handler: let a coroutine run, and wait for what it brings.
+
+        `ctx.wait(ctx.submit(resize, Resize(url=…)))`, `ctx.wait(ctx.checkpoint(b"…"))`.
+
+        Raises:
+            RuntimeError: called from an `async def` handler, which writes `await` instead.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(work, self._host.loop).result()
+        work.close()
+        raise RuntimeError("ctx.wait() would block the event loop: write `await` instead")
+
+    def _next_id(self, key: str | None) -> str:
+        """See `submit`. The same attempt, repeated from the same state, draws the same ids."""
+        if key is None:
+            since = "" if self.state is None else hashlib.sha256(self.state).hexdigest()
+            key = f"{since}:{self._submits}"
+            self._submits += 1
+        else:
+            key = f"key:{key}"
+        return str(uuid.uuid5(uuid.UUID(self.task_id), key))

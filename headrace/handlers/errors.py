@@ -3,8 +3,11 @@
 HandlerError
 ├── RegistrationError        a task type is declared wrongly; said when its module is imported
 │   ├── DuplicateType        two task types carry the same name
-│   └── EntryPointBroken     an installed package's `headrace.handlers` entry point is unusable
+│   └── EntryPointBroken     an entry point of an installed package is unusable
+├── LifespanFailed           a lifespan of an installed package raised an error as it was entered
 ├── PayloadInvalid           the payload does not fit the task type's model
+├── SubmitFailed             the queue did not take the task that a handler submits
+├── ProcessDied              the child process that ran the handler crashed
 └── Fatal                    raised by a handler: this task fails now, whatever retries remain
 """
 
@@ -34,7 +37,7 @@ class DuplicateType(RegistrationError):
 
 
 class EntryPointBroken(RegistrationError):
-    """An entry point of the group `headrace.handlers` cannot be used."""
+    """An entry point of one of Headrace's groups cannot be used."""
 
     def __init__(self, entry_point: str, reason: str) -> None:
         super().__init__(
@@ -42,6 +45,10 @@ class EntryPointBroken(RegistrationError):
             "Repair or uninstall that package"
         )
         self.entry_point = entry_point
+
+
+class LifespanFailed(HandlerError):
+    """A lifespan raised an error as it was entered: no handler can run without it."""
 
 
 class PayloadInvalid(HandlerError):
@@ -57,6 +64,18 @@ class PayloadInvalid(HandlerError):
         )
         self.task_type = task_type
         self.errors = list(errors)
+
+
+class SubmitFailed(HandlerError):
+    """The queue did not take the task that a handler submits: it is full, or cannot be reached."""
+
+
+class ProcessDied(HandlerError):
+    """The child process that ran the handler ended before the handler did, or never started."""
+
+
+class RemoteTraceback(Exception):
+    """Stands for an error that a handler raised in a child process: its text is the traceback."""
 
 
 class Fatal(HandlerError):

@@ -9,14 +9,13 @@ A package adds its own by an entry point of the group `headrace.handlers`, in it
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import Any
 
+from headrace.handlers.entry_points import called, loaded
 from headrace.handlers.errors import DuplicateType, EntryPointBroken, RegistrationError
-from headrace.handlers.failures import describe
 from headrace.handlers.task_type import TaskType
 
 ENTRY_POINT_GROUP = "headrace.handlers"
@@ -39,6 +38,11 @@ class Registry:
         registered = self._types.setdefault(task_type.name, task_type)
         if registered is not task_type:
             raise DuplicateType(task_type.name, registered.where, task_type.where)
+
+    @property
+    def by_name(self) -> Mapping[str, TaskType[Any, Any]]:
+        """All of them by name, to be read."""
+        return self._types
 
     def get(self, name: str) -> TaskType[Any, Any] | None:
         """The task type of this name, or None."""
@@ -77,23 +81,18 @@ def load_registry(builtins: Iterable[TaskType[Any, Any]] = ()) -> Registry:
         DuplicateType: two packages use one name.
     """
     registry = Registry(builtins)
-    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: (p.name, p.value)):
-        for task_type in _load(point):
+    for point, target in loaded(ENTRY_POINT_GROUP):
+        for task_type in _found(point, target):
             registry.add(task_type)
     return registry
 
 
-def _load(point: EntryPoint) -> Iterator[TaskType[Any, Any]]:
+def _found(point: EntryPoint, target: object) -> Iterator[TaskType[Any, Any]]:
     """The task types behind one entry point."""
-    try:
-        target = point.load()
-    except Exception as error:
-        # Importing runs the package's own code, so anything may come: named, never swallowed.
-        raise EntryPointBroken(_called(point), f"{describe(error)}{_place(error)}") from error
     found = _task_types(target)
     if not found:
         raise EntryPointBroken(
-            _called(point),
+            called(point),
             "it leads to no task type: it must name a function decorated with @handler, or a "
             "module that holds some",
         )
@@ -103,23 +102,9 @@ def _load(point: EntryPoint) -> Iterator[TaskType[Any, Any]]:
         yield task_type
 
 
-def _place(error: Exception) -> str:
-    """Which line of a module was being run, as ` (photos/tasks.py, line 12)`."""
-    if isinstance(error, SyntaxError):
-        return ""  # Python's own message names file and line
-    modules = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "<module>"]
-    return f" ({modules[-1].filename}, line {modules[-1].lineno})" if modules else ""
-
-
 def _task_types(target: Any) -> list[TaskType[Any, Any]]:
     if isinstance(target, TaskType):
         return [target]
     if isinstance(target, ModuleType):
         return [value for value in vars(target).values() if isinstance(value, TaskType)]
     return []
-
-
-def _called(point: EntryPoint) -> str:
-    """An entry point as its package spells it, and the package."""
-    package = f" of the package {point.dist.name}" if point.dist is not None else ""
-    return f'{point.name} = "{point.value}"{package}'

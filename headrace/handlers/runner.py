@@ -1,9 +1,10 @@
-"""The one place that runs a handler: under its time-out, async ones as tasks, sync ones in threads.
+"""The one place that runs a handler: under its time-out, in a task, a thread or a child process.
 
 An attempt has two ends. Its *outcome* is decided when the handler returns or raises, or when it is
 stopped: out of time, cancelled, handed back. It is *gone* when its code runs no more. The two fall
 together, but for code that does not stop when told to: a thread cannot be killed, and a coroutine
-may swallow its cancellation. Whoever counts slots frees one when the attempt is gone.
+may swallow its cancellation. Whoever counts slots frees one when the attempt is gone. A child
+process that has not stopped by itself is killed as soon as the outcome is decided.
 """
 
 from __future__ import annotations
@@ -15,24 +16,28 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, cast
+from concurrent.futures import Future
+from typing import Any, TypeVar, cast
 
 import msgspec
 from pydantic_core import PydanticSerializationError
 
 from headrace.handlers.context import Context
-from headrace.handlers.deadlines import Deadlines
-from headrace.handlers.errors import Fatal, PayloadInvalid
+from headrace.handlers.errors import Fatal, PayloadInvalid, ProcessDied
 from headrace.handlers.failures import describe, holds_fatal, storable
 from headrace.handlers.forks import calls_handlers
+from headrace.handlers.middleware import CallNext, Handled
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
+from headrace.handlers.process_messages import Run
+from headrace.handlers.processes import Ticket
+from headrace.handlers.resources import Resources
 from headrace.handlers.results import encode_result
 from headrace.handlers.task_type import TaskType
-from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES
 
 STOP_GRACE_SECONDS = 5.0
 """How long a coroutine that was told to stop may tidy up before its outcome is reported."""
+
+T = TypeVar("T")
 
 
 class Attempt:
@@ -43,14 +48,14 @@ class Attempt:
     """
 
     __slots__ = (
-        "_deadlines",
-        "_executor",
         "_loop",
-        "_max_result_bytes",
         "_on_gone",
         "_on_outcome",
+        "_payload",
         "_pending",
+        "_resources",
         "_task",
+        "_ticket",
         "_timer",
         "ctx",
         "gone",
@@ -67,9 +72,7 @@ class Attempt:
         *,
         on_outcome: Callable[[Attempt], None],
         on_gone: Callable[[Attempt], None],
-        executor: Executor,
-        max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
-        deadlines: Deadlines | None = None,
+        resources: Resources,
     ) -> None:
         self.task_type = task_type
         self.ctx = ctx
@@ -81,28 +84,37 @@ class Attempt:
         """From the start to the outcome."""
         self._on_outcome = on_outcome
         self._on_gone = on_gone
-        self._deadlines = deadlines or Deadlines()
-        """Shared by all attempts of a worker."""
-        self._executor = executor
-        self._max_result_bytes = max_result_bytes
+        self._resources = resources
         self._pending: Outcome | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ticket: Ticket | None = None
+        """Where it runs in a child process."""
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, payload: bytes) -> None:
         """Set the handler going."""
         self._loop = loop
         self.started_at = loop.time()
-        timeout_seconds = self.task_type.timeout_seconds
-        if timeout_seconds is not None:
-            self.ctx.set_deadline(time.time() + timeout_seconds)
-            self._deadlines.set(loop, self, self.started_at + timeout_seconds)
-        if self.task_type.is_async:
+        task_type = self.task_type
+        if task_type.in_process:
+            self._payload = payload
+            self._ticket = self._resources.processes.run(self)
+            return
+        self._begin_to_count()
+        if task_type.is_async or self._resources.middleware:
             self._task = loop.create_task(self._drive(payload))
         else:
-            run = contextvars.copy_context().run
-            future = self._executor.submit(run, self._call, payload)
-            future.add_done_callback(self._thread_ended)
+            self._in_thread(self._call, payload).add_done_callback(self._thread_ended)
+
+    def _begin_to_count(self) -> None:
+        """The handler's time begins now."""
+        timeout_seconds = self.task_type.timeout_seconds
+        if timeout_seconds is not None and self._pending is None:
+            self.ctx.set_deadline(time.time() + timeout_seconds)
+            self._resources.deadlines.set(self._loop, self, self._loop.time() + timeout_seconds)
+
+    def _in_thread(self, call: Callable[[bytes], T], payload: bytes) -> Future[T]:
+        return self._resources.threads.submit(contextvars.copy_context().run, call, payload)
 
     def stop(self, outcome: Outcome, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """End the attempt from outside, with this outcome whatever the handler makes of it.
@@ -115,8 +127,10 @@ class Attempt:
             return
         if self._pending is None:
             self._pending = outcome
-            self._deadlines.drop(self)
+            self._resources.deadlines.drop(self)
             self.ctx.cancelled.set()
+            if self._ticket is not None:
+                self._ticket.stop()
             if self._task is not None:
                 self._task.cancel()
                 driving = cast("Coroutine[Any, Any, None]", self._task.get_coro())
@@ -137,23 +151,66 @@ class Attempt:
 
     @calls_handlers
     async def _drive(self, payload: bytes) -> None:
-        """Run an async handler, in a task of its own."""
+        """Run an async handler, or one inside of middleware, in a task of its own."""
+        if self._resources.middleware:
+            try:
+                outcome: Outcome = await self._through_middleware(payload)
+            except BaseException as error:
+                outcome = self._refuse_unless_over(error)
+            self._finish(outcome)
+            return
         try:
             value = self.task_type.validate(payload)
         except BaseException as error:
-            outcome: Outcome = _refuse_payload(error)
+            outcome = _refuse_payload(error)
         else:
             try:
                 outcome = self._accept(await self.task_type.function(self.ctx, value))
             except BaseException as error:
-                # SystemExit and KeyboardInterrupt too: raised by a handler they end its attempt,
-                # not the worker. A cancellation that nobody asked for is a handler's error as well.
-                if type(error) is GeneratorExit and self._loop.is_closed():
-                    raise  # the process ends, and has reported the attempt long since
-                outcome = self._refuse(error)
-        self._task = None
-        self._decide(outcome)
-        self._leave()
+                outcome = self._refuse_unless_over(error)
+        self._finish(outcome)
+
+    async def _through_middleware(self, payload: bytes) -> Handled:
+        async def handle() -> Handled:
+            return await self._handle(payload)
+
+        call: CallNext = handle
+        for middleware in reversed(self._resources.middleware):
+            call = functools.partial(middleware, self.ctx, call)
+        handled: object = await call()
+        if not isinstance(handled, Handled):
+            raise TypeError(
+                f"a middleware returned {type(handled).__name__}: it must return what "
+                "call_next() gave it, a Returned or a Park"
+            )
+        return handled
+
+    async def _handle(self, payload: bytes) -> Handled:
+        """Run the handler inside of middleware, which is to see the error that it raises."""
+        if not self.task_type.is_async:
+            return await _to_the_end(self._in_thread(self._handle_in_thread, payload))
+        value = self._validated(payload)
+        return self._written(await self.task_type.function(self.ctx, value))
+
+    @calls_handlers
+    def _handle_in_thread(self, payload: bytes) -> Handled:
+        try:
+            return self._written(self.task_type.function(self.ctx, self._validated(payload)))
+        except StopIteration as error:
+            raise RuntimeError("the handler raised StopIteration") from error  # no future takes it
+
+    def _validated(self, payload: bytes) -> Any:
+        try:
+            return self.task_type.validate(payload)
+        except BaseException as error:
+            refused = _refuse_payload(error)
+            raise Fatal(refused.error) from refused.exception
+
+    def _written(self, value: Any) -> Handled:
+        outcome = self._accept(value)
+        if isinstance(outcome, Raised):
+            raise Fatal(outcome.error)
+        return outcome
 
     @calls_handlers
     def _call(self, payload: bytes) -> Outcome:
@@ -187,13 +244,37 @@ class Attempt:
             self._decide(future.result())
         self._leave()
 
+    def message(self) -> Run:
+        """Its child process is ready for it."""
+        self._begin_to_count()
+        ctx, task_type = self.ctx, self.task_type
+        deadline = ctx.deadline
+        return Run(
+            module=task_type.function.__module__,
+            task_type=task_type.name,
+            task_id=ctx.task_id,
+            payload=self._payload,
+            attempt=ctx.attempt,
+            state=ctx.state,
+            headers=dict(ctx.headers),
+            can_park=ctx.can_park,
+            deadline=None if deadline is None else deadline.timestamp(),
+            max_result_bytes=self._resources.max_result_bytes,
+        )
+
+    def finished(self, outcome: Outcome | ProcessDied) -> None:
+        """Its child process has ended the handler, or has died."""
+        self._ticket = None
+        self._decide(self._refuse(outcome) if isinstance(outcome, ProcessDied) else outcome)
+        self._leave()
+
     def time_out(self) -> None:
         """The handler's time is over: at once for a thread, for a coroutine when it has ended."""
         error = TimeoutError(f"the handler took longer than {self.task_type.timeout_seconds:g} s")
         outcome = Raised(describe(error), self._wants_retry(error))
         self.stop(outcome, STOP_GRACE_SECONDS if self.task_type.is_async else 0.0)
 
-    def _accept(self, value: Any) -> Outcome:
+    def _accept(self, value: Any) -> Handled | Raised:
         """What a returned value amounts to."""
         if isinstance(value, Park):
             if not self.ctx.can_park:
@@ -202,17 +283,28 @@ class Attempt:
             return value if fault is None else _fatal(f"the handler's Park {fault}")
         if hasattr(value, "__next__"):
             # It may never end. Each item takes two bytes or more: so many are beyond the limit.
-            value = itertools.islice(value, self._max_result_bytes // 2 + 1)
+            value = itertools.islice(value, self._resources.max_result_bytes // 2 + 1)
         try:
             result = encode_result(value)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             return _fatal(f"the result cannot be written as JSON: {error}")
-        if len(result) > self._max_result_bytes:
+        limit = self._resources.max_result_bytes
+        if len(result) > limit:
             return _fatal(
-                f"the result has {len(result)} bytes, the limit is {self._max_result_bytes}: "
+                f"the result has {len(result)} bytes, the limit is {limit}: "
                 "store it elsewhere and return a reference"
             )
         return Returned(result)
+
+    def _refuse_unless_over(self, error: BaseException) -> Outcome:
+        """As `_refuse`, for what a coroutine raised.
+
+        SystemExit and KeyboardInterrupt too: raised by a handler they end its attempt, not the
+        worker. A cancellation that nobody asked for is a handler's error as well.
+        """
+        if type(error) is GeneratorExit and self._loop.is_closed():
+            raise error  # the process ends, and has reported the attempt long since
+        return self._refuse(error)
 
     def _refuse(self, error: BaseException) -> Outcome:
         """What a raised error amounts to."""
@@ -233,11 +325,18 @@ class Attempt:
             return
         self.outcome = outcome if self._pending is None else self._pending
         self.seconds = self._loop.time() - self.started_at
-        self._deadlines.drop(self)
+        self._resources.deadlines.drop(self)
+        if self._ticket is not None:
+            self._ticket.kill()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._on_outcome(self)
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._task = None
+        self._decide(outcome)
+        self._leave()
 
     def _leave(self) -> None:
         self.gone = True
@@ -267,16 +366,15 @@ async def run_attempt(
     payload: bytes,
     ctx: Context,
     *,
-    executor: Executor | None = None,
-    max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+    resources: Resources | None = None,
     limit: Limit | None = None,
     on_gone: Callable[[], None] | None = None,
 ) -> Ended:
     """Run a handler once and wait for its outcome; errors of the handler are outcomes too.
 
-    A caller that is cancelled meanwhile stops the attempt. Sync handlers run in the threads of
-    `executor`, by default in a pool that all such calls share. `on_gone` is called once, when no
-    code of the attempt runs any more: before this returns, or later (see `Ended.still_running`).
+    A caller that is cancelled meanwhile stops the attempt. `resources` are by default those that
+    all such calls share, without middleware and lifespans. `on_gone` is called once, when no code
+    of the attempt runs any more: before this returns, or later (see `Ended.still_running`).
     """
     loop = asyncio.get_running_loop()
     decided: asyncio.Future[None] = loop.create_future()
@@ -296,8 +394,7 @@ async def run_attempt(
         ctx,
         on_outcome=tell,
         on_gone=leave,
-        executor=executor or _shared_threads(),
-        max_result_bytes=max_result_bytes,
+        resources=resources or _shared(),
     )
     attempt.start(loop, payload)
     timer = None
@@ -320,11 +417,27 @@ async def run_attempt(
 
 
 @functools.cache
-def _shared_threads() -> Executor:
-    return ThreadPoolExecutor(thread_name_prefix="headrace-handler")
+def _shared() -> Resources:
+    return Resources()
 
 
-def _refuse_payload(error: BaseException) -> Outcome:
+async def _to_the_end(future: Future[T]) -> T:
+    """What a thread brings. Cancelled, it waits on: nobody can stop a thread from outside."""
+    waiting = asyncio.wrap_future(future)
+    cancelled = None
+    while not waiting.done():
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:
+            break
+    if cancelled is not None:
+        raise cancelled
+    return waiting.result()
+
+
+def _refuse_payload(error: BaseException) -> Raised:
     """What an error amounts to that the payload's check raised: another try meets it again."""
     if isinstance(error, PayloadInvalid):
         return _fatal(str(error))

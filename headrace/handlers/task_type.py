@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, get_type_hints
+from functools import cached_property
+from types import UnionType
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from headrace.handlers.backoff import DEFAULT_BACKOFF, Backoff
 from headrace.handlers.context import Context
 from headrace.handlers.errors import PayloadInvalid, RegistrationError
+from headrace.handlers.outcomes import Park
+from headrace.handlers.results import encode_result
 from headrace.limits import (
     DEFAULT_MAX_RETRIES,
     MAX_RETRIES_LIMIT,
@@ -37,14 +41,19 @@ class TaskType(Generic[P, R]):
         timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
         retry_on: tuple[type[BaseException], ...] = (Exception,),
         backoff: Backoff = DEFAULT_BACKOFF,
+        run_in: Literal["process"] | None = None,
     ) -> None:
         _check(name, max_retries, timeout_seconds, retry_on, backoff)
+        if run_in is not None:
+            _check_place(name, function, run_in)
         self.name = name
         self.function = function
         self.max_retries = max_retries
         self.timeout_seconds = timeout_seconds
         self.retry_on = retry_on
         self.backoff = backoff
+        self.in_process = run_in == "process"
+        """Whether each attempt runs in a child process."""
         self.version = ""
         """The version of the package that it comes from; set when the package is loaded."""
         self.is_async = _is_async(function)
@@ -77,6 +86,30 @@ class TaskType(Generic[P, R]):
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise PayloadInvalid(self.name, [dict(mistake) for mistake in found]) from None
 
+    def encode_payload(self, payload: P) -> bytes:
+        """A payload as the JSON document that is submitted.
+
+        Raises:
+            PayloadInvalid: the handler would refuse it.
+            ValueError: it cannot be written as JSON.
+        """
+        encoded = encode_result(payload)
+        self.validate(encoded)
+        return encoded
+
+    def decode_result(self, result: bytes) -> Any:
+        """A result as the annotation of the handler's return value has it."""
+        return self._result.validate_json(result)
+
+    @cached_property
+    def _result(self) -> TypeAdapter[Any]:
+        """Made only where results are read: a worker writes them."""
+        hint = get_type_hints(_annotated(self.function), include_extras=True).get("return", Any)
+        if get_origin(hint) in (Union, UnionType):
+            # A Park is no result: the task goes on.
+            hint = Union[tuple(it for it in get_args(hint) if it is not Park)]  # noqa: UP007
+        return TypeAdapter(hint)
+
     def payload_schema(self) -> dict[str, Any]:
         """The payload's JSON Schema (draft 2020-12), as published for the API."""
         return self._schema
@@ -93,6 +126,7 @@ def handler(
     timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
     retry_on: tuple[type[BaseException], ...] = (Exception,),
     backoff: Backoff = DEFAULT_BACKOFF,
+    run_in: Literal["process"] | None = None,
 ) -> Callable[[Callable[[Context, P], R]], TaskType[P, R]]:
     """Make a task type of a function `f(ctx, payload)`, async or not.
 
@@ -105,6 +139,8 @@ def handler(
         timeout_seconds: how long one attempt may take; None: for ever.
         retry_on: the errors that are tried again. `Fatal` never is.
         backoff: the bounds of the delay before the next attempt.
+        run_in: "process" runs each attempt in a child process, for handlers that compute. The
+            function must stand at the top level of a module.
 
     Raises:
         RegistrationError: the function or a rule is unusable.
@@ -123,6 +159,7 @@ def handler(
             timeout_seconds=timeout_seconds,
             retry_on=retry_on,
             backoff=backoff,
+            run_in=run_in,
         )
 
     return make
@@ -154,6 +191,22 @@ def _check(
         raise RegistrationError(f"{name}: backoff must be a Backoff, as in Backoff(1, 300)")
 
 
+def _check_place(name: str, function: Callable[..., Any], run_in: object) -> None:
+    """A child process imports the handler's module, and looks for the task type in there."""
+    if run_in != "process":
+        raise RegistrationError(f'{name}: run_in is {run_in!r}: write "process", or leave it out')
+    if "<locals>" in getattr(function, "__qualname__", "") or function.__module__ == "__main__":
+        raise RegistrationError(
+            f'{name}: run_in="process" needs a handler at the top level of a module that a child '
+            "process can import: not inside a function, nor in the program's own file"
+        )
+
+
+def _annotated(function: Callable[..., Any]) -> Any:
+    """What carries the annotations: of an object that can be called, its method."""
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
 def _is_async(function: Callable[..., Any]) -> bool:
     """Whether a call returns a coroutine; also for objects with an async `__call__`."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -173,9 +226,10 @@ def _payload_rules(
     required = [p for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD]
     if len(positional) < 2 or len(required) > 2:
         raise RegistrationError(f"{name}: a handler takes two arguments, (ctx, payload)")
-    annotated = function if inspect.isroutine(function) else type(function).__call__
     try:
-        annotation: Any = get_type_hints(annotated, include_extras=True).get(positional[1].name)
+        annotation: Any = get_type_hints(_annotated(function), include_extras=True).get(
+            positional[1].name
+        )
     except (NameError, TypeError) as error:
         raise RegistrationError(
             f"{name}: the annotations of {function!r} cannot be read ({error}): the payload's "

@@ -8,6 +8,14 @@
 and errors are written.
 """
 
-from headrace.logs.logger import LIBRARIES, Level, Logger, configure, flush, get_logger
+from headrace.logs.logger import (
+    LIBRARIES,
+    Level,
+    Logger,
+    configuration,
+    configure,
+    flush,
+    get_logger,
+)
 
-__all__ = ["LIBRARIES", "Level", "Logger", "configure", "flush", "get_logger"]
+__all__ = ["LIBRARIES", "Level", "Logger", "configuration", "configure", "flush", "get_logger"]

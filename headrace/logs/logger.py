@@ -32,17 +32,18 @@ class _Output:
     """Level, format and sink of this process."""
 
     def __init__(self, level: Level, render: Renderer, sink: BufferedSink) -> None:
+        self.level = level
         self.threshold = getattr(logging, level.upper())
-        self._render = render
+        self.render = render
         self.sink = sink
 
     def emit(self, severity: int, level: str, event: str, context: Fields, fields: Fields) -> None:
         try:
-            line = self._render(level, event, context, fields)
+            line = self.render(level, event, context, fields)
         except BaseException:
             # A value whose text raises, be it SystemExit: no line may end anything.
             shown = {legible(name): legible(it) for name, it in {**context, **fields}.items()}
-            line = self._render(level, legible(event), {}, shown)
+            line = self.render(level, legible(event), {}, shown)
         self.sink.write(line)
         if severity >= logging.WARNING:
             self.sink.flush()
@@ -168,6 +169,11 @@ def configure(level: Level = "info", format: Format = "auto", fd: int = STDERR) 
 def _name_only(name: str | None = None, *_: object) -> str | None:
     """What `structlog.get_logger(name)` wraps: nothing, `Logger` writes by itself."""
     return name
+
+
+def configuration() -> tuple[Level, Format]:
+    """What `configure` was given last, for a child process that is to log alike."""
+    return _active.level, "json" if _active.render is render_json else "console"
 
 
 def flush() -> None:

@@ -24,6 +24,12 @@ class Host:
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         self.messages.append(message)
 
+    loop = None
+    values: dict[object, object] = {}  # noqa: RUF012
+
+    async def submit(self, ctx: Context, task: object) -> None:
+        raise NotImplementedError
+
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         raise NotImplementedError
 

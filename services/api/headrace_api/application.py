@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from headrace import __version__
-from headrace.client.opening import new_queue
-from headrace.handlers import load_registry
+from headrace.client.opening import new_queue, new_task
+from headrace.handlers import SubmitFailed, load_lifespans, load_middleware, load_registry
 from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
+from headrace.taskqueue import IdempotencyConflict, QueueError
 from headrace.workflows import Catalog, HttpPolicy, Runtime
 from headrace_api import metrics
 from headrace_api.context import Api
@@ -32,7 +33,7 @@ from headrace_api.routes import ROUTERS
 from headrace_api.tasks.availability import Availability
 from headrace_api.tasks.definitions import Definitions
 from headrace_api.tasks.executions import Executions
-from headrace_api.tasks.inline import InlineRunner
+from headrace_api.tasks.inline import InlineRunner, no_queue
 from headrace_api.tasks.live_workers import LiveWorkers
 from headrace_api.tasks.submission import Submission
 from headrace_api.tasks.task_types import TaskTypes
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from headrace.handlers import TaskType
+    from headrace.handlers import FurtherTask, Registry, TaskType
     from headrace.settings import ApiSettings
+    from headrace.taskqueue import TaskQueue
 
 log = get_logger(__name__)
 
@@ -72,6 +74,9 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         max_running=settings.inline_max,
         timeout_seconds=settings.inline_timeout_seconds,
         max_result_bytes=settings.queue.max_payload_bytes,
+        middleware=load_middleware(),
+        lifespans=load_lifespans(),
+        submit=no_queue if queue is None else partial(_submit_further, queue, registry),
     )
     submission = Submission(queue, availability, inline, settings.queue.max_payload_bytes)
     api = Api(
@@ -94,6 +99,16 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         http_metrics=HttpMetrics(),
     )
     return api
+
+
+async def _submit_further(queue: TaskQueue, registry: Registry, task: FurtherTask) -> None:
+    """Submit what a handler submits that runs inside a request."""
+    try:
+        await queue.submit(new_task(task, registry.by_name))
+    except IdempotencyConflict:
+        return  # it is there already: the handler has submitted it twice
+    except (QueueError, ValueError) as error:
+        raise SubmitFailed(str(error)) from error
 
 
 def new_app(api: Api) -> FastAPI:
@@ -171,7 +186,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(server.shutdown)
             server.server_close()
             thread.join()
-        api.inline.close()
+        await api.inline.close()
         await api.runtime.close()
         if api.queue is not None:
             await api.queue.close()

@@ -1,14 +1,15 @@
-"""What a handler's context can ask of its worker: progress and checkpoints."""
+"""What a handler's context can ask of its worker: progress, checkpoints, submits."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from headrace.handlers import Context, own_task
-from headrace.taskqueue import QueueError, QueueUnavailable
+from headrace.client.opening import new_task
+from headrace.handlers import Context, FurtherTask, SubmitFailed, TaskType, own_task
+from headrace.taskqueue import IdempotencyConflict, QueueError, QueueUnavailable, TaskQueue
 from headrace_worker.running import Hand, Running
 from headrace_worker.session import BACKOFF, Session
 
@@ -25,12 +26,25 @@ class WorkerHost:
     Args:
         session: the worker's calls.
         hand: to find the attempt that a context belongs to.
+        queue: takes what handlers submit.
+        types: the task types of this worker.
+        values: what the lifespans yield.
     """
 
-    def __init__(self, session: Session, hand: Hand) -> None:
+    def __init__(
+        self,
+        session: Session,
+        hand: Hand,
+        queue: TaskQueue,
+        types: Sequence[TaskType[Any, Any]],
+        values: Mapping[Any, Any],
+    ) -> None:
+        self.values = values
         self._session = session
         self._hand = hand
-        self._loop = asyncio.get_running_loop()
+        self._queue = queue
+        self._types = {task_type.name: task_type for task_type in types}
+        self.loop = asyncio.get_running_loop()
         self._reports: dict[Running, Report] = {}
         self._noted = False
         """The event loop is going to look at `_reports`."""
@@ -48,7 +62,7 @@ class WorkerHost:
             # Once until the event loop has seen it: a handler that reports in a tight loop would
             # fill the memory with calls that wait for the event loop.
             self._noted = True
-            self._loop.call_soon_threadsafe(self._report_soon)
+            self.loop.call_soon_threadsafe(self._report_soon)
 
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """Keep bytes under the task; waits while Redis is away."""
@@ -60,6 +74,16 @@ class WorkerHost:
             self._hand.lose(running)
         # The attempt was cancelled just now; this is where it learns of it.
         await asyncio.sleep(0)
+
+    async def submit(self, ctx: Context, task: FurtherTask) -> None:
+        """Submit a further task; waits while Redis is away. Raises SubmitFailed, PayloadInvalid."""
+        new = new_task(task, self._types)
+        try:
+            await insist(lambda: self._queue.submit(new))
+        except IdempotencyConflict:
+            return  # an earlier attempt has submitted it, with a payload that differs a little
+        except (QueueError, ValueError) as error:
+            raise SubmitFailed(str(error)) from error
 
     # For the worker
 
@@ -82,7 +106,7 @@ class WorkerHost:
     def _report_soon(self) -> None:
         self._noted = False
         if self._reporting is None:
-            self._reporting = own_task(self._loop, self._report_now_and_then())
+            self._reporting = own_task(self.loop, self._report_now_and_then())
 
     async def _report_now_and_then(self) -> None:
         try:

@@ -20,10 +20,13 @@ import redis
 from headrace import __version__, logs
 from headrace.client.opening import new_queue
 from headrace.handlers import (
+    LifespanFailed,
     LoopWatch,
     RegistrationError,
     guard_forks,
     leave_within,
+    load_lifespans,
+    load_middleware,
     load_registry,
     run,
 )
@@ -84,6 +87,8 @@ async def serve(settings: WorkerSettings) -> int:
         max_result_bytes=settings.queue.max_payload_bytes,
         grace_seconds=settings.grace_seconds,
         log_payloads=settings.logs.payloads,
+        middleware=load_middleware(),
+        lifespans=load_lifespans(),
     )
     watch = LoopWatch(lambda: worker.leftovers)
     watch.start()
@@ -93,6 +98,9 @@ async def serve(settings: WorkerSettings) -> int:
         loop.add_signal_handler(number, worker.stop)
     try:
         status = await worker.run()
+    except LifespanFailed as error:
+        log.error("worker.no_lifespan", worker=worker.info.id, error=str(error))
+        status = EXIT_BROKEN
     except Exception:
         log.exception("worker.crashed", worker=worker.info.id)
         status = EXIT_BROKEN

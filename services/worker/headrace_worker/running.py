@@ -6,7 +6,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from typing import Any
 
 import msgspec
@@ -14,9 +13,9 @@ import msgspec
 from headrace.handlers import (
     Attempt,
     Context,
-    Deadlines,
     Host,
     Raised,
+    Resources,
     Stopped,
     StopReason,
     TaskType,
@@ -42,18 +41,14 @@ class Running(Attempt):
         ctx: Context,
         on_outcome: Callable[[Attempt], None],
         on_gone: Callable[[Attempt], None],
-        executor: Executor,
-        max_result_bytes: int,
-        deadlines: Deadlines,
+        resources: Resources,
     ) -> None:
         super().__init__(
             task_type,
             ctx,
             on_outcome=on_outcome,
             on_gone=on_gone,
-            executor=executor,
-            max_result_bytes=max_result_bytes,
-            deadlines=deadlines,
+            resources=resources,
         )
         self.claimed = claimed
         self.started_at_ms = int(time.time() * 1000)
@@ -78,8 +73,7 @@ class Hand:
 
     Args:
         types: the task types that it can run, by name.
-        executor: the threads for sync handlers.
-        max_result_bytes: larger results are failures.
+        resources: what all attempts share.
         log_payloads: whether payloads and results are logged.
         ended: called with each attempt that is to be reported (its `settlement` is set).
         changed: called when a slot or a lease has become free.
@@ -88,9 +82,8 @@ class Hand:
     def __init__(
         self,
         types: Mapping[str, TaskType[Any, Any]],
-        executor: Executor,
+        resources: Resources,
         *,
-        max_result_bytes: int,
         log_payloads: bool,
         ended: Callable[[Running], None],
         changed: Callable[[], None],
@@ -102,9 +95,7 @@ class Hand:
         self.slow: deque[tuple[float, RunningTask]] = deque(maxlen=SLOW_KEPT)
         """Attempts that took long and are gone, with when they went (see stalls.py)."""
         self._types = types
-        self._executor = executor
-        self._max_result_bytes = max_result_bytes
-        self._deadlines = Deadlines()
+        self._resources = resources
         self._log_payloads = log_payloads
         self._ended = ended
         self._changed = changed
@@ -130,9 +121,7 @@ class Hand:
             ctx,
             self._outcome_callback,
             self._gone_callback,
-            self._executor,
-            self._max_result_bytes,
-            self._deadlines,
+            self._resources,
         )
         self.held.add(running)
         return running

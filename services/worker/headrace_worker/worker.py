@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from headrace.client.opening import type_info
-from headrace.handlers import Stopped, StopReason, TaskType
+from headrace.handlers import Lifespan, Middleware, Resources, Stopped, StopReason, TaskType
 from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES
 from headrace.logs import get_logger
 from headrace.taskqueue import (
@@ -66,6 +66,8 @@ class Worker:
         types: the task types to run.
         info: how the worker registers itself.
         max_result_bytes: larger results are failures.
+        middleware: around every attempt, the outermost first.
+        lifespans: entered before the worker registers, left after its last attempt.
         grace_seconds: how long running tasks may go on after `stop`.
         log_payloads: whether payloads and results are logged.
     """
@@ -77,6 +79,8 @@ class Worker:
         info: WorkerInfo,
         *,
         max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+        middleware: Sequence[Middleware] = (),
+        lifespans: Sequence[Lifespan[Any]] = (),
         grace_seconds: float = 3600.0,
         log_payloads: bool = False,
     ) -> None:
@@ -85,17 +89,23 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._consumer = queue.consumer(info, [type_info(task_type) for task_type in types])
         self._contact = Contact()
-        self._threads = ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler")
+        self._resources = Resources(
+            threads=ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler"),
+            max_result_bytes=max_result_bytes,
+            middleware=middleware,
+            lifespans=lifespans,
+        )
         self._hand = Hand(
             {task_type.name: task_type for task_type in types},
-            self._threads,
-            max_result_bytes=max_result_bytes,
+            self._resources,
             log_payloads=log_payloads,
             ended=self._on_end,
             changed=self._on_change,
         )
         self._session = Session(self._consumer, self._contact, self._hand)
-        self._host = WorkerHost(self._session, self._hand)
+        self._host = WorkerHost(
+            self._session, self._hand, queue, types, self._resources.lifespans.values
+        )
         self._renewals = RenewalThread(
             self._consumer.renewer(),
             self._hand,
@@ -129,19 +139,25 @@ class Worker:
 
     async def run(self) -> int:
         """Register, work until told to stop, say goodbye. Returns the process's exit status."""
-        if await self._register():
-            self._renewals.start()
-            try:
-                await self._work()
-            finally:
-                # Not by `to_thread`: handlers may keep all of its threads busy for ever.
-                with ThreadPoolExecutor(1) as thread:
-                    await self._loop.run_in_executor(thread, self._renewals.end)
-            await self._say_goodbye()
-        await self._consumer.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            await self._resources.open()
+            if await self._register():
+                await self._serve()
+        finally:
+            await self._consumer.close()
+            await self._resources.close()
         log.info("worker.stopped", worker=self.info.id, exit_status=self._exit_code)
         return self._exit_code
+
+    async def _serve(self) -> None:
+        self._renewals.start()
+        try:
+            await self._work()
+        finally:
+            # Not by `to_thread`: handlers may keep all of its threads busy for ever.
+            with ThreadPoolExecutor(1) as thread:
+                await self._loop.run_in_executor(thread, self._renewals.end)
+        await self._say_goodbye()
 
     def stop(self) -> None:
         """Claim nothing more, end when the running tasks do. A second time: hand them back now."""

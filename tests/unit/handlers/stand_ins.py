@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from headrace.handlers import Context
+import asyncio
+import contextlib
+from typing import Any
+
+from headrace.handlers import Context, FurtherTask
 
 
 class RecordingHost:
@@ -11,12 +15,25 @@ class RecordingHost:
     def __init__(self) -> None:
         self.reports: list[tuple[float, str | None]] = []
         self.checkpoints: list[bytes] = []
+        self.submitted: list[FurtherTask] = []
+        self.values: dict[Any, Any] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with contextlib.suppress(RuntimeError):  # a test without an event loop
+            self._loop = asyncio.get_running_loop()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None
+        return self._loop
 
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         self.reports.append((percent, message))
 
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         self.checkpoints.append(state)
+
+    async def submit(self, ctx: Context, task: FurtherTask) -> None:
+        self.submitted.append(task)
 
 
 def make_context(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.handlers import Deadlines
+from headrace.handlers.deadlines import Deadlines
 
 
 class Timed:

@@ -19,7 +19,8 @@ from headrace.handlers import (
     handler,
     load_registry,
 )
-from headrace.handlers import registry as module_under_test
+from headrace.handlers import entry_points as loading
+from headrace.handlers.registry import ENTRY_POINT_GROUP
 
 
 def make_type(name: str) -> Any:
@@ -37,8 +38,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
             module = ModuleType(name)
             vars(module).update(content)
             monkeypatch.setitem(sys.modules, name, module)
-        found = [EntryPoint(n, v, module_under_test.ENTRY_POINT_GROUP) for n, v in points.items()]
-        monkeypatch.setattr(module_under_test, "entry_points", lambda group: found)
+        found = [EntryPoint(n, v, ENTRY_POINT_GROUP) for n, v in points.items()]
+        monkeypatch.setattr(loading, "entry_points", lambda group: found)
 
     return do
 

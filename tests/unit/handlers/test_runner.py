@@ -21,6 +21,7 @@ from headrace.handlers import (
     Fatal,
     Park,
     Raised,
+    Resources,
     Returned,
     Stopped,
     StopReason,
@@ -56,7 +57,7 @@ class Watched(Attempt):
             make_context(),
             on_outcome=lambda _: self.calls.append("outcome"),
             on_gone=lambda _: self.calls.append("gone"),
-            executor=pool,
+            resources=Resources(threads=pool),
         )
 
 
@@ -90,7 +91,9 @@ async def test_a_sync_handler_runs_in_a_thread(threads: ThreadPoolExecutor) -> N
     def f(ctx: Context, payload: Number) -> Any:
         return {"thread": threading.current_thread() is not threading.main_thread()}
 
-    ended = await run_attempt(typed(f), b'{"value": 4}', make_context(), executor=threads)
+    ended = await run_attempt(
+        typed(f), b'{"value": 4}', make_context(), resources=Resources(threads=threads)
+    )
     assert ended.outcome == Returned(b'{"thread":true}')
 
 
@@ -180,7 +183,9 @@ async def test_a_result_over_the_limit_fails_and_is_not_retried() -> None:
     async def f(ctx: Context, payload: Any) -> Any:
         return "x" * 100
 
-    ended = await run_attempt(typed(f), b"0", make_context(), max_result_bytes=50)
+    ended = await run_attempt(
+        typed(f), b"0", make_context(), resources=Resources(max_result_bytes=50)
+    )
     assert isinstance(ended.outcome, Raised)
     assert "102 bytes, the limit is 50" in ended.outcome.error
     assert not ended.outcome.retryable
@@ -233,7 +238,9 @@ async def test_errors_are_named_and_judged(
         raise error
 
     task_type = typed(sync_handler if sync else async_handler)
-    outcome = (await run_attempt(task_type, b"0", make_context(), executor=threads)).outcome
+    outcome = (
+        await run_attempt(task_type, b"0", make_context(), resources=Resources(threads=threads))
+    ).outcome
     assert isinstance(outcome, Raised)
     assert (outcome.error, outcome.retryable) == (text, retryable)
     assert outcome.exception is (None if isinstance(error, Fatal) else error)
@@ -319,7 +326,9 @@ async def test_a_thread_past_its_time_out_is_reported_at_once_and_still_runs(
         release.wait(30)
 
     ctx = make_context()
-    ended = await run_attempt(typed(f, timeout_seconds=0.01), b"0", ctx, executor=threads)
+    ended = await run_attempt(
+        typed(f, timeout_seconds=0.01), b"0", ctx, resources=Resources(threads=threads)
+    )
     assert isinstance(ended.outcome, Raised)
     assert "took longer" in ended.outcome.error
     assert ctx.cancelled
@@ -490,7 +499,12 @@ async def test_an_attempt_leaves_no_timer_behind(threads: ThreadPoolExecutor) ->
         return 1
 
     for _ in range(50):
-        await run_attempt(typed(f, timeout_seconds=3600), b"0", make_context(), executor=threads)
+        await run_attempt(
+            typed(f, timeout_seconds=3600),
+            b"0",
+            make_context(),
+            resources=Resources(threads=threads),
+        )
     loop = asyncio.get_running_loop()
     live = [h for h in getattr(loop, "_scheduled", []) if not h.cancelled()]
     assert live == []
@@ -659,7 +673,7 @@ async def test_a_result_that_never_ends_is_refused_for_its_size(
         return itertools.count()
 
     ended = await run_attempt(
-        typed(f), b"0", make_context(), executor=threads, max_result_bytes=1000
+        typed(f), b"0", make_context(), resources=Resources(threads=threads, max_result_bytes=1000)
     )
     assert isinstance(ended.outcome, Raised)
     assert "the limit is 1000" in ended.outcome.error

@@ -23,7 +23,7 @@ async def test_progress_in_a_tight_loop_takes_constant_memory() -> None:
     ctx: Any = object()
     hand: Any = SimpleNamespace(slots=[Running(ctx)], held=set())
     nothing: Any = None
-    host = WorkerHost(nothing, hand)
+    host = WorkerHost(nothing, hand, nothing, [], {})
     tracemalloc.start()
     try:
         for n in range(50_000):

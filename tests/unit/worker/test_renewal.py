@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headrace import taskqueue as tq
+from headrace.handlers import Resources
 from headrace_worker.contact import Contact
 from headrace_worker.renewal import RenewalThread
 from headrace_worker.running import Hand, Running
@@ -82,8 +83,7 @@ class Set:
         self.pool = ThreadPoolExecutor(1)
         hand = Hand(
             {},
-            self.pool,
-            max_result_bytes=1,
+            Resources(threads=self.pool),
             log_payloads=False,
             ended=lambda _: None,
             changed=lambda: None,

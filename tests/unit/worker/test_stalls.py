@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.handlers import Context, handler
+from headrace.handlers import Context, Resources, handler
 from headrace_worker.running import Hand
 from headrace_worker.stalls import Stall, StallWatch
 from tests.unit.handlers.stand_ins import RecordingHost
@@ -49,8 +49,7 @@ def hand() -> Iterator[Hand]:
     with ThreadPoolExecutor(1) as pool:
         yield Hand(
             {"gil": gil, "other": other},
-            pool,
-            max_result_bytes=100,
+            Resources(threads=pool),
             log_payloads=False,
             ended=lambda _: None,
             changed=lambda: None,

@@ -6,26 +6,49 @@ and can ask again.
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.contract.problems import INLINE_BUSY
-from headrace.handlers import Context, Limit, Outcome, Raised, Returned, run_attempt
+from headrace.handlers import (
+    Context,
+    LifespanFailed,
+    Limit,
+    Outcome,
+    Raised,
+    Resources,
+    Returned,
+    SubmitFailed,
+    run_attempt,
+)
 from headrace.logs import get_logger
 from headrace.taskqueue import NewTask, Task, TaskStatus
 from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
-    from headrace.handlers import TaskType
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from headrace.handlers import FurtherTask, Lifespan, Middleware, TaskType
 
 log = get_logger(__name__)
+
+
+async def no_queue(task: FurtherTask) -> None:
+    """Refuse what a handler submits: there is no queue."""
+    raise SubmitFailed("there is no queue to submit to: QUEUE_ENABLED is false")
 
 
 class _Host:
     """Answers for the context of one inline run (see `headrace.handlers.Host`)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, values: Mapping[Any, Any], submit: Callable[[FurtherTask], Awaitable[None]]
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.values = values
+        self._submit = submit
         self.percent: float | None = None
         self.message: str | None = None
 
@@ -36,11 +59,24 @@ class _Host:
     async def checkpoint(self, ctx: Context, state: bytes) -> None:
         """There is no second attempt that could go on from it."""
 
+    async def submit(self, ctx: Context, task: FurtherTask) -> None:
+        """Into the queue; never inside the request, where nobody would learn what came of it."""
+        await self._submit(task)
+
 
 class InlineRunner:
     """The slots for inline runs. A slot is free again when the handler's code has ended.
 
     A sync handler past its time cannot be killed: it keeps its slot, and the reply does not wait.
+    The first run enters the lifespans; an API that runs nothing never opens them.
+
+    Args:
+        max_running: how many runs at once.
+        timeout_seconds: how long one may take.
+        max_result_bytes: larger results are failures.
+        middleware: around every run, the outermost first.
+        lifespans: what handlers find in their context.
+        submit: takes what handlers submit. Raises SubmitFailed.
     """
 
     def __init__(
@@ -49,11 +85,19 @@ class InlineRunner:
         max_running: int,
         timeout_seconds: float,
         max_result_bytes: int,
+        middleware: Sequence[Middleware] = (),
+        lifespans: Sequence[Lifespan[Any]] = (),
+        submit: Callable[[FurtherTask], Awaitable[None]] = no_queue,
     ) -> None:
         self._max_running = max_running
         self._timeout_seconds = timeout_seconds
-        self._max_result_bytes = max_result_bytes
-        self._executor = ThreadPoolExecutor(max_running, thread_name_prefix="inline")
+        self._submit = submit
+        self._resources = Resources(
+            threads=ThreadPoolExecutor(max_running, thread_name_prefix="inline"),
+            max_result_bytes=max_result_bytes,
+            middleware=middleware,
+            lifespans=lifespans,
+        )
         self.running = 0
         """Slots taken now."""
         self.ended: dict[TaskStatus, int] = {TaskStatus.COMPLETED: 0, TaskStatus.FAILED: 0}
@@ -68,7 +112,7 @@ class InlineRunner:
                 "try again later",
                 retry_after_seconds=BUSY_RETRY_AFTER_SECONDS,
             )
-        host = _Host()
+        host = _Host(self._resources.lifespans.values, self._submit)
         created_at = datetime.now(UTC)
         outcome = await self._attempt(task_type, task, Context(task.id, task.type, host))
         record = _record(task, outcome, created_at, host)
@@ -83,9 +127,9 @@ class InlineRunner:
         )
         return record
 
-    def close(self) -> None:
-        """Let go of the threads; what runs in them is not waited for."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Leave the lifespans, let go of the threads; what runs in them is not waited for."""
+        await self._resources.close()
 
     async def _attempt(self, task_type: TaskType[Any, Any], task: NewTask, ctx: Context) -> Outcome:
         too_long = Raised(
@@ -93,13 +137,16 @@ class InlineRunner:
             "the limit inside a request (INLINE_TIMEOUT_SECONDS)",
             retryable=False,
         )
+        try:
+            await self._resources.open()
+        except LifespanFailed as error:
+            return Raised(str(error), retryable=False, exception=error)
         self.running += 1
         ended = await run_attempt(
             task_type,
             task.payload,
             ctx,
-            executor=self._executor,
-            max_result_bytes=self._max_result_bytes,
+            resources=self._resources,
             limit=Limit(self._timeout_seconds, too_long),
             on_gone=self._on_gone,
         )
