@@ -8,6 +8,7 @@ from headrace.limits import (
     MAX_RETRIES_LIMIT,
 )
 from headrace.taskqueue.consumer import Claim, Consumer
+from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
     EpochChanged,
     IdempotencyConflict,
@@ -72,6 +73,7 @@ __all__ = [
     "ClaimedTask",
     "Completed",
     "Consumer",
+    "EndWatch",
     "EpochChanged",
     "Failed",
     "Histogram",
@@ -104,6 +106,7 @@ __all__ = [
     "TaskQueue",
     "TaskStatus",
     "TypeInfo",
+    "Waiter",
     "WorkerInfo",
     "WorkerNotFound",
     "WorkerStatus",

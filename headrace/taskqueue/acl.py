@@ -31,6 +31,8 @@ _CLIENTS = (
     "script|load",
     "select",
     "set",
+    "subscribe",
+    "unsubscribe",
     "wait",
 )
 _WORKERS = ("blpop", "client|unblock", "ping")

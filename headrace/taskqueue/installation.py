@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import redis
+from redis.asyncio.client import PubSub
 
 from headrace.taskqueue.keys import Keys
 from headrace.taskqueue.redis import locate
@@ -43,4 +45,13 @@ class Installation:
             self.target,
             client_name=self.client_name,
             timeout_seconds=timeout_seconds or self.timeout_seconds,
+        )
+
+    def subscription(self, channel: str) -> AbstractAsyncContextManager[PubSub]:
+        """A connection that hears what is published on a channel from now on."""
+        return locate.subscription(
+            self.target,
+            channel,
+            client_name=self.client_name,
+            timeout_seconds=self.timeout_seconds,
         )

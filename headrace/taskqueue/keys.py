@@ -77,6 +77,10 @@ class Keys:
         self.ends = self.prefix + "ends"
         """The channel on which the ends of tasks are published."""
 
+    def task(self, task_id: str) -> str:
+        """A task's record."""
+        return f"{self.prefix}task:{task_id}"
+
     def wake(self, task_type: str) -> str:
         """The wake-up tokens of a queue."""
         return f"{self.prefix}wake:{task_type}"

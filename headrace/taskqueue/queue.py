@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_BATCH, MAX_CRASHES
 from headrace.taskqueue.consumer import Consumer
+from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.keys import Keys
@@ -117,6 +118,10 @@ class TaskQueue:
     def consumer(self, info: WorkerInfo, types: Sequence[TypeInfo] = ()) -> Consumer:
         """The worker's side of the queue."""
         return Consumer(self.installation, info, types)
+
+    def end_watch(self) -> EndWatch:
+        """Tells those who wait that their tasks have ended. One is enough for an event loop."""
+        return EndWatch(self.installation, self._link)
 
     # Submitting
 

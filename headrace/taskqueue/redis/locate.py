@@ -6,19 +6,21 @@ to connect, so that a failover is followed.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import redis
 import redis.asyncio
 import redis.asyncio.retry
+from redis.asyncio.client import PubSub
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
-from headrace.taskqueue.errors import NotSent
+from headrace.taskqueue.errors import NoReply, NotSent
 from headrace.taskqueue.redis.connection import Endpoint, Script
 from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.redis.url import REDIS_PORT, Target
@@ -81,6 +83,46 @@ def sync_client(
     else:
         options |= {"connection_class": _LocatedConnection, "target": target}
     return redis.Redis(connection_pool=redis.ConnectionPool(**options))
+
+
+@contextlib.asynccontextmanager
+async def subscription(
+    target: Target,
+    channel: str,
+    *,
+    client_name: str = "headrace",
+    timeout_seconds: float = 1.0,
+) -> AsyncIterator[PubSub]:
+    """A connection that hears what is published on a channel from now on.
+
+    Raises NotSent as `locate` does, NoReply, and redis-py's errors (`redis.RedisError`): also while
+    it is used, when the connection is lost.
+    """
+    endpoint = await locate(target, timeout_seconds=timeout_seconds)
+    client = redis.asyncio.Redis(
+        host=endpoint.host,
+        port=endpoint.port,
+        unix_socket_path=endpoint.path,
+        username=target.username,
+        password=target.password,
+        db=target.db,
+        client_name=client_name,
+        socket_timeout=None,  # silence is nothing unusual
+        socket_connect_timeout=timeout_seconds,
+        socket_keepalive=endpoint.path is None,
+        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+        ssl=target.tls,
+        **_PLAIN,
+        **(_tls_options(target) if target.tls else {}),
+    )
+    try:
+        async with client.pubsub(ignore_subscribe_messages=False) as pubsub:
+            await pubsub.subscribe(channel)
+            if await pubsub.get_message(timeout=timeout_seconds) is None:
+                raise NoReply(f"{endpoint} did not confirm the subscription in time")
+            yield pubsub
+    finally:
+        await client.aclose()
 
 
 def link(

@@ -1,0 +1,212 @@
+"""Waiter for tasks to end: a subscription while somebody waits, and what makes up for its gaps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from headrace.taskqueue.errors import QueueError
+from headrace.taskqueue.installation import Installation
+from headrace.taskqueue.redis.connection import ReplyError
+from headrace.taskqueue.redis.link import Link
+from headrace.taskqueue.task import FINAL, TaskStatus
+
+COMPARE_SECONDS = 1.0
+"""The number of the last message is compared with its counter in Redis so often. Without a
+subscription, all records that are waited for are read instead."""
+
+REREAD_SECONDS = 5.0
+"""All records that are waited for are read so often in any case: workers of 0.2.0 publish
+nothing."""
+
+READ_AT_ONCE = 500
+
+_FINAL = {status.value.encode(): status for status in FINAL}
+
+
+class Waiter:
+    """What one caller waits for."""
+
+    def __init__(self, task_ids: Iterable[str]) -> None:
+        self.task_ids = set(task_ids)
+        """The tasks that have not ended yet, as far as `next` has told."""
+        self._ended: dict[str, TaskStatus | None] = {}
+        self._some = asyncio.Event()
+
+    async def next(self) -> dict[str, TaskStatus | None]:
+        """Wait until at least one more has ended; how each of them did. None: it has no record."""
+        await self._some.wait()
+        self._some.clear()
+        ended, self._ended = self._ended, {}
+        self.task_ids -= ended.keys()
+        return ended
+
+    def tell(self, task_id: str, status: TaskStatus | None) -> None:
+        """A task has ended, or has no record."""
+        self._ended[task_id] = status
+        self._some.set()
+
+
+class EndWatch:
+    """Tells those who wait that their tasks have ended. One for all in an event loop.
+
+    Every call that ends tasks publishes their ids once, under a number that grows by one each time.
+    The channel is subscribed to while somebody waits. Once a second that number is compared with
+    its counter in Redis. After a gap, or with a new connection, the records of all tasks that are
+    waited for are read, 500 in one trip. So nobody waits for an end that was published unheard for
+    more than two seconds, nor for one that was never published for more than five.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        link: Link,
+        *,
+        compare_seconds: float = COMPARE_SECONDS,
+        reread_seconds: float = REREAD_SECONDS,
+    ) -> None:
+        self.gaps = 0
+        """How often something was missed: messages, or the connection."""
+        self._installation = installation
+        self._keys = installation.keys
+        self._link = link
+        self._compare_seconds = compare_seconds
+        self._reread_seconds = reread_seconds
+        self._waiting: dict[str, set[Waiter]] = defaultdict(set)
+        self._unread: set[str] = set()
+        """Tasks that may have ended unheard."""
+        self._some_unread = asyncio.Event()
+        self._subscribed = False
+        self._seen = 0
+        """The number of the last message."""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @contextlib.contextmanager
+    def waiting(self, task_ids: Iterable[str]) -> Iterator[Waiter]:
+        """Wait for the ends of these tasks: `next` brings them, those that came before too."""
+        waiting = Waiter(task_ids)
+        mine = frozenset(waiting.task_ids)
+        for task_id in mine:
+            self._waiting[task_id].add(waiting)
+        self._read_again(mine)
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._read())]
+        try:
+            yield waiting
+        finally:
+            for task_id in mine & self._waiting.keys():
+                self._waiting[task_id].discard(waiting)
+                if not self._waiting[task_id]:
+                    del self._waiting[task_id]
+            if not self._waiting:
+                self._stop()
+
+    async def close(self) -> None:
+        """End the subscription. Whoever still waits hears nothing more."""
+        tasks = self._tasks
+        self._stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        self._unread.clear()
+        self._subscribed = False
+
+    def _read_again(self, task_ids: Iterable[str]) -> None:
+        self._unread.update(task_ids)
+        self._some_unread.set()
+
+    def _tell(self, task_id: str, status: TaskStatus | None) -> None:
+        for waiting in self._waiting.pop(task_id, ()):
+            waiting.tell(task_id, status)
+
+    # What is published
+
+    async def _hear(self) -> None:
+        """Stay subscribed, with a new connection after each that is lost or misses something."""
+        while True:
+            with contextlib.suppress(QueueError, RedisError, OSError):
+                async with self._installation.subscription(self._keys.ends) as pubsub:
+                    await self._follow(pubsub)
+            self.gaps += 1
+            self._subscribed = False
+            await asyncio.sleep(self._compare_seconds)
+
+    async def _follow(self, pubsub: PubSub) -> None:
+        """Hear what is published; returns when something was missed that no message tells of."""
+        published = self._seen = await self._number()
+        self._subscribed = True
+        self._read_again(self._waiting)
+        compare_at = time.monotonic() + self._compare_seconds
+        while True:
+            left = compare_at - time.monotonic()
+            message = await pubsub.get_message(timeout=max(0.0, left))
+            if message is not None:
+                self._on_message(message["data"].decode())
+            if left <= 0:
+                before = self._seen
+                number = await self._number()
+                # What had been published a second ago must have come by now; and a number that
+                # went back counts from another beginning: Redis lost its data.
+                if before < published or number < before:
+                    return
+                published = number
+                compare_at = time.monotonic() + self._compare_seconds
+
+    def _on_message(self, text: str) -> None:
+        first, *words = text.split(" ")
+        number = int(first)
+        if number > self._seen + 1:
+            self.gaps += 1
+            self._read_again(self._waiting)
+        self._seen = max(self._seen, number)
+        status: TaskStatus | None = None
+        for word in words:
+            if word in FINAL:
+                status = TaskStatus(word)
+            elif word in self._waiting:
+                self._tell(word, status)
+
+    async def _number(self) -> int:
+        """The number of the last message, as Redis counts."""
+        return int(await self._link.call("HGET", self._keys.meta, "ends") or 0)
+
+    # What is read
+
+    async def _read(self) -> None:
+        """Read the records of what may have ended unheard, and of everything now and then."""
+        all_read_at = time.monotonic()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._compare_seconds):
+                    await self._some_unread.wait()
+            self._some_unread.clear()
+            now = time.monotonic()
+            if not self._subscribed or now - all_read_at >= self._reread_seconds:
+                self._unread.update(self._waiting)
+                all_read_at = now
+            with contextlib.suppress(QueueError):
+                await self._read_unread()
+
+    async def _read_unread(self) -> None:
+        while self._unread:
+            chunk = list(self._unread)[:READ_AT_ONCE]
+            replies = await self._link.call_together(
+                [("HGET", self._keys.task(task_id), "s") for task_id in chunk]
+            )
+            for task_id, reply in zip(chunk, replies, strict=True):
+                if isinstance(reply, QueueError) and not isinstance(reply, ReplyError):
+                    raise reply
+                self._unread.discard(task_id)
+                if reply in _FINAL:
+                    self._tell(task_id, _FINAL[reply])
+                elif reply is None or isinstance(reply, ReplyError):  # nothing, or no record
+                    self._tell(task_id, None)
