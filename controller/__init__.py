@@ -4,5 +4,6 @@ Imports nothing of `headrace` and `services`: it speaks HTTP with the API and wi
 
 Pure, a call in and a value out: `decide.py` on the types of `model.py` and the rates of `rates.py`;
 `resource.py`, `observe.py`, `status.py` and `events.py` from and to Kubernetes' objects. What asks
-and writes stands around it, thin: `reconcile.py` puts them together, once a second.
+and writes stands around it, thin: `reconcile.py` puts them together for one resource, and `loop.py`
+does so for all, once a second.
 """

@@ -21,9 +21,9 @@ from controller import crd, handlers, logs, server
 from controller.api import Api
 from controller.kube import Kube
 from controller.lease import Leadership
+from controller.loop import Loop
 from controller.metrics import Metrics
 from controller.polling import Readers
-from controller.reconcile import Loop
 from controller.settings import EXIT_UNUSABLE, Settings, load
 from controller.surroundings import Surroundings
 from controller.watched import Watched

@@ -1,4 +1,4 @@
-"""One round of one resource: look, decide, drain, scale, tell. And the loop over all of them.
+"""One round of one resource: look, decide, drain, scale, tell.
 
 What fails in a round is told, and tried again in the next one, a second later, from what is seen
 then: nothing is queued up. What is remembered between rounds is a resource's history, its marks,
@@ -8,9 +8,8 @@ and what was written last.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -33,7 +32,6 @@ from controller.resource import (
     age,
     conflict,
     deleted,
-    parse,
     paused,
 )
 from controller.scale import NotLeading, Scaled, Scaler, Waits
@@ -52,11 +50,6 @@ from controller.status import (
 )
 from controller.surroundings import Surroundings
 
-ROUND_SECONDS = 1.2
-"""A resource is looked at as soon as its queue was read, and so long after the last time: a little
-later than the next reading comes."""
-SHORTEST_ROUND_SECONDS = 0.05
-"""Readings that come closer together share a round of the loop."""
 LONGEST_ROUND_SECONDS = 10.0
 GAP_SECONDS = 15.0
 """After so long without a decision, longer than a round may take, nothing is known of what was
@@ -65,10 +58,6 @@ API_STARTS_SECONDS, TARGET_COMES_SECONDS = 60.0, 5.0
 """So long a new resource's API, and its Deployment, may be missing before that is a failure."""
 DELAYED_ROUNDS = 10
 """A size that is not written for so long, though nothing fails, is told."""
-GIVE_UP_SECONDS = 2.0
-"""So long an operator that ends may take to take its marks away."""
-VERIFY_SECONDS = 30.0
-VERIFY_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger("controller.reconcile")
 
@@ -101,10 +90,9 @@ class Resource:
         self._scaler = Scaler(self._around.kube, self._around.may_write)
         self._rounds_waited = 0
 
-    def is_due(self, parsed: Autoscaler | InvalidSpec) -> bool:
-        """Whether there is a reading that was not looked at, or a round's time is over."""
-        passed = self._around.monotonic() - self._looked_at
-        late = passed >= ROUND_SECONDS - SHORTEST_ROUND_SECONDS
+    def is_due(self, parsed: Autoscaler | InvalidSpec, seconds: float) -> bool:
+        """Whether there is a reading that was not looked at, or so long nothing was looked at."""
+        late = self._around.monotonic() - self._looked_at >= seconds
         return late or self._around.readers.asked_at(parsed) != self._asked_at
 
     async def tick(
@@ -375,79 +363,3 @@ class Resource:
     def _succeeded(self, kind: str) -> None:
         if self._failures.pop(kind, None) is not None:
             log.info(f"{kind}.works_again", **self._names)
-
-
-class Loop:
-    """Rounds of all resources, as soon as there are readings, while this process leads."""
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.ticked_at: float | None = None
-        """When a round began last, by the monotonic clock."""
-        self._around = surroundings
-        self._resources: dict[str, Resource] = {}
-        self._rounds: dict[str, asyncio.Task[None]] = {}
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._verify())
-                while True:
-                    begun = self._around.monotonic()
-                    await self.round()
-                    passed = self._around.monotonic() - begun
-                    await asyncio.sleep(max(SHORTEST_ROUND_SECONDS - passed, 0.0))
-                    await self._around.readers.news(ROUND_SECONDS - passed)
-        finally:
-            resources = list(self._resources.values())
-            await self._end(self._rounds)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GIVE_UP_SECONDS):
-                    await asyncio.gather(*(resource.give_up() for resource in resources))
-            await self._around.readers.keep(())
-
-    async def round(self) -> None:
-        """Begin a round of each resource that is due and has none. Waits for none of them."""
-        self.ticked_at = self._around.monotonic()
-        bodies = [body for body in self._around.watched.autoscalers() if not deleted(body)]
-        present = {body["metadata"]["uid"]: body for body in bodies}
-        await self._end(self._resources.keys() - present)
-        parsed = {uid: _parsed(body) for uid, body in present.items()}
-        fleet = [autoscaler for autoscaler in parsed.values() if isinstance(autoscaler, Autoscaler)]
-        await self._around.readers.keep(fleet)
-        for uid, body in present.items():
-            if not self._around.watched.reliable(body["metadata"]["namespace"]):
-                continue
-            if uid not in self._resources:
-                self._resources[uid] = Resource(self._around, body)
-            resource, last = self._resources[uid], self._rounds.get(uid)
-            if (last is None or last.done()) and resource.is_due(parsed[uid]):
-                tick = resource.tick(body, parsed[uid], fleet)
-                self._rounds[uid] = asyncio.create_task(tick)
-
-    async def _verify(self) -> None:
-        again = VERIFY_AGAIN_SECONDS
-        while True:
-            await self._around.watched.verify(self._around.kube)
-            synced = self._around.watched.synced
-            await asyncio.sleep(VERIFY_SECONDS if synced else again)
-            # A namespace that cannot be listed at all must not have the others listed all the time.
-            again = VERIFY_AGAIN_SECONDS if synced else min(again * 2, VERIFY_SECONDS)
-
-    async def _end(self, uids: Iterable[str]) -> None:
-        """Stop the rounds of resources that are gone: marks lapse, and the Deployment stays."""
-        for uid in list(uids):
-            round_ = self._rounds.pop(uid, None)
-            if round_ is not None:
-                round_.cancel()
-                await asyncio.wait([round_])
-            resource = self._resources.pop(uid, None)
-            if resource is not None:
-                self._around.metrics.forget(resource.identity)
-
-
-def _parsed(body: Body) -> Autoscaler | InvalidSpec:
-    try:
-        return parse(body)
-    except InvalidSpec as error:
-        return error

@@ -11,9 +11,9 @@ import pytest
 import structlog.testing
 
 from controller.kube import Json
+from controller.loop import Loop
 from controller.model import Queue, Reading, Unread
 from controller.polling import Reader, Readers
-from controller.reconcile import Loop
 from controller.resource import Autoscaler, InvalidSpec
 from tests.unit.controller.fakes import (
     NAMESPACE,
@@ -40,8 +40,8 @@ class Late(FakeWatched):
 async def test_the_loop_verifies_until_the_watches_are_complete_and_then_looks_each_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("controller.reconcile.ROUND_SECONDS", 0.01)
-    monkeypatch.setattr("controller.reconcile.VERIFY_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("controller.loop.ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("controller.loop.VERIFY_AGAIN_SECONDS", 0.01)
     world = World(3)
     world.read()
     late = Late([NAMESPACE])
@@ -78,7 +78,7 @@ class Telling(FakeApi):
 
 
 async def test_a_reading_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.reconcile.ROUND_SECONDS", 3600.0)
+    monkeypatch.setattr("controller.loop.ROUND_SECONDS", 3600.0)
     monkeypatch.setattr("controller.polling.POLL_SECONDS", 0.05)
     world = World(0)
     complete = Late([NAMESPACE])
@@ -142,7 +142,7 @@ async def test_what_stays_incomplete_is_compared_less_and_less_often(
         async def verify(self, source: object) -> None:
             self.looks += 1
 
-    monkeypatch.setattr("controller.reconcile.VERIFY_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("controller.loop.VERIFY_AGAIN_SECONDS", 0.01)
     never = Never([NAMESPACE])
     loop = Loop(replace(World(3).around, watched=never, monotonic=time.monotonic))
     running = asyncio.create_task(loop.run())

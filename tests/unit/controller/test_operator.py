@@ -11,9 +11,9 @@ import pytest
 from controller import crd, handlers
 from controller.kube import Json
 from controller.lease import Leadership
+from controller.loop import Loop
 from controller.main import EXIT_BROKEN, EXIT_DONE, Operator
 from controller.metrics import Metrics
-from controller.reconcile import Loop
 from controller.settings import Settings
 from tests.unit.controller.fakes import FakeKube, deployment
 

@@ -9,8 +9,9 @@ import pytest
 from controller import kube
 from controller.api import ApiError
 from controller.kube import KubeError
+from controller.loop import Loop
 from controller.model import Queue
-from controller.reconcile import Loop, Resource
+from controller.reconcile import Resource
 from tests.unit.controller.fakes import NAMESPACE, Clock, autoscaler, deployment, watching
 from tests.unit.controller.scenes import AWAY
 from tests.unit.controller.world import SCALE, STATUS, World, rounds

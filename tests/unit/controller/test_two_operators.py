@@ -13,8 +13,9 @@ import structlog.testing
 
 from controller.claims import FRESH_SECONDS
 from controller.kube import Json, KubeError
+from controller.loop import Loop
 from controller.model import Queue
-from controller.reconcile import Loop, Resource
+from controller.reconcile import Resource
 from controller.resource import parse
 from tests.unit.controller.fakes import LEASE, FakeKube, FakeReaders
 from tests.unit.controller.world import AT_ONCE, STATUS, World

@@ -9,9 +9,10 @@ from prometheus_client import generate_latest
 
 from controller import kube
 from controller.kube import Json
+from controller.loop import Loop
 from controller.metrics import Metrics
 from controller.model import Queue, Reading, Worker
-from controller.reconcile import Loop, Resource
+from controller.reconcile import Resource
 from controller.resource import Autoscaler, parse
 from controller.surroundings import Surroundings
 from tests.unit.controller.fakes import (
