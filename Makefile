@@ -24,7 +24,7 @@ PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quie
 # What an image holds is pinned as in requirements.txt.
 PIN_IMAGE = $(PIN) --no-annotate --constraint requirements.txt
 
-.PHONY: help venv dev test check format bench simulate chaos soak soak-worker test-cluster-smoke \
+.PHONY: help venv dev test check check-version format bench simulate chaos soak soak-worker test-cluster-smoke \
 	test-cluster measure-operator images kind chart-docs audit requirements clean
 
 help: ## Explain every target (this text)
@@ -54,12 +54,16 @@ dev: $(READY) ## Try it: Redis, the API and a worker in one terminal, and a samp
 test: $(READY) ## Run every test that needs no cluster (ARGS='-k name' for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## Format, lint, types, and the order of imports
+check: $(READY) ## Format, lint, types, the order of imports, generated files, the version
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/chart_docs.py --check
+	$(BIN)/python tools/version.py
+
+check-version: ## Say the version, or where its places differ (tools/version.py 1.2.3 writes it)
+	@$(PYTHON) tools/version.py
 
 format: $(READY) ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format .
