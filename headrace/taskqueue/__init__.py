@@ -7,7 +7,7 @@ from headrace.limits import (
     MAX_CRASHES,
     MAX_RETRIES_LIMIT,
 )
-from headrace.taskqueue.consumer import Claim, Consumer
+from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
     EpochChanged,
@@ -68,6 +68,7 @@ __all__ = [
     "MAX_CRASHES",
     "MAX_RETRIES_LIMIT",
     "RECORD_VERSION",
+    "Ahead",
     "Cancelled",
     "Claim",
     "ClaimedTask",

@@ -50,6 +50,19 @@ class Claim(msgspec.Struct, frozen=True):
     """When something delayed is due or a lease ends; None: nothing is known of."""
 
 
+class Ahead(msgspec.Struct, frozen=True):
+    """What a claim takes beyond its limit, for slots that come free before the next one."""
+
+    limit: int
+    """So many tasks at most, and 64 KiB of payloads and the task that goes beyond. Only tasks that
+    nobody held before: what a crash took along, or was handed back, waits for a free slot."""
+    types: Sequence[str]
+    """Of these types alone."""
+
+
+_NOTHING_AHEAD = Ahead(0, ())
+
+
 class Consumer:
     """One worker's calls. Moves of a task succeed only while the worker holds its lease.
 
@@ -154,38 +167,45 @@ class Consumer:
         """Whatever the last claim took will not be heard of: a renewal may give it back."""
         self.settled_request = self._request
 
-    def _claim_command(self, limit: int, *, tend: bool = True) -> Command:
+    def _claim_command(
+        self, limit: int, *, ahead: Ahead | None = None, tend: bool = True
+    ) -> Command:
         now = time.monotonic()
         tend = tend or now - self._tended_at >= TEND_SECONDS
         if tend:
             self._tended_at = now
         self.settled_request = self._request
         self._request += 1
-        queues = self.info.queues
+        queues, beyond = self.info.queues, ahead or _NOTHING_AHEAD
         first = self._first_queue = (self._first_queue + 1) % len(queues)
         return script("claim").command(
             self._keys,
             (
                 *(self.info.id, self.epoch, self._installation.lease_ms, limit, self._request),
                 *(RECORD_VERSION, MAX_CRASHES, self._installation.retention_seconds, int(tend)),
+                *(beyond.limit, len(queues)),
                 *(queues[first:] + queues[:first]),
+                *beyond.types,
             ),
         )
 
     # Settling
 
     async def settle(
-        self, settlements: Sequence[Settlement], claim_limit: int = 0
+        self,
+        settlements: Sequence[Settlement],
+        claim_limit: int = 0,
+        ahead: Ahead | None = None,
     ) -> tuple[list[TaskStatus | None], Claim | None]:
         """Report how attempts ended, and claim the next tasks, in one round trip.
 
         Returns each task's new status, in order (None: the lease was lost, the settlement changes
         nothing), and the claim if `claim_limit` is above 0. The same call twice is a success: after
-        any error, call again with the same settlements.
+        any error, call again with the same settlements. `ahead`: what is claimed beyond the limit.
         """
         commands, orders = self._settling_commands(settlements)
         if claim_limit > 0:
-            commands.append(self._claim_command(claim_limit, tend=False))
+            commands.append(self._claim_command(claim_limit, ahead=ahead, tend=False))
         try:
             replies = await self._link.call_together(commands)
             for reply in replies:

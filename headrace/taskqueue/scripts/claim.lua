@@ -10,7 +10,9 @@
 --       6  the newest record version that the worker reads
 --       7  how many crashes fail a task    8  retention in seconds
 --       9  '1': tend the queues first
---       10… the queues, in the order in which they are served
+--       10 ahead: how many at most beyond that, of some queues only (both together ≤ 1000)
+--       11 n, then n queues in the order in which they are served; then the queues that are claimed
+--          ahead from: they are among the n
 -- Returns  more (1: ask again at once), draining (1: the worker is marked), ms until something may
 --          be there to claim (-1: unknown), the tasks: (id, type, payload, created, started,
 --          max_retries) each, and (fence, retries, crashes, kept state or '') of one that was held
@@ -20,12 +22,15 @@
 local worker, epoch, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local limit, request, version = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local max_crashes, retention_seconds, tend_first = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
-local FIRST_QUEUE = 10
+local ahead = tonumber(ARGV[10])
+local FIRST_QUEUE, LAST_QUEUE = 12, 11 + tonumber(ARGV[11])
 -- Cancelled tasks are skipped; a call does not skip so many that others wait for it.
 local MAX_SKIPPED = 1000
 -- A claim takes so many bytes of payload and state and the task that goes beyond: more may outlast the
 -- worker's time-out.
-local ENOUGH_BYTES = 4194304
+local enough_bytes = 4194304
+-- The same for what is claimed ahead: it may have to go back.
+local AHEAD_BYTES = 65536
 
 if not same_epoch(epoch) then
   return epoch_error()
@@ -48,7 +53,7 @@ local taken, skipped, too_new, bytes = 0, 0, nil, 0
 local empty = {}
 
 local function tend()
-  for i = FIRST_QUEUE, #ARGV do
+  for i = FIRST_QUEUE, LAST_QUEUE do
     earliest(promote(ARGV[i]))
     if held then
       earliest(grace)
@@ -91,8 +96,9 @@ local function pass_over(id, task_type, flaw)
 end
 
 -- Marks a task as taken. Returns what the worker is given of it, its hold, and whether its end is to look
--- into the record; or nil, and why it cannot be taken if it is queued.
-local function open(id, task_type)
+-- into the record; or nil, and why it cannot be taken if it is queued; or HELD_BEFORE, if that is not wanted.
+local HELD_BEFORE = {}
+local function open(id, task_type, is_ahead)
   local key = P .. 'task:' .. id
   -- Only what every task may have: Redis looks through the record for each field anew.
   local r = redis.pcall('HMGET', key, 's', 'v', 't', 'p', 'c', 'f', 'm', 'q')
@@ -105,6 +111,9 @@ local function open(id, task_type)
     return nil, 'it is of another type, and stood in the list of ' .. task_type
   end
   local payload, held_before, created = r[4], r[6], whole(r[5])
+  if is_ahead and held_before then
+    return HELD_BEFORE
+  end
   local max_retries, since = 3, created
   if r[7] then
     max_retries = whole(r[7])
@@ -149,7 +158,7 @@ local function open(id, task_type)
   return task, id .. ':' .. fence, held_before or not r[4]
 end
 
-local function take(task_type, quota)
+local function take(task_type, quota, is_ahead)
   local queue = P .. 'queue:' .. task_type
   local plain_hold, marked_hold = hold_of(request, task_type, false), hold_of(request, task_type, true)
   local ends = leases[task_type] or {}
@@ -160,15 +169,19 @@ local function take(task_type, quota)
     local ids = call('LPOP', queue, asked) or {}
     empty[task_type] = #ids < asked
     for n, id in ipairs(ids) do
-      local task, member, is_special = open(id, task_type)
-      if task then
+      local task, member, is_special = open(id, task_type, is_ahead)
+      if task == HELD_BEFORE then
+        put_back(task_type, ids, n)
+        taken = taken + got
+        return
+      elseif task then
         ends[#ends + 1], ends[#ends + 2] = lease_ends, member
         local h = #holds
         holds[h + 1], holds[h + 2] = member, is_special and marked_hold or plain_hold
         got = got + 1
         tasks[taken + got] = task
         bytes = bytes + #task[3] + #(task[10] or '')
-        if bytes >= ENOUGH_BYTES then
+        if bytes >= enough_bytes then
           put_back(task_type, ids, n + 1)
           break
         end
@@ -179,27 +192,31 @@ local function take(task_type, quota)
         pass_over(id, task_type, member)
       end
     end
-    if too_new or bytes >= ENOUGH_BYTES then
+    if too_new or bytes >= enough_bytes then
       break
     end
   end
   taken = taken + got
 end
 
--- A fair share of each queue first, then whatever is there.
-local function take_from_all()
-  local share = math.ceil(limit / (#ARGV - FIRST_QUEUE + 1))
-  for _, quota in ipairs({ share, limit }) do
-    for i = FIRST_QUEUE, #ARGV do
-      if taken < limit and bytes < ENOUGH_BYTES and not too_new then
-        take(ARGV[i], math.min(quota, limit - taken))
+-- A fair share of each queue first, then whatever is there, until so many are taken.
+local function take_from(first, last, up_to, is_ahead)
+  local share = math.ceil((up_to - taken) / (last - first + 1))
+  for _, quota in ipairs({ share, up_to }) do
+    for i = first, last do
+      if taken < up_to and bytes < enough_bytes and not too_new then
+        take(ARGV[i], math.min(quota, up_to - taken), is_ahead)
       end
     end
   end
 end
 
+local function take_from_all()
+  take_from(FIRST_QUEUE, LAST_QUEUE, limit, false)
+end
+
 if draining then
-  limit = 0
+  limit, ahead = 0, 0
 end
 if not tend_first then
   take_from_all()
@@ -207,6 +224,10 @@ end
 if tend_first or taken < limit then
   tend()
   take_from_all()
+end
+if ahead > 0 and taken == limit then
+  enough_bytes = math.min(enough_bytes, bytes + AHEAD_BYTES)
+  take_from(LAST_QUEUE + 1, #ARGV, limit + ahead, true)
 end
 if #holds > 0 then
   call('HSET', P .. 'held:' .. worker, unpack(holds))
@@ -225,7 +246,7 @@ end
 
 -- Somebody else is to come for what is left: the wake-up chain.
 local more = 0
-for i = FIRST_QUEUE, #ARGV do
+for i = FIRST_QUEUE, LAST_QUEUE do
   if not empty[ARGV[i]] and call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
     more = 1
     wake(ARGV[i])

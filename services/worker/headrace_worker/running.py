@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from headrace.handlers import (
 )
 from headrace.taskqueue import ClaimedTask, Released, RunningTask, Settlement, TaskStatus
 from headrace_worker import journal
+from headrace_worker.ahead import LONGEST_WAIT_SECONDS, Pace
 from headrace_worker.settling import settlement_for
 
 SLOW_SECONDS = 0.3
@@ -52,6 +54,7 @@ class Running(Attempt):
         )
         self.claimed = claimed
         self.started_at_ms = int(time.time() * 1000)
+        """When the attempt began; until then, when its task was claimed."""
         self.settlement: Settlement | None = None
         """How it ended, as the queue is told; None until then."""
 
@@ -75,6 +78,7 @@ class Hand:
         types: the task types that it can run, by name.
         resources: what all attempts share.
         log_payloads: whether payloads and results are logged.
+        pace: told of how long each attempt took.
         ended: called with each attempt that is to be reported (its `settlement` is set).
         changed: called when a slot or a lease has become free.
     """
@@ -85,6 +89,7 @@ class Hand:
         resources: Resources,
         *,
         log_payloads: bool,
+        pace: Pace,
         ended: Callable[[Running], None],
         changed: Callable[[], None],
     ) -> None:
@@ -92,11 +97,16 @@ class Hand:
         """Claimed, and the end not yet accepted by the queue."""
         self.slots: set[Running] = set()
         """Code of theirs runs: also a thread past its time-out, whose lease is given up."""
+        self.waiting: deque[Running] = deque()
+        """Claimed ahead: held, and each begins when a slot comes free."""
         self.slow: deque[tuple[float, RunningTask]] = deque(maxlen=SLOW_KEPT)
         """Attempts that took long and are gone, with when they went (see stalls.py)."""
         self._types = types
         self._resources = resources
         self._log_payloads = log_payloads
+        self._pace = pace
+        self._overdue: asyncio.TimerHandle | None = None
+        """Ends the waiting of what was claimed ahead."""
         self._ended = ended
         self._changed = changed
         # Made once: a bound method for each task would be made anew.
@@ -126,16 +136,38 @@ class Hand:
         self.held.add(running)
         return running
 
-    def run(self, running: Running, loop: Any) -> None:
+    def run(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
         """Run its handler, in a slot."""
         journal.claimed(running.claimed, payloads=self._log_payloads)
+        running.started_at_ms = int(time.time() * 1000)
         self.slots.add(running)
         running.start(loop, running.claimed.payload)
+
+    def keep(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
+        """Keep what was claimed ahead for the next free slot, but not for long."""
+        if not self.waiting:
+            if self._overdue is not None:
+                self._overdue.cancel()
+            self._overdue = loop.call_later(LONGEST_WAIT_SECONDS, self.release_waiting)
+        self.waiting.append(running)
 
     def release(self, running: Running) -> None:
         """Hand back a task that was never run."""
         running.settlement = Released(running.claimed)
         self._ended(running)
+
+    def release_waiting(self) -> None:
+        """Hand back what was claimed ahead and has not begun."""
+        while self.waiting:  # the last first: each goes to the front of its list
+            self.release(self.waiting.pop())
+
+    def cancel(self, running: Running) -> None:
+        """Somebody wants the task cancelled."""
+        if running in self.waiting:
+            self.waiting.remove(running)
+            self.release(running)  # it ends as it is handed back
+        elif running in self.held:
+            running.stop(Stopped(StopReason.CANCELLED))
 
     def settled(self, running: Running, status: TaskStatus | None) -> None:
         """The queue has answered: the task's new status, or None when the lease was lost."""
@@ -159,7 +191,10 @@ class Hand:
         if running in self.held and running.settlement is None:
             self.held.discard(running)
             journal.lost(running.claimed, running.age_ms)
-            running.stop(Stopped(StopReason.LEASE_LOST))
+            if running in self.waiting:
+                self.waiting.remove(running)
+            else:
+                running.stop(Stopped(StopReason.LEASE_LOST))
             self._changed()
 
     def undecided(self) -> list[Running]:
@@ -181,6 +216,9 @@ class Hand:
         self.slots.discard(running)
         if running.seconds >= SLOW_SECONDS:
             self.slow.append((time.monotonic(), _as_registered(running)))
+        self._pace.ended(running.claimed.type, running.seconds)
+        if self.waiting:
+            self.run(self.waiting.popleft(), asyncio.get_running_loop())
         self._changed()
 
     # For every thread

@@ -15,6 +15,7 @@ from typing import TypeVar
 from headrace.handlers import Backoff, own_task
 from headrace.logs import get_logger
 from headrace.taskqueue import (
+    Ahead,
     Claim,
     Consumer,
     EpochChanged,
@@ -63,12 +64,12 @@ class Session:
         self.registered = True
 
     async def settle(
-        self, settlements: Sequence[Settlement], limit: int
+        self, settlements: Sequence[Settlement], limit: int, ahead: Ahead | None
     ) -> tuple[list[TaskStatus | None], Claim | None]:
-        """Report settlements and claim up to `limit` tasks."""
+        """Report settlements and claim up to `limit` tasks, and `ahead` beyond them."""
         call = "finish" if settlements else "claim"
         return await self._call(
-            call, lambda: self._consumer.settle(settlements, limit), asks=limit > 0
+            call, lambda: self._consumer.settle(settlements, limit, ahead), asks=limit > 0
         )
 
     async def claim(self, limit: int) -> Claim:

@@ -1,8 +1,8 @@
 """The worker's loop: claims tasks into free slots, runs them, reports how they ended.
 
 One call to the queue is in flight: it reports what has ended, and claims as many tasks as slots are
-free. What ends meanwhile joins the next call. So a busy worker needs no timer and no prefetch, and
-its batches grow with the load. When a claim brings less than was asked for, a second connection
+free, of quick types a few times as many (ahead.py). What ends meanwhile joins the next call. So its
+batches grow with the load. When a claim brings less than was asked for, a second connection
 waits for work (`_wait_for_work`); until that ends, the loop only reports. There is never more than
 one claim under way.
 
@@ -33,6 +33,7 @@ from headrace.taskqueue import (
     WorkerInfo,
 )
 from headrace_worker import journal
+from headrace_worker.ahead import Pace
 from headrace_worker.background import Background
 from headrace_worker.contact import Contact
 from headrace_worker.draining import DrainMark
@@ -95,10 +96,12 @@ class Worker:
             middleware=middleware,
             lifespans=lifespans,
         )
+        self._pace = Pace()
         self._hand = Hand(
             {task_type.name: task_type for task_type in types},
             self._resources,
             log_payloads=log_payloads,
+            pace=self._pace,
             ended=self._on_end,
             changed=self._on_change,
         )
@@ -124,6 +127,8 @@ class Worker:
         """Whether the last renewal has succeeded."""
         self._keeping: asyncio.Task[None] | None = None
         """Renews instead of the renewal thread."""
+        self._ran_ahead = False
+        """The last claim brought more than there were slots."""
         self._next_in: float | None = None
         self._mark = DrainMark(info.id)
         self._full = False
@@ -172,6 +177,7 @@ class Worker:
             grace_seconds=self._grace_seconds,
         )
         self._mark.interrupt()
+        self._hand.release_waiting()
         self._news.set()
         self._loop.call_later(self._grace_seconds, self._hand_back, TIDY_SECONDS)
         if self._waiter is not None:
@@ -220,6 +226,8 @@ class Worker:
     async def _work(self) -> None:
         while not self._given_up:
             self._background.raise_fault()
+            if self._ran_ahead:
+                await self._run_on()
             limit = 0 if self._waiter is not None else self._free()
             if self._finished or limit:
                 await self._exchange(limit)
@@ -228,6 +236,16 @@ class Worker:
             else:
                 self._news.clear()
                 await self._news.wait()
+
+    async def _run_on(self) -> None:
+        """Let what was claimed ahead end first, so that one call reports it.
+
+        A turn of the event loop in which nothing ends is the last: no report waits for a slow task.
+        """
+        ended = 0
+        while self._hand.slots and len(self._finished) > ended:
+            ended = len(self._finished)
+            await asyncio.sleep(0)
 
     async def _exchange(self, limit: int) -> None:
         """Report what has ended and claim up to `limit` tasks, in one call."""
@@ -239,7 +257,10 @@ class Worker:
         batch = self._finished[: len(settlements)]
         self._finished = self._finished[len(settlements) :]
         try:
-            statuses, claim = await self._session.settle(settlements, limit)
+            began = self._loop.time()
+            ahead = self._pace.ahead(limit) if settlements and limit else None
+            statuses, claim = await self._session.settle(settlements, limit, ahead)
+            self._pace.answered(self._loop.time() - began)
         except LayoutTooNew as error:
             self._finished[:0] = batch
             self._refuse(error)
@@ -311,8 +332,11 @@ class Worker:
             running = self._hand.begin(claimed, self._host)
             if self._stopping:  # it was claimed before the signal, and we hear of it after it
                 self._hand.release(running)
-            else:
+            elif len(self._hand.slots) < self.info.concurrency:
                 self._hand.run(running, self._loop)
+            else:
+                self._hand.keep(running, self._loop)
+        self._ran_ahead = bool(self._hand.waiting)
         self._full = self._free() == 0
         return not claim.draining and (claim.more or len(claim.tasks) >= asked)
 
@@ -403,8 +427,7 @@ class Worker:
         for damage in renewal.damaged:
             log.warning("redis.damaged", what=damage.what, why=damage.why)
         for attempt in by_hold(held, renewal.cancelled):
-            if attempt in self._hand.held:
-                attempt.stop(Stopped(StopReason.CANCELLED))
+            self._hand.cancel(attempt)
         # While leases were being put back, those that were not yet looked as if they were lost.
         if restorations == self._session.restorations and restorations % 2 == 0:
             for attempt in by_hold(held, renewal.lost):
@@ -412,6 +435,8 @@ class Worker:
         if renewal.draining and not self._mark.holds and self._waiter is not None:
             self._background.start(self._unblock())
         self._mark.set(renewal.draining)
+        if renewal.draining:
+            self._hand.release_waiting()
 
     async def _restore(self, epoch: str) -> None:
         try:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from headrace import taskqueue as tq
 
 _fences = itertools.count(1)
@@ -60,6 +62,7 @@ class Consumer:
         self.settled_request = 0
         self.waiting: deque[tq.ClaimedTask] = deque()
         self.calls: list[tuple[str, list[str], int]] = []
+        self.ahead: list[tq.Ahead] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.failing: list[tq.QueueError] = []
         self.claiming = 0
@@ -85,13 +88,23 @@ class Consumer:
         return Renewer(self)
 
     async def settle(
-        self, settlements: Sequence[tq.Settlement], claim_limit: int = 0
+        self,
+        settlements: Sequence[tq.Settlement],
+        claim_limit: int = 0,
+        ahead: tq.Ahead | None = None,
     ) -> tuple[list[tq.TaskStatus | None], tq.Claim | None]:
         await self._answer(
             "settle", [f"{type(o).__name__} {o.task.id}" for o in settlements], claim_limit
         )
         statuses: list[tq.TaskStatus | None] = [tq.TaskStatus.COMPLETED for _ in settlements]
-        return statuses, self._take(claim_limit) if claim_limit else None
+        if not claim_limit:
+            return statuses, None
+        claim = self._take(claim_limit)
+        if ahead is not None:
+            self.ahead.append(ahead)
+            beyond = [self.waiting.popleft() for _ in range(min(ahead.limit, len(self.waiting)))]
+            claim = msgspec.structs.replace(claim, tasks=[*claim.tasks, *beyond])
+        return statuses, claim
 
     async def claim(self, limit: int) -> tq.Claim:
         await self._answer("claim", [], limit)

@@ -12,6 +12,7 @@ import pytest
 
 from headrace import taskqueue as tq
 from headrace.handlers import Resources
+from headrace_worker.ahead import Pace
 from headrace_worker.contact import Contact
 from headrace_worker.renewal import RenewalThread
 from headrace_worker.running import Hand, Running
@@ -85,6 +86,7 @@ class Set:
             {},
             Resources(threads=self.pool),
             log_payloads=False,
+            pace=Pace(),
             ended=lambda _: None,
             changed=lambda: None,
         )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.handlers import Context, Resources, handler
+from headrace_worker.ahead import Pace
 from headrace_worker.running import Hand
 from headrace_worker.stalls import Stall, StallWatch
 from tests.unit.handlers.stand_ins import RecordingHost
@@ -51,6 +52,7 @@ def hand() -> Iterator[Hand]:
             {"gil": gil, "other": other},
             Resources(threads=pool),
             log_payloads=False,
+            pace=Pace(),
             ended=lambda _: None,
             changed=lambda: None,
         )
