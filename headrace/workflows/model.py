@@ -60,6 +60,11 @@ def _fill(value: Any, results: Iterator[Any]) -> Any:
     return value
 
 
+def is_true(value: Any) -> bool:
+    """Whether a condition's value counts as true: as in jq, all but false and null does."""
+    return value is not None and value is not False
+
+
 @dataclass(frozen=True, slots=True)
 class Duration:
     """How long: known from the definition, or what an expression will give."""

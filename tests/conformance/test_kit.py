@@ -39,6 +39,9 @@ SUPPORTED = {
     "Input Filtering",
     "Output Filtering",
     "Set Task",
+    "Switch task with explicit default case",
+    "Switch task with implicit default case",
+    "Switch task with matching case",
     "Task With Sequential Sub Tasks",
     "Use Non-object Output",
 }
@@ -51,9 +54,6 @@ NOT_YET = {
     "For Task": "`for` tasks",
     "Fork Task With Competing Concurrent Sub Tasks": "`fork` tasks",
     "Raise task with inline error": "`raise` tasks",
-    "Switch task with explicit default case": "`switch` tasks",
-    "Switch task with implicit default case": "`switch` tasks",
-    "Switch task with matching case": "`switch` tasks",
     "Try Handle Caught Error": "`try` tasks",
     "Try Raise Uncaught Error": "`try` tasks",
 }

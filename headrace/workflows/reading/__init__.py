@@ -11,6 +11,7 @@ from headrace.workflows.reading.definition import hyphened, read_definition, ver
 from headrace.workflows.reading.durations import parse_value, read_duration
 from headrace.workflows.reading.expressions import (
     STEP_BODY,
+    read_condition,
     read_runtime_expression,
     read_template,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "hyphened",
     "kind_of",
     "parse_value",
+    "read_condition",
     "read_definition",
     "read_duration",
     "read_runtime_expression",

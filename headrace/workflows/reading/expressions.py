@@ -54,6 +54,12 @@ def read_runtime_expression(cursor: Cursor, allowed: frozenset[str]) -> Expressi
     return read_expression(cursor, allowed)
 
 
+def read_condition(cursor: Cursor, allowed: frozenset[str]) -> Template:
+    """What `if` and `when` hold: an expression."""
+    expression = read_expression(cursor, allowed)
+    return Template(expression, (expression,))
+
+
 def read_template(cursor: Cursor, allowed: frozenset[str]) -> Template:
     """Any JSON value in which the texts of the form `${ … }` are expressions."""
     found: list[Expression] = []

@@ -6,7 +6,7 @@ What is a step's own is read by the reader of its type; `steps/__init__.py` list
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from headrace.workflows.model import Action, Duration, Step, Template
 from headrace.workflows.reading.cursor import Cursor
@@ -15,7 +15,7 @@ from headrace.workflows.reading.expressions import (
     STEP_BEFORE,
     STEP_BODY,
     STEP_EXPORT,
-    read_expression,
+    read_condition,
     read_transformation,
 )
 
@@ -41,11 +41,14 @@ class StepReader:
 
     types: Mapping[str, StepType]
     timeouts: Mapping[str, Duration]
+    # Where the steps of the list that is being read lead to, as far as these are steps.
+    _targets: list[Cursor] = field(default_factory=list)
 
     def steps(self, cursor: Cursor) -> tuple[Step, ...]:
         """A list of named steps."""
+        reader = replace(self, _targets=[])
         steps: list[Step] = []
-        named: dict[str, Cursor] = {}
+        named: set[str] = set()
         for item in cursor.items():
             fields = item.fields()
             if len(fields) != 1:
@@ -56,14 +59,21 @@ class StepReader:
                 step_cursor.refuse(f"two tasks of this list are named {name!r}: rename one")
             if name in DIRECTIVES:
                 step_cursor.refuse(f"a task cannot be named {name!r}: `then` gives it a meaning")
-            named[name] = step_cursor
-            steps.append(self._step(name, step_cursor))
-        for step in steps:
-            if step.then not in DIRECTIVES and step.then not in named:
-                named[step.name].child("then").refuse(
-                    f"`then` names {step.then!r}, and no task of this list has that name"
+            named.add(name)
+            steps.append(reader._step(name, step_cursor))
+        for target in reader._targets:
+            if target.value not in named:
+                target.refuse(
+                    f"`then` names {target.value!r}, and no task of this list has that name"
                 )
         return tuple(steps)
+
+    def then(self, cursor: Cursor) -> str:
+        """Where to go on: a directive, or a step of the list that is being read."""
+        text = cursor.text()
+        if text not in DIRECTIVES:
+            self._targets.append(cursor)
+        return text
 
     def timeout(self, cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Duration:
         """A time-out: a duration, or the name of one of `use.timeouts`."""
@@ -78,21 +88,17 @@ class StepReader:
         fields = cursor.mapping(COMMON_FIELDS | step_type.fields)
         if "metadata" in fields:
             fields["metadata"].fields()
-        condition = None
-        if "if" in fields:
-            expression = read_expression(fields["if"], STEP_BEFORE)
-            condition = Template(expression, (expression,))
         return Step(
             name=name,
             reference=cursor.pointer,
             document=cursor.value,
             action=step_type.read(fields, self),
-            condition=condition,
+            condition=read_condition(fields["if"], STEP_BEFORE) if "if" in fields else None,
             input_from=read_data_field(fields, "input", "from", STEP_BEFORE),
             output_as=read_data_field(fields, "output", "as", STEP_BODY),
             export_as=read_data_field(fields, "export", "as", STEP_EXPORT),
             timeout=self.timeout(fields["timeout"]) if "timeout" in fields else None,
-            then=fields["then"].text() if "then" in fields else "continue",
+            then=self.then(fields["then"]) if "then" in fields else "continue",
         )
 
     def _type(self, cursor: Cursor) -> StepType:

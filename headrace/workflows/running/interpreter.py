@@ -30,6 +30,7 @@ from headrace.workflows.model import (
     Step,
     Template,
     Workflow,
+    is_true,
 )
 from headrace.workflows.reading import parse_value
 from headrace.workflows.running.clock import RunClock, describe_time, from_ms, to_ms
@@ -235,8 +236,7 @@ class Run:
         self.clock.check(scope.deadline)
         if step.condition is not None:
             met = await self._evaluate(step.condition, scope.raw_input, scope)
-            # As in jq: all but false and null is true.
-            if met is None or met is False:
+            if not is_true(met):
                 return Done(scope.raw_input)
         self.environment.on_step(step.reference)
         scope.input = await self._transform(step.input_from, scope.raw_input, scope)

@@ -38,6 +38,21 @@ def _sets() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def _switches() -> st.SearchStrategy[dict[str, Any]]:
+    then = st.sampled_from(["continue", "exit"])
+    case = st.builds(lambda when, then: {"when": when, "then": then}, _conditions, then)
+    return st.builds(
+        lambda cases, default: {
+            "switch": [
+                *({f"case{place}": case} for place, case in enumerate(cases)),
+                *({"default": {"then": then}} for then in default),
+            ]
+        },
+        st.lists(case, min_size=1, max_size=2),
+        st.lists(then, max_size=1),
+    )
+
+
 def _waits() -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         st.integers(1, 90).map(lambda seconds: {"wait": {"seconds": seconds}}),
@@ -84,7 +99,9 @@ def _named(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
     st.lists(
-        st.one_of(_sets(), _waits(), _calls()).flatmap(_with_common), min_size=1, max_size=4
+        st.one_of(_sets(), _switches(), _waits(), _calls()).flatmap(_with_common),
+        min_size=1,
+        max_size=4,
     ).map(_named),
     lambda inner: st.builds(
         lambda before, group, after: _named([*_bare(before), {"do": group}, *_bare(after)]),
