@@ -65,26 +65,31 @@ class Lifespans:
             log.error("lifespan.late", reason=f"it did not close within {EXIT_SECONDS:g} s")
 
     async def _keep(self, opened: asyncio.Future[None]) -> None:
+        failure = None
         try:
             async with AsyncExitStack() as stack:
-                for lifespan in self._lifespans:
-                    await self._enter(stack, lifespan)
-                opened.set_result(None)
-                await self._closing.wait()
+                failure = await self._enter(stack)
+                if failure is None:
+                    opened.set_result(None)
+                    await self._closing.wait()
         except BaseException as error:
-            if opened.done():
-                log.error("lifespan.failed_to_close", exc_info=error)
-                return
-            self._opened = None  # the next `open` tries again
-            opened.set_exception(error)
+            log.error("lifespan.failed_to_close", exc_info=error)
         finally:
             self.values.clear()
+            if failure is not None:
+                self._opened = None  # the next `open` tries again
+                opened.set_exception(failure)
 
-    async def _enter(self, stack: AsyncExitStack, lifespan: Lifespan[Any]) -> None:
-        try:
-            self.values[lifespan] = await stack.enter_async_context(lifespan())
-        except BaseException as error:
-            name = f"{lifespan.__module__}.{getattr(lifespan, '__qualname__', lifespan)}"
-            raise LifespanFailed(
-                f"the lifespan {name} failed as it was entered: {describe(error)}"
-            ) from error
+    async def _enter(self, stack: AsyncExitStack) -> LifespanFailed | None:
+        """Enter all. A failure is returned: raised, it would be an error within those before it."""
+        for lifespan in self._lifespans:
+            try:
+                self.values[lifespan] = await stack.enter_async_context(lifespan())
+            except BaseException as error:
+                name = f"{lifespan.__module__}.{getattr(lifespan, '__qualname__', lifespan)}"
+                failure = LifespanFailed(
+                    f"the lifespan {name} failed as it was entered: {describe(error)}"
+                )
+                failure.__cause__ = error
+                return failure
+        return None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from datetime import UTC, datetime
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from headrace.handlers import CancelSignal, Park
+from headrace.handlers import CancelSignal, Context, Park, PayloadInvalid, handler
 from tests.unit.handlers.stand_ins import RecordingHost, make_context
 
 
@@ -86,3 +91,110 @@ def test_the_logger_carries_the_task() -> None:
 def test_parking_needs_a_time_zone() -> None:
     with pytest.raises(ValueError, match="time zone"):
         Park(datetime(2026, 1, 1), b"")  # noqa: DTZ001 - the mistake under test
+
+
+class Resize(BaseModel):
+    """A payload."""
+
+    url: str
+    width: int = 800
+
+
+@handler("resize", max_retries=7)
+async def resize(ctx: Context, payload: Resize) -> None: ...
+
+
+async def test_a_submit_carries_what_the_handler_takes() -> None:
+    host = RecordingHost()
+    task_id = await make_context(host).submit(resize, Resize(url="a.png"))
+    [task] = host.submitted
+    assert (task.id, task.type, task.max_retries, task.start_at) == (task_id, "resize", 7, None)
+    assert task.payload == b'{"url":"a.png","width":800}'
+
+
+async def test_a_submit_by_name_takes_any_json() -> None:
+    host = RecordingHost()
+    ctx = make_context(host)
+    await ctx.submit("elsewhere", {"a": [1]}, max_retries=0)
+    [task] = host.submitted
+    assert (task.type, task.payload, task.max_retries) == ("elsewhere", b'{"a":[1]}', 0)
+
+
+async def test_a_second_attempt_submits_under_the_same_ids() -> None:
+    first, second = RecordingHost(), RecordingHost()
+    for host in (first, second):
+        ctx = make_context(host)
+        await ctx.submit(resize, Resize(url="a.png"))
+        await ctx.submit(resize, Resize(url="b.png"))
+    ids = [task.id for task in first.submitted]
+    assert ids == [task.id for task in second.submitted]
+    assert len({uuid.UUID(it).version for it in ids} | set(ids)) == 3
+
+
+async def test_an_attempt_that_goes_on_from_a_state_submits_what_comes_after_it() -> None:
+    host, resumed = RecordingHost(), RecordingHost()
+    ctx = make_context(host)
+    await ctx.submit(resize, Resize(url="a.png"))
+    await ctx.checkpoint(b"a is submitted")
+    await ctx.submit(resize, Resize(url="b.png"))
+    again = make_context(resumed, state=b"a is submitted")
+    await again.submit(resize, Resize(url="b.png"))
+    first, second = host.submitted
+    assert resumed.submitted == [second]
+    assert first.id != second.id
+
+
+async def test_a_key_says_which_submit_it_is_whatever_the_order() -> None:
+    host = RecordingHost()
+    ctx = make_context(host)
+    a = await ctx.submit(resize, Resize(url="a.png"), key="a")
+    b = await ctx.submit(resize, Resize(url="b.png"), key="b")
+    assert a != b
+    assert await make_context(host, state=b"x").submit(resize, Resize(url="a.png"), key="a") == a
+
+
+async def test_a_payload_that_the_handler_would_refuse_is_not_submitted() -> None:
+    host = RecordingHost()
+    with pytest.raises(PayloadInvalid, match="url: Field required"):
+        await make_context(host).submit(resize, {"width": 3})  # type: ignore[misc]
+    assert host.submitted == []
+
+
+async def test_a_submit_may_start_later() -> None:
+    host = RecordingHost()
+    ctx = make_context(host)
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    await ctx.submit("later", None, start_at=at)
+    await ctx.submit("later", None, start_in=timedelta(hours=1))
+    assert host.submitted[0].start_at == at
+    assert host.submitted[1].start_at is not None
+    with pytest.raises(ValueError, match="start_at needs a time zone"):
+        await ctx.submit("later", None, start_at=at.replace(tzinfo=None))
+
+
+async def test_a_plain_handler_waits_for_coroutines_in_its_thread() -> None:
+    host = RecordingHost()
+    ctx = make_context(host)
+    task_id = await asyncio.to_thread(lambda: ctx.wait(ctx.submit("other", None)))
+    assert [task.id for task in host.submitted] == [task_id]
+    with pytest.raises(RuntimeError, match="write `await` instead"):
+        ctx.wait(ctx.submit("other", None))
+
+
+async def test_a_context_has_the_headers_of_its_task() -> None:
+    assert dict(make_context().headers) == {}
+    ctx = Context("a", "greet", RecordingHost(), headers={"traceparent": "00-1-2-01"})
+    assert ctx.headers["traceparent"] == "00-1-2-01"
+
+
+def test_a_value_of_a_lifespan_that_was_not_entered_is_named() -> None:
+    @asynccontextmanager
+    async def database() -> AsyncIterator[str]:
+        yield "pool"
+
+    host = RecordingHost()
+    ctx = make_context(host)
+    with pytest.raises(LookupError, match=r"'database' was not entered.*headrace\.lifespan"):
+        ctx.value(database)
+    host.values[database] = "pool"
+    assert ctx.value(database) == "pool"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,3 +54,14 @@ async def act(ctx: Context, steps: list[str]) -> dict[str, Any] | Park:
             case ["give", "up"]:
                 raise Fatal("it cannot be done")
     return {"steps": len(steps)}
+
+
+@handler("crunch", run_in="process", timeout_seconds=None, max_retries=1)
+def crunch(ctx: Context, seconds: float) -> int:
+    """Compute for so long in one call, in a process of its own."""
+    ctx.progress(1, str(os.getpid()))
+    time.sleep(0.3)  # until that is sent
+    if seconds < 0:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    gil.function(ctx, seconds)
+    return ctx.attempt
