@@ -94,10 +94,10 @@ async def test_what_had_ended_before_is_told_at_once_and_what_has_no_record_too(
     await any_rig.queue.cancel(ended)
     with watch.waiting([ended, "nowhere", waits]) as waiter:
         async with asyncio.timeout(1.0):
-            told = await waiter.next()
-            while len(told) < 2:
-                told |= await waiter.next()
-        assert told == {ended: CANCELLED, "nowhere": None}
+            ends = await waiter.next()
+            while len(ends) < 2:
+                ends |= await waiter.next()
+        assert ends == {ended: CANCELLED, "nowhere": None}
         assert waiter.task_ids == {waits}
 
 
