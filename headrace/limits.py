@@ -14,6 +14,14 @@ TASK_TYPE_NAME_RULE = "up to 64 of a-z, 0-9, '_', '.' and '-', and a letter firs
 TASK_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """A task's id: a UUID as it is usually written, in small letters."""
 
+HEADER_NAME = r"[a-z][a-z0-9-]{0,63}"
+HEADER_NAME_RULE = "up to 64 of a-z, 0-9 and '-', and a letter first"
+OWN_HEADER_PREFIX = "headrace-"
+"""The API's own headers begin so; it takes none of them from its callers."""
+
+TAG = r"[\w.:/=@+-]{1,64}"
+TAG_RULE = "1 to 64 letters, digits and ._:/=@+-"
+
 # Retries
 
 DEFAULT_MAX_RETRIES = 3
@@ -34,6 +42,9 @@ MAX_ERROR_CHARACTERS = 10_000
 """A record keeps so much of an error's text, whoever wrote it."""
 MAX_PROGRESS_MESSAGE = 200
 """A longer progress message is cut, in characters."""
+
+MAX_OPTIONS_BYTES = 4_096
+"""The headers and tags of a task have so many bytes at most, packed."""
 
 # Batches
 

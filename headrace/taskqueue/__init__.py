@@ -25,6 +25,7 @@ from headrace.taskqueue.errors import (
     ServerUnsuitable,
     TaskInvalid,
     TaskNotFound,
+    UpgradeInProgress,
     WorkerNotFound,
 )
 from headrace.taskqueue.queue import DRAIN_SECONDS, TaskQueue
@@ -107,6 +108,7 @@ __all__ = [
     "TaskQueue",
     "TaskStatus",
     "TypeInfo",
+    "UpgradeInProgress",
     "Waiter",
     "WorkerInfo",
     "WorkerNotFound",

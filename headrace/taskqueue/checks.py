@@ -7,10 +7,22 @@ from functools import lru_cache
 
 import msgspec
 
-from headrace.limits import MAX_RETRIES_LIMIT, TASK_ID, TASK_TYPE_NAME, TASK_TYPE_NAME_RULE
+from headrace.limits import (
+    HEADER_NAME,
+    HEADER_NAME_RULE,
+    MAX_OPTIONS_BYTES,
+    MAX_RETRIES_LIMIT,
+    TAG,
+    TAG_RULE,
+    TASK_ID,
+    TASK_TYPE_NAME,
+    TASK_TYPE_NAME_RULE,
+)
 from headrace.taskqueue.errors import PayloadTooLarge, TaskInvalid
-from headrace.taskqueue.task import NewTask
+from headrace.taskqueue.task import NewTask, Options
 
+_is_header_name = re.compile(HEADER_NAME).fullmatch
+_is_tag = re.compile(TAG).fullmatch
 _is_id = re.compile(TASK_ID).fullmatch
 _read = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -34,6 +46,8 @@ def check(task: NewTask, max_payload_bytes: int) -> None:
         )
     if not task.payload_is_json:
         _check_json(task.payload)
+    if task.headers or task.tags:
+        _check_options(task)
 
 
 def _check_json(payload: bytes) -> None:
@@ -47,6 +61,24 @@ def _check_json(payload: bytes) -> None:
             f"the payload is no JSON document ({error}): write it with json.dumps(…).encode() or "
             "msgspec.json.encode(…)"
         ) from None
+
+
+def _check_options(task: NewTask) -> None:
+    """Raise TaskInvalid for headers or tags that no task may have."""
+    for name, value in task.headers.items():
+        if not _is_header_name(name):
+            raise TaskInvalid(f"{name!r} is no name for a header: {HEADER_NAME_RULE}")
+        if not isinstance(value, str):
+            raise TaskInvalid(f"the header {name!r} is a {type(value).__name__}: it must be a str")
+    for tag in task.tags:
+        if not _is_tag(tag):
+            raise TaskInvalid(f"{tag!r} is no tag: {TAG_RULE}")
+    size = len(Options(task.headers, task.tags).pack())
+    if size > MAX_OPTIONS_BYTES:
+        raise TaskInvalid(
+            f"headers and tags have {size} bytes together, the limit is {MAX_OPTIONS_BYTES}: "
+            "put the data into the payload"
+        )
 
 
 @lru_cache(maxsize=1024)

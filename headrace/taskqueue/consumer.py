@@ -32,7 +32,7 @@ from headrace.taskqueue.settlements import (
     Settlement,
 )
 from headrace.taskqueue.stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
-from headrace.taskqueue.task import RECORD_VERSION, ClaimedTask, TaskStatus
+from headrace.taskqueue.task import ClaimedTask, TaskStatus
 
 TEND_SECONDS = 0.1
 """A busy worker looks so often for delayed tasks that are due and for expired leases."""
@@ -182,7 +182,7 @@ class Consumer:
             self._keys,
             (
                 *(self.info.id, self.epoch, self._installation.lease_ms, limit, self._request),
-                *(RECORD_VERSION, MAX_CRASHES, self._installation.retention_seconds, int(tend)),
+                *(MAX_CRASHES, self._installation.retention_seconds, int(tend)),
                 *(beyond.limit, len(queues)),
                 *(queues[first:] + queues[:first]),
                 *beyond.types,
@@ -265,7 +265,7 @@ class Consumer:
                 args.extend((task.id, task.type, task.payload, task.fence, task.created_at_ms))
                 args.extend((task.started_at_ms, task.retry_count, task.crash_count))
                 hashed = request_hash(task.id, task.payload, task.max_retries)
-                args.extend((task.max_retries, state, hashed))
+                args.extend((task.max_retries, state, hashed, task.options))
                 size += len(task.payload) + len(state)
                 if size >= ENOUGH_BYTES:
                     break
@@ -329,8 +329,9 @@ def _claimed(
     retry_count: int = 0,
     crash_count: int = 0,
     state: bytes = b"",
+    options: bytes = b"",
 ) -> ClaimedTask:
-    """A task as the script tells of it. One that nobody held before leaves out the last four."""
+    """A task as the script tells of it, which leaves out the end of what few tasks have."""
     return ClaimedTask(
         id=task_id.decode(),
         type=task_type.decode(),
@@ -342,4 +343,5 @@ def _claimed(
         crash_count=crash_count,
         max_retries=max_retries,
         state=state or None,
+        options=options,
     )

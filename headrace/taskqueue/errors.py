@@ -14,6 +14,7 @@ QueueError
 ├── NotAllowed               the move is not allowed in the task's present state
 ├── EpochChanged             Redis lost its data: register again and restore what runs
 ├── WorkerNotFound           no worker is registered under this id
+├── UpgradeInProgress        a live worker of an older Headrace could not read the task
 ├── LayoutTooNew             Redis, or a record in it, was written by a newer Headrace
 └── ServerUnsuitable         the Redis server lacks something that a setting asks for
 """
@@ -128,10 +129,21 @@ class WorkerNotFound(QueueError):
         self.worker_id = worker_id
 
 
+class UpgradeInProgress(QueueError):
+    """A live worker is of a Headrace that cannot read such a task. Nothing was written."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id} has headers or tags, and a worker that is still there is of an older "
+            "Headrace, which cannot read them: try again once all workers are upgraded"
+        )
+        self.task_id = task_id
+
+
 class LayoutTooNew(QueueError):
     """What lies in Redis was written by a newer version than this one can read."""
 
-    def __init__(self, found: str, supported: int) -> None:
+    def __init__(self, found: str, supported: int | str) -> None:
         super().__init__(
             f"Redis holds data of layout version {found}, this Headrace reads up to "
             f"{supported}: upgrade this process"

@@ -6,7 +6,8 @@ one script may touch all of them. The scripts build the same names from the key 
 meta                hash    `version` of the layout; `epoch`; `seen`, when leases were last looked
                             after; `grace`, until when none is taken back; `damaged`, how much was
                             set aside, and `damage_logged`, how much of that is in a log;
-                            `ends`, the number of the last message on the channel of that name
+                            `ends`, the number of the last message on the channel of that name;
+                            `old_worker`, `when:answer`, whether a live worker reads only version 1
 queues              set     the queues ever used
 types               hash    each task type's description (JSON)
 task:<id>           hash    a task's record, see below; expires once it is final
@@ -28,7 +29,8 @@ rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`; the letters 
                             lib/counters.lua), kept an hour
 histogram:<type>    hash    waiting (`w`) and run (`r`) times by bucket, and their sums in ms
 workers             zset    worker → its last heartbeat
-worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that it answered)
+worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that it answered),
+                            `reads` (the newest version of a record that it reads, unless 1)
 drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
@@ -37,7 +39,8 @@ aside:<key>         any     what was moved out of the way for that, kept a week
 
 ends                channel what ended, a message a call: its number, then statuses and ids
 
-A task's record (version 1), its times in milliseconds since 1970:
+A task's record, its times in milliseconds since 1970. It is of version 2 if it has `o`, else of
+version 1, so that workers of 0.2.0 read it too:
 
 v   version of this format              rc  failures so far
 t   type                                cc  lost workers since the last park
@@ -53,6 +56,7 @@ er  the last error                      h   what was asked for, hashed (idempote
 hb  handed back soon after its start: `since:times`, in an hour
 lf  fence whose lease ended last        lw  why it ended, if its worker came back
 bo  the last back-off in ms
+o   options, packed: headers and tags (see Options in task.py)
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from headrace.taskqueue.stats import (
     published,
 )
 from headrace.taskqueue.submitter import SubmitLimits, Submitted, Submitter
-from headrace.taskqueue.task import NewTask, Task, TaskStatus, milliseconds
+from headrace.taskqueue.task import NewTask, Options, Task, TaskStatus, milliseconds
 
 DRAIN_SECONDS = 60
 """A drain mark that is not renewed for so long ends by itself."""
@@ -132,7 +132,7 @@ class TaskQueue:
         in the next.
 
         Raises TaskInvalid for a task that nobody could run, PayloadTooLarge, QueueFull,
-        IdempotencyConflict, OutOfMemory, NotSent, NoReply.
+        IdempotencyConflict, UpgradeInProgress, OutOfMemory, NotSent, NoReply.
         """
         return (await self.submit_many([task]))[0]
 
@@ -203,10 +203,11 @@ class TaskQueue:
     async def retry(self, task_id: str) -> TaskStatus:
         """Queue a failed or cancelled task again, its retries counted from 0.
 
-        Raises TaskNotFound, NotAllowed, QueueFull.
+        Raises TaskNotFound, NotAllowed, QueueFull, UpgradeInProgress.
         """
-        kept = self.installation.retention_seconds
-        status = await self._run("retry", task_id, self.max_length, kept, subject=task_id)
+        rules = self.installation
+        args = (task_id, self.max_length, rules.retention_seconds, rules.lease_ms)
+        status = await self._run("retry", *args, subject=task_id)
         return TaskStatus(status.decode())
 
     async def reap(self, task_types: Sequence[str]) -> int:
@@ -235,6 +236,7 @@ class TaskQueue:
                 *(task.error or "", milliseconds(task.created_at), milliseconds(started)),
                 *(milliseconds(ended), task.max_retries, self.installation.retention_seconds),
                 request_hash(task.id, task.payload, task.max_retries, 0),
+                *(Options(task.headers, task.tags).pack(), self.installation.lease_ms),
             )
         )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.taskqueue.errors import LayoutTooNew
-from headrace.taskqueue.task import RECORD_VERSION, Task, TaskStatus, utc
+from headrace.taskqueue.task import RECORD_VERSION, Task, TaskStatus, unpack_options, utc
 
 _IDEMPOTENT = uuid.UUID("8d3f4ac8-5a39-5b0e-8f3c-3b5b7c1f4e11")
 
@@ -89,6 +89,8 @@ def _task(task_id: str, record: dict[bytes, bytes]) -> Task:
     if int(record.get(b"v", b"1")) > RECORD_VERSION:
         raise LayoutTooNew(record[b"v"].decode(), RECORD_VERSION)
 
+    options = unpack_options(record.get(b"o", b""))
+
     def number(field: bytes, default: int = 0) -> int:
         return int(record.get(field, default))
 
@@ -116,4 +118,6 @@ def _task(task_id: str, record: dict[bytes, bytes]) -> Task:
         progress_message=text(b"pm"),
         worker=text(b"w"),
         cancel_requested=b"x" in record,
+        headers=options.headers,
+        tags=options.tags,
     )

@@ -9,10 +9,10 @@ from headrace.taskqueue.errors import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    UpgradeInProgress,
     WorkerNotFound,
 )
 from headrace.taskqueue.redis.connection import ReplyError
-from headrace.taskqueue.task import RECORD_VERSION
 
 
 def script_error(
@@ -31,7 +31,10 @@ def script_error(
         case "EPOCH":
             return EpochChanged(detail)
         case "VERSION":
-            return LayoutTooNew(detail, RECORD_VERSION)
+            found, _, supported = detail.partition(" ")
+            return LayoutTooNew(found, supported)
+        case "UPGRADE":
+            return UpgradeInProgress(detail)
         case "NOTFOUND":
             return TaskNotFound(subject)
         case "NOWORKER":

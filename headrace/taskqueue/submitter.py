@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.limits import ENOUGH_BYTES, MAX_BATCH
+from headrace.limits import DEFAULT_MAX_RETRIES, ENOUGH_BYTES, MAX_BATCH
 from headrace.taskqueue.checks import check
 from headrace.taskqueue.errors import (
     IdempotencyConflict,
@@ -17,6 +17,7 @@ from headrace.taskqueue.errors import (
     QueueFull,
     ServerUnsuitable,
     TaskInvalid,
+    UpgradeInProgress,
 )
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.records import request_hash
@@ -24,7 +25,7 @@ from headrace.taskqueue.redis.connection import Command, ReplyError
 from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.replies import script_error
 from headrace.taskqueue.scripts import script
-from headrace.taskqueue.task import NewTask, TaskStatus, milliseconds
+from headrace.taskqueue.task import NewTask, Options, TaskStatus, milliseconds
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -60,6 +61,7 @@ class Submitter:
         self.epoch: str | None = None
         """The epoch that the last submit met."""
         self._keys = (installation.keys.meta,)
+        self._lease_ms = installation.lease_ms
         self._link = link
         self._limits = limits
         self._wait_command = _wait_command(limits, installation.timeout_seconds)
@@ -132,16 +134,12 @@ class Submitter:
         return taken
 
     async def _send(self, batches: list[list[NewTask]]) -> list[list[Submitted] | Exception]:
-        args: list[Any] = [self._limits.max_length]
+        args: list[Any] = [self._limits.max_length, self._lease_ms]
         add = args.extend
         for batch in batches:
             args.append(len(batch))
             for task in batch:
-                start = milliseconds(task.start_at) if task.start_at else 0
-                hashed = request_hash(
-                    task.id, task.payload, task.max_retries, start, task.start_in_ms
-                )
-                add((task.id, task.type, task.payload, task.max_retries, start, hashed))
+                add((task.id, task.type, task.payload, _asked_besides(task)))
         epoch, *codes = await self._call(script("submit").command(self._keys, args))
         self.epoch = epoch.decode()
         results: list[list[Submitted] | Exception] = []
@@ -178,6 +176,8 @@ class Submitter:
                 return IdempotencyConflict(task.id)
             elif code == b"full":
                 return QueueFull(task.type, self._limits.max_length)
+            elif code == b"upgrade":
+                return UpgradeInProgress(task.id)
             elif code != b"refused":  # if it is, another task of the batch is to blame
                 result.append(Submitted(task.id, TaskStatus(code[1:].decode()), False))
         return result
@@ -190,6 +190,17 @@ class Submitter:
                 f"the tasks were accepted, but only {replicas} of {wanted} replicas confirmed them "
                 "in time: submit again with the same id"
             )
+
+
+def _asked_besides(task: NewTask) -> bytes:
+    """What a task asks for besides being run; empty for most (see submit.lua)."""
+    start = milliseconds(task.start_at) if task.start_at else 0
+    hashed = request_hash(task.id, task.payload, task.max_retries, start, task.start_in_ms)
+    options = Options(task.headers, task.tags).pack() if task.headers or task.tags else b""
+    if hashed or start or options or task.max_retries != DEFAULT_MAX_RETRIES:
+        asked = (task.max_retries, max(start, 0), hashed.encode(), task.options_needed, options)
+        return b"%d %d %b %d %b" % asked
+    return b""
 
 
 def _wait_command(limits: SubmitLimits, timeout_seconds: float) -> Command | None:

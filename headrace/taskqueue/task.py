@@ -17,8 +17,9 @@ from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.status import FINAL as FINAL
 from headrace.status import TaskStatus as TaskStatus
 
-RECORD_VERSION = 1
-"""Version of the record's format and of the key layout. A reader refuses a higher one."""
+RECORD_VERSION = 2
+"""The newest version of a record that is read here; a reader refuses a higher one. As in
+lib/common.lua. A record that has no options is written as version 1."""
 
 ALLOWED_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
@@ -34,6 +35,29 @@ ALLOWED_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
 def allowed(before: TaskStatus, after: TaskStatus) -> bool:
     """Whether some move leads from one state to the other."""
     return after in ALLOWED_MOVES[before]
+
+
+class Options(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"headers": "h", "tags": "t"}
+):
+    """What few tasks have: packed into one field, of the submit as of the record (version 2)."""
+
+    headers: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+
+    def pack(self) -> bytes:
+        """As MessagePack; empty when there is nothing."""
+        return _pack(self) if self.headers or self.tags else b""
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Options).decode
+_NO_OPTIONS = Options()
+
+
+def unpack_options(packed: bytes) -> Options:
+    """The reverse of `Options.pack`. Raises ValueError."""
+    return _unpack(packed) if packed else _NO_OPTIONS
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +84,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     """The worker that runs it, or ran it last."""
     cancel_requested: bool = False
+    headers: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
 
     @property
     def attempt(self) -> int:
@@ -81,6 +107,14 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int = DEFAULT_MAX_RETRIES
     start_at: datetime | None = None
     """Not before this time; None: at once."""
+    headers: dict[str, str] = {}
+    """Short texts for the handler (`Context.headers`), such as `traceparent`: names of small
+    letters, digits and `-`. Those that begin with `headrace-` are set by the API."""
+    tags: tuple[str, ...] = ()
+    """What the task can be found by."""
+    options_needed: bool = True
+    """False: while a live worker is too old to read headers and tags, the task is queued without
+    them. Otherwise it is refused with UpgradeInProgress."""
     start_in_ms: int | None = None
     """The delay that `start_at` was made of, if it was: what a repeated submit is compared by, for
     its `start_at` is another one."""
@@ -101,6 +135,18 @@ class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int
     state: bytes | None = None
     """What the task's last park or checkpoint kept."""
+    options: bytes = b""
+    """Headers and tags, packed."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The task's headers."""
+        return unpack_options(self.options).headers
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The task's tags."""
+        return unpack_options(self.options).tags
 
     @property
     def hold(self) -> str:

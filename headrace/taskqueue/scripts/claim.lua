@@ -7,23 +7,22 @@
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  how many at most (≤ 1000)
 --       5  request: the number of this claim, growing per worker
---       6  the newest record version that the worker reads
---       7  how many crashes fail a task    8  retention in seconds
---       9  '1': tend the queues first
---       10 ahead: how many at most beyond that, of some queues only (both together ≤ 1000)
---       11 n, then n queues in the order in which they are served; then the queues that are claimed
+--       6  how many crashes fail a task    7  retention in seconds
+--       8  '1': tend the queues first
+--       9  ahead: how many at most beyond that, of some queues only (both together ≤ 1000)
+--       10 n, then n queues in the order in which they are served; then the queues that are claimed
 --          ahead from: they are among the n
 -- Returns  more (1: ask again at once), draining (1: the worker is marked), ms until something may
 --          be there to claim (-1: unknown), the tasks: (id, type, payload, created, started,
---          max_retries) each, and (fence, retries, crashes, kept state or '') of one that was held
---          before
--- Errors   EPOCH <new>, VERSION <found>
+--          max_retries) each, then (fence, retries, crashes, kept state or '') of one that was held
+--          before or has options, and the options
+-- Errors   EPOCH <new>, VERSION <found> <supported>
 
 local worker, epoch, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local limit, request, version = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local max_crashes, retention_seconds, tend_first = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
-local ahead = tonumber(ARGV[10])
-local FIRST_QUEUE, LAST_QUEUE = 12, 11 + tonumber(ARGV[11])
+local limit, request = tonumber(ARGV[4]), ARGV[5]
+local max_crashes, retention_seconds, tend_first = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local ahead = tonumber(ARGV[9])
+local FIRST_QUEUE, LAST_QUEUE = 11, 10 + tonumber(ARGV[10])
 -- Cancelled tasks are skipped; a call does not skip so many that others wait for it.
 local MAX_SKIPPED = 1000
 -- A claim takes so many bytes of payload and state and the task that goes beyond: more may outlast the
@@ -95,6 +94,14 @@ local function pass_over(id, task_type, flaw)
   end
 end
 
+-- Only a record of version 2 has options.
+local function add_options(task, key)
+  if not task[7] then
+    task[7], task[8], task[9], task[10] = 1, 0, 0, ''
+  end
+  task[11] = call('HGET', key, 'o') or ''
+end
+
 -- Marks a task as taken. Returns what the worker is given of it, its hold, and whether its end is to look
 -- into the record; or nil, and why it cannot be taken if it is queued; or HELD_BEFORE, if that is not wanted.
 local HELD_BEFORE = {}
@@ -104,7 +111,7 @@ local function open(id, task_type, is_ahead)
   local r = redis.pcall('HMGET', key, 's', 'v', 't', 'p', 'c', 'f', 'm', 'q')
   if r[1] ~= 'queued' then
     return nil
-  elseif r[2] ~= '1' and (whole(r[2]) or 0) > version then
+  elseif r[2] ~= '1' and (whole(r[2]) or 0) > RECORD_VERSION then
     too_new = r[2]
     return nil
   elseif r[3] ~= task_type then
@@ -153,6 +160,9 @@ local function open(id, task_type, is_ahead)
   else
     task = { id, task_type, payload, created, now, max_retries }
   end
+  if r[2] ~= '1' then
+    add_options(task, key)
+  end
   measure(task_type, math.max(0, now - since))
   redis.call('HSET', key, 's', 'running', 'f', fence, 'b', started, 'w', worker)
   return task, id .. ':' .. fence, held_before or not r[4]
@@ -180,7 +190,7 @@ local function take(task_type, quota, is_ahead)
         holds[h + 1], holds[h + 2] = member, is_special and marked_hold or plain_hold
         got = got + 1
         tasks[taken + got] = task
-        bytes = bytes + #task[3] + #(task[10] or '')
+        bytes = bytes + #task[3] + #(task[10] or '') + #(task[11] or '')
         if bytes >= enough_bytes then
           put_back(task_type, ids, n + 1)
           break
@@ -241,7 +251,7 @@ write_counters()
 write_histograms('w')
 write_ends(retention_seconds)
 if too_new and taken == 0 then
-  return redis.error_reply('VERSION ' .. too_new)
+  return redis.error_reply('VERSION ' .. too_new .. ' ' .. RECORD_VERSION)
 end
 
 -- Somebody else is to come for what is left: the wake-up chain.

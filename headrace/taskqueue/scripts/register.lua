@@ -11,7 +11,7 @@ local worker, description, kept_ms = ARGV[1], ARGV[2], ARGV[3]
 allow_writes_when_full()
 local epoch = draw_epoch()
 local key = P .. 'worker:' .. worker
-call('HSET', key, 'info', description, 'seen', now)
+call('HSET', key, 'info', description, 'seen', now, 'reads', RECORD_VERSION)
 redis.call('PEXPIRE', key, kept_ms)
 call('ZADD', P .. 'workers', now, worker)
 local queues = tonumber(ARGV[4])

@@ -5,7 +5,7 @@
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  request: the number of the worker's last claim
 --       5… per task: id, type, payload, fence, created, started, retries, crashes, max_retries, state,
---          hash or ''
+--          hash or '', options or ''
 -- Returns  per task 1, or 0 when it is lost
 -- Errors   EPOCH <new>
 
@@ -16,13 +16,13 @@ if refused then
 end
 
 local reply = {}
-for a = 5, #ARGV, 11 do
+for a = 5, #ARGV, 12 do
   local id, task_type, payload, fence, state = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 9]
-  local key, member = P .. 'task:' .. id, id .. ':' .. fence
+  local options, key, member = ARGV[a + 11], P .. 'task:' .. id, id .. ':' .. fence
   local leases = P .. 'leases:' .. task_type
   local r = read_task(id)
   if not r then
-    call('HSET', key, 'v', 1, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
+    call('HSET', key, 'v', options == '' and 1 or 2, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
       'b', ARGV[a + 5], 'rc', ARGV[a + 6], 'cc', ARGV[a + 7], 'm', ARGV[a + 8], 'w', worker)
     if #payload > INLINE_BYTES then
       redis.call('SET', P .. 'payload:' .. id, payload)
@@ -32,6 +32,9 @@ for a = 5, #ARGV, 11 do
     end
     if ARGV[a + 10] ~= '' then
       call('HSET', key, 'h', ARGV[a + 10])
+    end
+    if options ~= '' then
+      call('HSET', key, 'o', options)
     end
     if state ~= '' then
       redis.call('SET', P .. 'state:' .. id, state)

@@ -1,12 +1,12 @@
---- include common, counters, records, waiting, ending, clock, leases, reaping, repairing
+--- include common, counters, records, waiting, ending, clock, leases, reaping, repairing, versions
 -- retry: a failed or cancelled task is queued again, its retries counted from 0.
 --
 -- KEYS  1  {namespace}:meta
--- ARGV  1  id    2  the queue's maximum length    3  retention in seconds
+-- ARGV  1  id    2  the queue's maximum length    3  retention in seconds    4  lease in ms
 -- Returns  'queued'
--- Errors   NOTFOUND <id>, NOTALLOWED <status>, FULL <type>
+-- Errors   NOTFOUND <id>, NOTALLOWED <status>, FULL <type>, UPGRADE <id>
 
-local id, max_length, retention_seconds = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local id, max_length, retention_seconds, lease_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local key = P .. 'task:' .. id
 local r = read_task(id)
 if not r then
@@ -26,6 +26,9 @@ if r.s ~= 'failed' and r.s ~= 'cancelled' then
 end
 if waiting_length(task_type, max_length - 1) >= max_length then
   return redis.error_reply('FULL ' .. task_type)
+end
+if r.v ~= '1' and an_old_worker_lives(lease_ms) then
+  return redis.error_reply('UPGRADE ' .. id)
 end
 forget_end(id, task_type, r.s)
 redis.call('DEL', P .. 'result:' .. id)

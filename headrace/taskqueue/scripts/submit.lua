@@ -1,20 +1,23 @@
---- include common, counters, waiting
+--- include common, counters, waiting, versions
 -- submit: a new task enters its queue, or waits for its start time.
 --
 -- KEYS  1  {namespace}:meta
--- ARGV  1  the queue's maximum length
---       2… batches, each all or nothing: n, then n × (id, type, payload, max_retries, start_ms or 0,
---          hash or '': see request_hash in records.py)
+-- ARGV  1  the queue's maximum length    2  lease in ms
+--       3… batches, each all or nothing: n, then n × (id, type, payload, what it asks for besides).
+--          That is '' for most, else 'max_retries start hash needed options': start in ms or 0; hash or
+--          '', see request_hash in records.py; options or '', see Options in task.py; needed '1' if it is
+--          not to be queued without its options
 -- Returns  epoch, then for each task: 'queued' or 'pending' (created), '=<status>' (it was there
---          already), 'conflict' (there, and not the same), 'full', 'refused' (for another task
---          of its batch)
+--          already), 'conflict' (there, and not the same), 'full', 'upgrade' (a live worker could not read
+--          its options), 'refused' (for another task of its batch)
 
-local max_length = tonumber(ARGV[1])
+local STRIDE = 4
+local max_length, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local epoch = draw_epoch()
 local reply = { epoch }
 local lengths, queued = {}, {}
 -- A queue as short as this has room for whatever this call brings.
-local short = max_length - #ARGV / 6
+local short = max_length - #ARGV / STRIDE
 -- Queues in which nothing waited: perhaps their first task.
 local new = {}
 
@@ -27,8 +30,26 @@ local function length(task_type)
   return waiting
 end
 
+-- What a task asks for besides; `upgrade`: it has to wait until the last old worker is gone.
+local NOTHING = { max_retries = 3, start = 0, hash = '', options = '' }
+local asked = {}
+local function asked_by(a)
+  local packed = ARGV[a + 3]
+  if packed == '' then
+    return NOTHING
+  elseif not asked[a] then
+    local max_retries, start, hash, needed, options = string.match(packed, '^(%d+) (%d+) (%S*) ([01]) (.*)$')
+    local old = options ~= '' and an_old_worker_lives(lease_ms)
+    asked[a] = {
+      max_retries = tonumber(max_retries), start = tonumber(start), hash = hash,
+      options = old and '' or options, upgrade = old and needed == '1',
+    }
+  end
+  return asked[a]
+end
+
 local function status_at(start)
-  return start ~= '0' and tonumber(start) > now and 'pending' or 'queued'
+  return start > now and 'pending' or 'queued'
 end
 
 local function there_already(status, known_hash, hash)
@@ -41,8 +62,7 @@ end
 
 -- a: where the task stands in ARGV
 local function store(a)
-  local id, task_type, payload = ARGV[a], ARGV[a + 1], ARGV[a + 2]
-  local max_retries, start, hash = ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
+  local id, task_type, payload, asks = ARGV[a], ARGV[a + 1], ARGV[a + 2], asked_by(a)
   local key, field, kept = P .. 'task:' .. id, 'p', payload
   if #payload > INLINE_BYTES then
     redis.call('SET', P .. 'payload:' .. id, payload)
@@ -53,17 +73,20 @@ local function store(a)
     set_aside('task:' .. id, 'it was no record, and a task was submitted by this id')
     redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept)
   end
-  -- Both are rare: a call of their own is cheaper than a list of fields for every task.
-  if max_retries ~= '3' then
-    call('HSET', key, 'm', max_retries)
+  -- All are rare: a call of their own is cheaper than a list of fields for every task.
+  if asks.max_retries ~= 3 then
+    call('HSET', key, 'm', asks.max_retries)
   end
-  if hash ~= '' then
-    call('HSET', key, 'h', hash)
+  if asks.hash ~= '' then
+    call('HSET', key, 'h', asks.hash)
+  end
+  if asks.options ~= '' then
+    call('HSET', key, 'v', '2', 'o', asks.options)
   end
   lengths[task_type] = lengths[task_type] + 1
   count(task_type, 'arrivals', 1)
-  if status_at(start) == 'pending' then
-    delay(id, task_type, start, false)
+  if status_at(asks.start) == 'pending' then
+    delay(id, task_type, asks.start, false)
     return 'pending'
   end
   local ids = queued[task_type]
@@ -80,10 +103,14 @@ local function submit_one(a)
   local key = P .. 'task:' .. ARGV[a]
   local status = call('HGET', key, 's')
   if status then
-    return there_already(status, redis.call('HGET', key, 'h'), ARGV[a + 5])
+    return there_already(status, redis.call('HGET', key, 'h'), asked_by(a).hash)
+  elseif asked_by(a).upgrade then
+    return 'upgrade'
   end
   return length(ARGV[a + 1]) < max_length and store(a) or 'full'
 end
+
+local BLAMED = { conflict = true, full = true, upgrade = true }
 
 -- Sees first whether all of them can be stored.
 local function submit_batch(first, n)
@@ -91,18 +118,20 @@ local function submit_batch(first, n)
   -- Tasks to be added, by type; and where each id stands in ARGV, for it may be there twice.
   local added, twins = {}, {}
   for i = 0, n - 1 do
-    local a = first + i * 6
-    local id, task_type, hash = ARGV[a], ARGV[a + 1], ARGV[a + 5]
+    local a = first + i * STRIDE
+    local id, task_type, asks = ARGV[a], ARGV[a + 1], asked_by(a)
     local twin, status, known_hash = twins[id], nil, nil
     if twin then
-      status, known_hash = status_at(ARGV[twin + 4]), ARGV[twin + 5]
+      status, known_hash = status_at(asked_by(twin).start), asked_by(twin).hash
     else
       local there = call('HMGET', P .. 'task:' .. id, 's', 'h')
       status, known_hash = there[1], there[2]
     end
     if status then
-      outcomes[i] = there_already(status, known_hash, hash)
+      outcomes[i] = there_already(status, known_hash, asks.hash)
       refused = refused or outcomes[i] == 'conflict'
+    elseif asks.upgrade then
+      refused, outcomes[i] = true, 'upgrade'
     else
       added[task_type] = (added[task_type] or 0) + 1
       if length(task_type) + added[task_type] > max_length then
@@ -114,14 +143,14 @@ local function submit_batch(first, n)
   end
   for i = 0, n - 1 do
     local outcome = outcomes[i]
-    if refused and outcome ~= 'conflict' and outcome ~= 'full' then
+    if refused and not BLAMED[outcome or ''] then
       outcome = 'refused'
     end
-    reply[#reply + 1] = outcome or store(first + i * 6)
+    reply[#reply + 1] = outcome or store(first + i * STRIDE)
   end
 end
 
-local at = 2
+local at = 3
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   if n == 1 then
@@ -129,7 +158,7 @@ while at <= #ARGV do
   else
     submit_batch(at + 1, n)
   end
-  at = at + 1 + n * 6
+  at = at + 1 + n * STRIDE
 end
 
 for task_type in pairs(counted) do

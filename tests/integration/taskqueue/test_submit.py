@@ -363,8 +363,9 @@ async def test_a_delayed_task_is_claimed_when_it_is_due_and_not_before(rig: Rig)
     assert (record.status, record.due_at) == (TaskStatus.RUNNING, None)
 
 
-async def test_a_start_time_that_has_passed_means_at_once(rig: Rig) -> None:
-    submitted = await rig.queue.submit(new_task(delay_seconds=-5))
+@pytest.mark.parametrize("seconds", [5, 70 * 365 * 24 * 3600])
+async def test_a_start_time_that_has_passed_means_at_once(rig: Rig, seconds: float) -> None:
+    submitted = await rig.queue.submit(new_task(delay_seconds=-seconds))
     assert submitted.status is QUEUED
 
 

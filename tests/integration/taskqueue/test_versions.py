@@ -11,7 +11,7 @@ from tests.servers import RedisServer
 
 
 def make_newer(rig: Rig, task_id: str) -> None:
-    rig.raw.hset(rig.key(f"task:{task_id}"), "v", 2)
+    rig.raw.hset(rig.key(f"task:{task_id}"), "v", 3)
 
 
 async def test_a_newer_layout_is_refused_at_the_start(any_rig: Rig) -> None:
@@ -31,7 +31,7 @@ async def test_a_newer_record_is_refused_and_stays_the_next(any_rig: Rig) -> Non
     make_newer(any_rig, submitted[0])
     worker = await any_rig.worker()
     for _ in range(2):
-        with pytest.raises(LayoutTooNew, match="version 2"):
+        with pytest.raises(LayoutTooNew, match="version 3, this Headrace reads up to 2"):
             await worker.claim(10)
         with pytest.raises(LayoutTooNew):
             await worker.wait_and_claim(10, 0.01)

@@ -67,8 +67,8 @@ def test_text_that_is_no_utf_8_is_still_readable() -> None:
 
 
 def test_a_newer_records_version_is_refused_whatever_else_it_holds() -> None:
-    with pytest.raises(LayoutTooNew, match="version 2, this Headrace reads up to 1: upgrade"):
-        decode_task("1", flat(v=2, something="new"))
+    with pytest.raises(LayoutTooNew, match="version 3, this Headrace reads up to 2: upgrade"):
+        decode_task("1", flat(v=3, something="new"))
 
 
 def test_new_ids_are_random_uuids() -> None:

@@ -11,6 +11,7 @@ from headrace.taskqueue import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    UpgradeInProgress,
     WorkerNotFound,
 )
 from headrace.taskqueue.redis.connection import ReplyError
@@ -22,7 +23,8 @@ from headrace.taskqueue.replies import script_error
     [
         ("EPOCH 1760000000-5", EpochChanged, "its epoch is now 1760000000-5"),
         ("EPOCH ", EpochChanged, "Redis lost its data"),
-        ("VERSION 2", LayoutTooNew, "layout version 2, this Headrace reads up to 1"),
+        ("VERSION 2 1", LayoutTooNew, "layout version 2, this Headrace reads up to 1"),
+        ("UPGRADE me", UpgradeInProgress, "task me has headers or tags, and a worker"),
         ("NOTFOUND me", TaskNotFound, "no task me"),
         ("NOWORKER me", WorkerNotFound, "no worker me is registered"),
         (

@@ -12,6 +12,7 @@ import pytest
 
 from headrace.taskqueue import (
     BOUNDS_SECONDS,
+    RECORD_VERSION,
     Consumer,
     Renewer,
     TaskQueue,
@@ -199,7 +200,7 @@ def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
         part.strip() for part in own.splitlines()[0].removeprefix("--- include ").split(",")
     ]
     order = ["common", "counters", "histograms", "records", "waiting", "promoting", "ending"]
-    order += ["clock", "leases", "holds", "reaping", "repairing", "draining", "damage"]
+    order += ["clock", "leases", "holds", "reaping", "repairing", "draining", "damage", "versions"]
     assert included == [part for part in order if part in included]
     for part in included:
         assert (FOLDER / "lib" / f"{part}.lua").is_file()
@@ -234,3 +235,9 @@ def test_the_histograms_bounds_are_the_same_in_lua_and_python() -> None:
     assert bounds is not None
     in_lua = [int(n) for n in re.findall(r"\d+", bounds[1])]
     assert in_lua == [int(second * 1000) for second in BOUNDS_SECONDS]
+
+
+def test_scripts_and_code_read_records_up_to_the_same_version() -> None:
+    found = re.search(r"local RECORD_VERSION = (\d+)", code_of("common"))
+    assert found is not None
+    assert int(found[1]) == RECORD_VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -75,6 +76,22 @@ async def test_every_json_document_is_a_payload(payload: bytes) -> None:
 async def test_a_payload_that_the_caller_has_checked_is_not_checked_again() -> None:
     with pytest.raises(NotSent):
         await TaskQueue(NOWHERE).submit(task(payload=b"{", payload_is_json=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"headers": {"Trace": "1"}}, "'Trace' is no name for a header: up to 64 of a-z, 0-9"),
+        ({"headers": {"": "1"}}, "'' is no name for a header"),
+        ({"headers": {"trace": 1}}, "the header 'trace' is a int: it must be a str"),
+        ({"tags": ("a b",)}, "'a b' is no tag: 1 to 64 letters, digits and"),
+        ({"tags": ("x" * 65,)}, "is no tag"),
+        ({"headers": {"trace": "x" * 4096}}, "have 4109 bytes together, the limit is 4096"),
+    ],
+)
+async def test_headers_and_tags_are_checked(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TaskInvalid, match=re.escape(sentence)):
+        await TaskQueue(NOWHERE).submit(task(**options))
 
 
 async def test_of_a_batch_every_task_is_checked_before_anything_is_sent() -> None:

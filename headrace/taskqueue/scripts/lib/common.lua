@@ -92,11 +92,15 @@ end
 
 local meta = call('HMGET', KEYS[1], 'version', 'epoch', 'seen', 'grace')
 
--- A layout that a newer Headrace made is left alone, whatever the call: VERSION <found>.
+-- The newest version of a record that these scripts read; what a record of an older one holds is the same.
+-- As in task.py.
+local RECORD_VERSION = 2
+
+-- A layout that a newer Headrace made is left alone, whatever the call: VERSION <found> <supported>.
 local LAYOUT_VERSION = 1
 if meta[1] and meta[1] ~= '1' then
   if (whole(meta[1]) or 0) > LAYOUT_VERSION then
-    return redis.error_reply('VERSION ' .. meta[1])
+    return redis.error_reply('VERSION ' .. meta[1] .. ' ' .. LAYOUT_VERSION)
   end
   set_aside('meta', nil, 'version')
   meta[1] = false

@@ -13,7 +13,7 @@ local function read_task(id, index, flaw)
   local OTHERS = { 's', 't', 'w', 'x', 'z', 'pl', 'k', 'pk', 'lw' }
 
   local function flaw_of(r)
-    if (whole(r.v) or 0) > LAYOUT_VERSION then
+    if (whole(r.v) or 0) > RECORD_VERSION then
       return nil -- a newer version's is not ours to judge
     elseif not STATUSES[r.s or ''] then
       return r.s and 'its status is unknown: ' .. string.sub(r.s, 1, 100) or 'it has no status'

@@ -3,7 +3,7 @@
 
 -- r: the task's record. Returns whether it was changed.
 local function repair(id, r, retention_seconds)
-  if whole(r.v) > LAYOUT_VERSION then
+  if whole(r.v) > RECORD_VERSION then
     return false
   end
   local retry = is_retry(r.rc, r.cc)

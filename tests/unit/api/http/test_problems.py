@@ -55,7 +55,7 @@ def test_what_passes_says_when_to_try_again(error: QueueError) -> None:
 
 def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
     workers_own = {"EpochChanged", "ServerUnsuitable"}
-    direct_clients_own = {"TaskInvalid"}  # the API has checked what it submits
+    direct_clients_own = {"TaskInvalid", "UpgradeInProgress"}
     bases = {"QueueError", "QueueUnavailable"}
     names = {
         name
