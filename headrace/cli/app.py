@@ -113,8 +113,9 @@ def _extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
         typer.echo(
-            f'headrace {name}: the package {error.name} is missing: pip install "headrace[{name}]"',
+            f'headrace {name}: the package {missing} is missing: pip install "headrace[{name}]"',
             err=True,
         )
         raise typer.Exit(1) from None

@@ -22,7 +22,9 @@ def test_without_the_requirements_it_says_how_to_install_them(program: str) -> N
     assert done.stderr.endswith(" is missing: pip install -r requirements.txt\n")
 
 
-@pytest.mark.parametrize(("command", "package"), [("api", "fastapi"), ("worker", "httpx2")])
+@pytest.mark.parametrize(
+    ("command", "package"), [("api", "fastapi"), ("worker", "headrace_worker")]
+)
 def test_a_command_whose_extra_is_not_installed_says_how_to_install_it(
     command: str, package: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""The API as its users start it: `python run.py`, from the root, in a process of its own."""
+"""The API as its users start it, in a process of its own: `python run.py`, from the root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 class ApiProcess:
-    """`run.py` with these settings; by default on a free port and without metrics.
+    """`run.py`, or another command, with these settings; by default on a free port, no metrics.
 
     `descriptors` are the soft and hard limit of open files that it starts with.
     A context manager: at its end the process is killed if it still runs.
@@ -39,6 +39,7 @@ class ApiProcess:
         log_file: Path,
         settings: Mapping[str, str] | None = None,
         *,
+        command: Sequence[str] = (sys.executable, str(ROOT / "run.py")),
         cwd: Path = ROOT,
         descriptors: tuple[int, int] | None = None,
         **more: str,
@@ -46,7 +47,7 @@ class ApiProcess:
         self._log_file = log_file
         with log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "run.py")],
+                command,
                 cwd=cwd,
                 env=environment(**{"PORT": "0", "METRICS_PORT": "0", **(settings or {}), **more}),
                 stdin=subprocess.DEVNULL,
