@@ -271,7 +271,7 @@ class Attempt:
     def time_out(self) -> None:
         """The handler's time is over: at once for a thread, for a coroutine when it has ended."""
         error = TimeoutError(f"the handler took longer than {self.task_type.timeout_seconds:g} s")
-        outcome = Raised(describe(error), self._wants_retry(error))
+        outcome = Raised(describe(error), self._wants_retry(error), error)
         self.stop(outcome, STOP_GRACE_SECONDS if self.task_type.is_async else 0.0)
 
     def _accept(self, value: Any) -> Handled | Raised:
