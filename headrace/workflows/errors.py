@@ -13,6 +13,13 @@ from typing import Any, NoReturn
 # The language's standard error types: name → (default status, title). DSL reference, "Standard
 # Error Types".
 ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+# What else definitions write in front of a standard error's name: the specification has had several
+# addresses for the same types.
+_OTHER_BASES = (
+    "https://open-workflow-specification.org/spec/1.0.0/errors/",
+    "https://open-workflow-specification.org/dsl/errors/types/",
+    "https://serverlessworkflow.io/dsl/errors/types/",
+)
 STANDARD_ERRORS: dict[str, tuple[int, str]] = {
     "configuration": (400, "Invalid configuration"),
     "validation": (400, "Invalid data"),
@@ -72,16 +79,17 @@ class StateError(WorkflowsError):
 class WorkflowError(WorkflowsError):
     """A failure of a run, with the fields that the language gives it.
 
-    `type` is a URI, `status` an HTTP-like status, `instance` the JSON pointer of the task at fault.
+    `type` is a URI, `status` an HTTP-like status; `title` and `detail` are empty where there is
+    none. `instance` is the JSON pointer of the task at fault: the run adds it where it is None.
     """
 
     def __init__(
         self,
         *,
         type: str,
-        title: str,
         status: int,
-        detail: str,
+        title: str = "",
+        detail: str = "",
         instance: str | None = None,
     ) -> None:
         title, detail = shortened(title), shortened(detail)
@@ -109,7 +117,9 @@ class WorkflowError(WorkflowsError):
     @property
     def retryable(self) -> bool:
         """Whether the same run may succeed when it is tried again later."""
-        name = self.type.rpartition("/")[2]
+        base, slash, name = self.type.rpartition("/")
+        if base + slash not in (ERROR_TYPE_BASE, *_OTHER_BASES):
+            return False
         if name == "timeout":
             return True
         return name == "communication" and (
@@ -125,11 +135,12 @@ class WorkflowError(WorkflowsError):
             "detail": self.detail,
             "instance": self.instance,
         }
-        return {name: value for name, value in fields.items() if value is not None}
+        return {name: value for name, value in fields.items() if value not in (None, "")}
 
     def __str__(self) -> str:
         where = "" if self.instance is None else f" at {self.instance}"
-        return f"{self.title} ({self.status}){where}: {self.detail}"
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.title or self.type} ({self.status}){where}{detail}"
 
 
 def shortened(text: str) -> str:

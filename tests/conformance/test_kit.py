@@ -38,6 +38,7 @@ SUPPORTED = {
     "Implicit Sequence Flow",
     "Input Filtering",
     "Output Filtering",
+    "Raise task with inline error",
     "Set Task",
     "Switch task with explicit default case",
     "Switch task with implicit default case",
@@ -53,7 +54,6 @@ NOT_YET = {
     "Emit Task": "`emit` tasks",
     "For Task": "`for` tasks",
     "Fork Task With Competing Concurrent Sub Tasks": "`fork` tasks",
-    "Raise task with inline error": "`raise` tasks",
     "Try Handle Caught Error": "`try` tasks",
     "Try Raise Uncaught Error": "`try` tasks",
 }

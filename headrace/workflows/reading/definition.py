@@ -9,9 +9,10 @@ from typing import Any
 
 from headrace.workflows.errors import DefinitionError
 from headrace.workflows.expressions import Checker
-from headrace.workflows.model import Duration, Workflow
+from headrace.workflows.model import Workflow
 from headrace.workflows.reading.cursor import Cursor
 from headrace.workflows.reading.durations import read_duration
+from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT
 from headrace.workflows.reading.steps import StepReader, StepType, read_data_field
 
@@ -31,7 +32,6 @@ _LATER = {"schedule": "a schedule"}
 _USE_LATER = {
     "authentications": "authentication",
     "catalogs": "a catalog of functions",
-    "errors": "named errors",
     "extensions": "extensions",
     "functions": "named functions",
     "retries": "named retry policies",
@@ -69,7 +69,7 @@ def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Work
     document = _read_document(fields["document"])
     if "evaluate" in fields:
         _check_evaluate(fields["evaluate"])
-    reader = StepReader(step_types, _read_timeouts(fields["use"]) if "use" in fields else {})
+    reader = _read_use(fields["use"], step_types) if "use" in fields else StepReader(step_types)
     return Workflow(
         id=document["name"],
         namespace=document["namespace"],
@@ -145,11 +145,15 @@ def _check_evaluate(cursor: Cursor) -> None:
         fields["mode"].refuse("the `loose` mode is not supported: write expressions as ${ … }")
 
 
-def _read_timeouts(cursor: Cursor) -> dict[str, Duration]:
-    fields = cursor.mapping({"timeouts"}, later=_USE_LATER)
-    if "timeouts" not in fields:
-        return {}
-    return {
-        name: read_duration(field.mapping({"after"}, ("after",))["after"], WORKFLOW_INPUT)
-        for name, field in fields["timeouts"].fields().items()
-    }
+def _read_use(cursor: Cursor, step_types: Mapping[str, StepType]) -> StepReader:
+    fields = cursor.mapping({"errors", "timeouts"}, later=_USE_LATER)
+    errors = fields["errors"].fields() if "errors" in fields else {}
+    timeouts = fields["timeouts"].fields() if "timeouts" in fields else {}
+    return StepReader(
+        step_types,
+        timeouts={
+            name: read_duration(field.mapping({"after"}, ("after",))["after"], WORKFLOW_INPUT)
+            for name, field in timeouts.items()
+        },
+        errors={name: read_error(field) for name, field in errors.items()},
+    )

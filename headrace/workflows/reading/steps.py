@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from headrace.workflows.model import Action, Duration, Step, Template
 from headrace.workflows.reading.cursor import Cursor
 from headrace.workflows.reading.durations import read_duration
+from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import (
     STEP_BEFORE,
     STEP_BODY,
@@ -37,10 +38,15 @@ class StepType:
 
 @dataclass(frozen=True, slots=True)
 class StepReader:
-    """Reads steps. `types` are those supported, by keyword; `timeouts` are `use.timeouts`."""
+    """Reads steps.
+
+    `types` are those supported, by keyword; `timeouts` and `errors` are those that the workflow's
+    `use` names.
+    """
 
     types: Mapping[str, StepType]
-    timeouts: Mapping[str, Duration]
+    timeouts: Mapping[str, Duration] = field(default_factory=dict)
+    errors: Mapping[str, Template] = field(default_factory=dict)
     # Where the steps of the list that is being read lead to, as far as these are steps.
     _targets: list[Cursor] = field(default_factory=list)
 
@@ -82,6 +88,14 @@ class StepReader:
                 cursor.refuse(f"`use.timeouts` has no time-out named {cursor.value!r}")
             return self.timeouts[cursor.value]
         return read_duration(cursor.mapping({"after"}, ("after",))["after"], allowed)
+
+    def error(self, cursor: Cursor) -> Template:
+        """The error that a step raises: described here, or the name of one of `use.errors`."""
+        if isinstance(cursor.value, str):
+            if cursor.value not in self.errors:
+                cursor.refuse(f"`use.errors` has no error named {cursor.value!r}")
+            return self.errors[cursor.value]
+        return read_error(cursor)
 
     def _step(self, name: str, cursor: Cursor) -> Step:
         step_type = self._type(cursor)

@@ -53,6 +53,15 @@ def _switches() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def _raises() -> st.SearchStrategy[dict[str, Any]]:
+    error = {
+        "type": "https://example.com/errors/made",
+        "status": 418,
+        "detail": "${ [., now] | tostring }",
+    }
+    return _conditions.map(lambda condition: {"raise": {"error": error}, "if": condition})
+
+
 def _waits() -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         st.integers(1, 90).map(lambda seconds: {"wait": {"seconds": seconds}}),
@@ -99,7 +108,7 @@ def _named(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
     st.lists(
-        st.one_of(_sets(), _switches(), _waits(), _calls()).flatmap(_with_common),
+        st.one_of(_sets(), _switches(), _raises(), _waits(), _calls()).flatmap(_with_common),
         min_size=1,
         max_size=4,
     ).map(_named),

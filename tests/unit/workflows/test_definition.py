@@ -90,7 +90,6 @@ UNSUPPORTED = {
     "for": "for: {in: .a}\ndo: []",
     "fork": "fork: {branches: []}",
     "try": "try: []\ncatch: {}",
-    "raise": "raise: {error: {type: 'https://x', status: 400}}",
     "emit": "emit: {event: {with: {type: a}}}",
     "listen": "listen: {to: {any: []}}",
     "run": "run: {shell: {command: ls}}",
