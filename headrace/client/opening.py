@@ -59,6 +59,7 @@ def new_task(task: FurtherTask, types: Mapping[str, TaskType[Any, Any]]) -> NewT
         payload=task.payload,
         max_retries=DEFAULT_MAX_RETRIES if max_retries is None else max_retries,
         start_at=task.start_at,
+        headers=task.headers,
     )
 
 

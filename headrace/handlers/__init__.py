@@ -1,7 +1,14 @@
 """What each task type does: `@handler`, the context it is given, and how an attempt is run."""
 
 from headrace.handlers.backoff import Backoff
-from headrace.handlers.context import CancelSignal, Context, FurtherTask, Host, Lifespan
+from headrace.handlers.context import (
+    NO_HEADERS,
+    CancelSignal,
+    Context,
+    FurtherTask,
+    Host,
+    Lifespan,
+)
 from headrace.handlers.entry_points import load_lifespans, load_middleware
 from headrace.handlers.errors import (
     DuplicateType,
@@ -27,6 +34,7 @@ from headrace.handlers.task_type import TaskType, handler
 from headrace.handlers.watching import LoopWatch
 
 __all__ = [
+    "NO_HEADERS",
     "Attempt",
     "Backoff",
     "CallNext",

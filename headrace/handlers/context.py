@@ -25,7 +25,7 @@ P_contra = TypeVar("P_contra", contravariant=True)
 Lifespan = Callable[[], AbstractAsyncContextManager[T]]
 """What a process opens before its first attempt and closes after its last: a database pool."""
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _making_event = threading.Lock()
 
 
@@ -80,6 +80,7 @@ class FurtherTask(msgspec.Struct, frozen=True, kw_only=True):
     """None: as its task type has it."""
     start_at: datetime | None
     """Not before this time; None: at once."""
+    headers: dict[str, str] = {}
 
 
 class Submittable(Protocol[P_contra]):
@@ -148,7 +149,7 @@ class Context:
         attempt: int = 1,
         state: bytes | None = None,
         can_park: bool = False,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self.task_id = task_id
         self.task_type = task_type
@@ -236,6 +237,7 @@ class Context:
         max_retries: int | None = None,
         start_at: datetime | None = None,
         start_in: timedelta | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> str: ...
 
     @overload
@@ -248,6 +250,7 @@ class Context:
         max_retries: int | None = None,
         start_at: datetime | None = None,
         start_in: timedelta | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> str: ...
 
     async def submit(
@@ -259,6 +262,7 @@ class Context:
         max_retries: int | None = None,
         start_at: datetime | None = None,
         start_in: timedelta | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> str:
         """Submit a further task, and return its id. A plain `def` calls it by `ctx.wait`.
 
@@ -274,6 +278,7 @@ class Context:
             max_retries: None: as the task type has it.
             start_at: not before this time.
             start_in: not before so long from now.
+            headers: what its handler finds in `ctx.headers`; pass `ctx.headers` on to keep a trace.
 
         Raises:
             PayloadInvalid: the handler would refuse this payload.
@@ -295,6 +300,7 @@ class Context:
             payload=encoded,
             max_retries=max_retries,
             start_at=start_at,
+            headers=dict(headers),
         )
         await self.pass_on(task)
         return task.id

@@ -95,6 +95,11 @@ def still_running(task: ClaimedTask, age_ms: int) -> None:
     _warn("task.still_running", task, age_ms, why)
 
 
+def unreadable_headers(task: ClaimedTask, error: Exception) -> None:
+    """Its headers were changed in Redis; it runs without them."""
+    _warn("task.headers_unreadable", task, 0, f"its headers cannot be read: {error}")
+
+
 def unreported(worker: str, ended: Sequence[tuple[ClaimedTask, str]], why: str) -> None:
     """The worker ends without having told how these tasks ended."""
     log.error(

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from headrace.handlers import (
+    NO_HEADERS,
     Attempt,
     Context,
     Host,
@@ -124,6 +125,7 @@ class Hand:
             attempt=claimed.attempt,
             state=claimed.state,
             can_park=True,
+            headers=_headers(claimed) if claimed.options else NO_HEADERS,
         )
         running = Running(
             claimed,
@@ -244,6 +246,14 @@ class Hand:
     def idle(self) -> bool:
         """Nothing is held, and no slot is busy."""
         return not self.held and not self.slots
+
+
+def _headers(claimed: ClaimedTask) -> Mapping[str, str]:
+    try:
+        return claimed.headers
+    except ValueError as error:
+        journal.unreadable_headers(claimed, error)
+        return NO_HEADERS
 
 
 def _as_registered(running: Running) -> RunningTask:

@@ -114,7 +114,9 @@ class InlineRunner:
             )
         host = _Host(self._resources.lifespans.values, self._submit)
         created_at = datetime.now(UTC)
-        outcome = await self._attempt(task_type, task, Context(task.id, task.type, host))
+        outcome = await self._attempt(
+            task_type, task, Context(task.id, task.type, host, headers=task.headers)
+        )
         record = _record(task, outcome, created_at, host)
         self.ended[record.status] += 1
         log.info(
