@@ -23,7 +23,7 @@ from headrace.workflows import (
     Catalog,
     DefinitionError,
     Environment,
-    Parked,
+    RunParked,
     Runtime,
     StateError,
     Workflow,
@@ -105,8 +105,8 @@ class _WorkflowHandler:
             raise Fatal(str(error)) from error
         except StateError as error:
             raise Fatal(f"the run cannot go on: {error}") from error
-        if isinstance(ended, Parked):
-            return Park(ended.resume_at, ended.state)
+        if isinstance(ended, RunParked):
+            return Park(ended.unpark_at, ended.state)
         return {
             "workflow_id": payload.workflow_id,
             "status": "completed",

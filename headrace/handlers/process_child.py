@@ -110,7 +110,7 @@ class _Child:
 
     def _hear(self, message: messages.ToChild) -> None:
         match message:
-            case messages.Run():
+            case messages.RunAttempt():
                 self._begin(message)
             case messages.Stop():
                 if self._attempt is not None:
@@ -122,7 +122,7 @@ class _Child:
             case _:
                 assert_never(message)
 
-    def _begin(self, order: messages.Run) -> None:
+    def _begin(self, order: messages.RunAttempt) -> None:
         ctx = Context(
             order.task_id,
             order.task_type,
@@ -138,7 +138,7 @@ class _Child:
         try:
             task_type = self._find(order.module, order.task_type)
         except BaseException as error:  # the module runs code of its author
-            self._send(messages.Failed(describe(error), False, format_exception(error)))
+            self._send(messages.HandlerRaised(describe(error), False, format_exception(error)))
             return
         self._attempt = Attempt(
             task_type,
@@ -226,12 +226,12 @@ def _message_of(outcome: Outcome) -> messages.ToParent:
     """An outcome, as the parent is told of it."""
     match outcome:
         case Returned(result):
-            return messages.Completed(result)
+            return messages.HandlerReturned(result)
         case Raised(error, retryable, exception):
             traceback = None if exception is None else format_exception(exception)
-            return messages.Failed(error, retryable, traceback)
+            return messages.HandlerRaised(error, retryable, traceback)
         case Park(unpark_at, state):
-            return messages.Parked(unpark_at, state)
+            return messages.HandlerParked(unpark_at, state)
         case Stopped():
             return messages.Ceased()
         case _:

@@ -16,7 +16,7 @@ from headrace.handlers.context import FurtherTask
 _LENGTH = struct.Struct(">I")
 
 
-class Run(msgspec.Struct, frozen=True, tag=True):
+class RunAttempt(msgspec.Struct, frozen=True, tag=True):
     """To the child: run this attempt. There is one at a time."""
 
     module: str
@@ -71,13 +71,13 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     task: FurtherTask
 
 
-class Completed(msgspec.Struct, frozen=True, tag=True):
+class HandlerReturned(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the handler returned, this as JSON."""
 
     result: bytes
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class HandlerRaised(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the handler raised an error, or its result cannot be stored."""
 
     error: str
@@ -85,7 +85,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     traceback: str | None
 
 
-class Parked(msgspec.Struct, frozen=True, tag=True):
+class HandlerParked(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the handler returned a Park."""
 
     unpark_at: datetime
@@ -96,8 +96,17 @@ class Ceased(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the attempt has stopped, as it was told to."""
 
 
-ToChild = Run | Stop | Answer
-ToParent = Ready | Progress | Checkpoint | Submit | Completed | Failed | Parked | Ceased
+ToChild = RunAttempt | Stop | Answer
+ToParent = (
+    Ready
+    | Progress
+    | Checkpoint
+    | Submit
+    | HandlerReturned
+    | HandlerRaised
+    | HandlerParked
+    | Ceased
+)
 
 to_child = msgspec.msgpack.Decoder(ToChild)
 to_parent = msgspec.msgpack.Decoder(ToParent)

@@ -50,14 +50,14 @@ _PROGRAM = (
 log = logs.get_logger(__name__)
 
 
-class Job(Protocol):
+class AttemptInChild(Protocol):
     """An attempt, as a child process runs it. All calls come from the event loop's thread."""
 
     @property
     def ctx(self) -> Context:
         """Its context."""
 
-    def message(self) -> messages.Run:
+    def message(self) -> messages.RunAttempt:
         """What the child is told. Called when it is ready: the attempt's time begins now."""
 
     def finished(self, outcome: Outcome | ProcessDied) -> None:
@@ -72,16 +72,16 @@ class ProcessPool:
         self._children: set[_Child] = set()
         self._closed = False
 
-    def run(self, job: Job) -> Ticket:
+    def run(self, attempt: AttemptInChild) -> Ticket:
         """Run an attempt in a child, a fresh one if none is idle."""
         try:
             child = self._idle.pop() if self._idle else self._start()
         except OSError as error:
             refused = ProcessDied(f"no process could be started for the handler: {error}")
-            asyncio.get_running_loop().call_soon(job.finished, refused)
-            return Ticket(None, job)
-        child.begin(job)
-        return Ticket(child, job)
+            asyncio.get_running_loop().call_soon(attempt.finished, refused)
+            return Ticket(None, attempt)
+        child.begin(attempt)
+        return Ticket(child, attempt)
 
     @property
     def pids(self) -> list[int]:
@@ -93,7 +93,7 @@ class ProcessPool:
         self._closed = True
         children = list(self._children)
         for child in children:
-            if child.job is None:
+            if child.attempt is None:
                 child.end()
             else:
                 child.kill()
@@ -123,20 +123,20 @@ class ProcessPool:
 class Ticket:
     """One attempt in a child."""
 
-    __slots__ = ("_child", "_job")
+    __slots__ = ("_attempt", "_child")
 
-    def __init__(self, child: _Child | None, job: Job) -> None:
+    def __init__(self, child: _Child | None, attempt: AttemptInChild) -> None:
         self._child = child
-        self._job = job
+        self._attempt = attempt
 
     def stop(self) -> None:
         """Ask the handler to stop, as `ctx.cancelled` and asyncio's cancellation do."""
-        if self._child is not None and self._child.job is self._job:
+        if self._child is not None and self._child.attempt is self._attempt:
             self._child.send(messages.Stop())
 
     def kill(self) -> None:
         """Kill the child, and what the handler has started in its group of processes."""
-        if self._child is not None and self._child.job is self._job:
+        if self._child is not None and self._child.attempt is self._attempt:
             self._child.kill()
 
 
@@ -144,7 +144,7 @@ class _Child(asyncio.Protocol):
     """A child process and the socket to it."""
 
     def __init__(self, free: Callable[[_Child], None], lost: Callable[[_Child], None]) -> None:
-        self.job: Job | None = None
+        self.attempt: AttemptInChild | None = None
         self.is_ready = False
         self._free = free
         self._lost = lost
@@ -163,10 +163,10 @@ class _Child(asyncio.Protocol):
     def pid(self) -> int:
         return self._process.pid
 
-    def begin(self, job: Job) -> None:
-        self.job = job
+    def begin(self, attempt: AttemptInChild) -> None:
+        self.attempt = attempt
         if self.is_ready:
-            self.send(job.message())
+            self.send(attempt.message())
 
     def send(self, message: messages.ToChild) -> None:
         if self._transport is not None:
@@ -200,24 +200,24 @@ class _Child(asyncio.Protocol):
         match message:
             case messages.Ready(error):
                 self._heard_ready(error)
-            case messages.Completed(result):
+            case messages.HandlerReturned(result):
                 self._ended(Returned(result))
-            case messages.Failed(error, retryable, traceback):
+            case messages.HandlerRaised(error, retryable, traceback):
                 exception = None if traceback is None else RemoteTraceback(traceback)
                 self._ended(Raised(error, retryable, exception))
-            case messages.Parked(unpark_at, state):
+            case messages.HandlerParked(unpark_at, state):
                 self._ended(Park(unpark_at, state))
             case messages.Ceased():
                 self._ended(Returned(b"null"))  # why it was stopped is what counts
             case messages.Progress(percent, text):
-                if self.job is not None:
-                    self.job.ctx.progress(percent, text)
+                if self.attempt is not None:
+                    self.attempt.ctx.progress(percent, text)
             case messages.Checkpoint(number, state):
-                if self.job is not None:
-                    self._answer(number, self.job.ctx.checkpoint(state))
+                if self.attempt is not None:
+                    self._answer(number, self.attempt.ctx.checkpoint(state))
             case messages.Submit(number, task):
-                if self.job is not None:
-                    self._answer(number, self.job.ctx.pass_on(task))
+                if self.attempt is not None:
+                    self._answer(number, self.attempt.ctx.pass_on(task))
             case _:
                 assert_never(message)
 
@@ -227,20 +227,20 @@ class _Child(asyncio.Protocol):
             self._error = error  # it exits by itself
             return
         self.is_ready = True
-        if self.job is None:
+        if self.attempt is None:
             return
-        if self.job.ctx.cancelled:
+        if self.attempt.ctx.cancelled:
             self._ended(Returned(b"null"))  # it was stopped before it began
         else:
-            self.send(self.job.message())
+            self.send(self.attempt.message())
 
     def _ended(self, outcome: Outcome) -> None:
-        job, self.job = self.job, None
+        attempt, self.attempt = self.attempt, None
         for task in self._answering:
             task.cancel()
         self._free(self)
-        if job is not None:
-            job.finished(outcome)
+        if attempt is not None:
+            attempt.finished(outcome)
 
     def _answer(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         async def answer() -> None:
@@ -276,11 +276,11 @@ class _Child(asyncio.Protocol):
             self._transport.abort()
         for task in self._answering:
             task.cancel()
-        job, self.job = self.job, None
+        attempt, self.attempt = self.attempt, None
         self._lost(self)
         self.gone.set_result(None)
-        if job is not None:
-            job.finished(ProcessDied(_cause(self._process.returncode, self._error)))
+        if attempt is not None:
+            attempt.finished(ProcessDied(_cause(self._process.returncode, self._error)))
 
 
 def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:

@@ -28,7 +28,7 @@ from headrace.handlers.failures import describe, holds_fatal, storable
 from headrace.handlers.forks import calls_handlers
 from headrace.handlers.middleware import CallNext, Handled
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
-from headrace.handlers.process_messages import Run
+from headrace.handlers.process_messages import RunAttempt
 from headrace.handlers.processes import Ticket
 from headrace.handlers.resources import Resources
 from headrace.handlers.results import encode_result
@@ -244,12 +244,12 @@ class Attempt:
             self._decide(future.result())
         self._leave()
 
-    def message(self) -> Run:
+    def message(self) -> RunAttempt:
         """Its child process is ready for it."""
         self._begin_to_count()
         ctx, task_type = self.ctx, self.task_type
         deadline = ctx.deadline
-        return Run(
+        return RunAttempt(
             module=task_type.function.__module__,
             task_type=task_type.name,
             task_id=ctx.task_id,

@@ -13,16 +13,16 @@ from headrace.workflows.catalog import Catalog, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
 from headrace.workflows.model import Workflow
 from headrace.workflows.reading import hyphened
-from headrace.workflows.running import Completed, Environment, Parked, Runtime, execute
+from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
 from headrace.workflows.steps.http import HttpPolicy
 
 __all__ = [
     "Catalog",
-    "Completed",
     "DefinitionError",
     "Environment",
     "HttpPolicy",
-    "Parked",
+    "RunCompleted",
+    "RunParked",
     "Runtime",
     "StateError",
     "Workflow",

@@ -17,9 +17,9 @@ from pytest_bdd.parser import FeatureParser
 from ruamel.yaml import YAML
 
 from headrace.workflows import (
-    Completed,
     DefinitionError,
     Environment,
+    RunCompleted,
     Runtime,
     Workflow,
     WorkflowError,
@@ -106,7 +106,7 @@ class Played:
         )
         try:
             outcome = await execute(self.workflow, self.given, environment=environment)
-            assert isinstance(outcome, Completed)
+            assert isinstance(outcome, RunCompleted)
             self.output = outcome.output
         except WorkflowError as error:
             self.error = error

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from headrace.workflows.running.environment import Environment, Runtime
-from headrace.workflows.running.interpreter import Completed, Parked, execute
+from headrace.workflows.running.interpreter import RunCompleted, RunParked, execute
 
-__all__ = ["Completed", "Environment", "Parked", "Runtime", "execute"]
+__all__ = ["Environment", "RunCompleted", "RunParked", "Runtime", "execute"]

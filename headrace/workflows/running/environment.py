@@ -70,7 +70,7 @@ class Environment:
     run_id: what the run is known as; expressions see it as `$workflow.id`. The task's id.
     checkpoint: stores the state that a later `execute` can go on from. Whatever it raises ends
         this attempt.
-    can_park: whether the run may end the attempt with `Parked`; if not, it sleeps in place.
+    can_park: whether the run may end the attempt with `RunParked`; if not, it sleeps in place.
     progress: told the percentage of top-level steps done, and a message, before calls and waits.
     on_step: told the reference of each step that begins, computed-again ones included.
     """

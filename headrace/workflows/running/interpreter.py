@@ -54,17 +54,17 @@ _WORKFLOW_INSTANCE = "/"
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class RunCompleted:
     """The run is over; `output` is JSON-like data."""
 
     output: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """The run gives its slot up, to go on at `resume_at` by `execute` with this state."""
+class RunParked:
+    """The run gives its slot up, to go on at `unpark_at` by `execute` with this state."""
 
-    resume_at: datetime
+    unpark_at: datetime
     state: bytes
 
 
@@ -72,7 +72,7 @@ class Parked:
 class _GiveUpSlot(Exception):
     """Unwinds a run that parks."""
 
-    resume_at: datetime
+    unpark_at: datetime
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ async def execute(
     *,
     environment: Environment,
     state: bytes | None = None,
-) -> Completed | Parked:
+) -> RunCompleted | RunParked:
     """Run a workflow, or go on with it from a saved state.
 
     Raises WorkflowError when the run fails, StateError when the state does not fit. Cancelling the
@@ -96,9 +96,9 @@ async def execute(
     """
     run = Run(workflow, variables, environment, state)
     try:
-        return Completed(await run.perform())
+        return RunCompleted(await run.perform())
     except _GiveUpSlot as parking:
-        return Parked(parking.resume_at, encode_state(run.state))
+        return RunParked(parking.unpark_at, encode_state(run.state))
     except RecursionError:
         raise _nested_too_deeply(_WORKFLOW_INSTANCE) from None
 

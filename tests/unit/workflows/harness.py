@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from headrace.workflows import (
-    Completed,
     Environment,
-    Parked,
+    RunCompleted,
+    RunParked,
     Runtime,
     Workflow,
     WorkflowError,
@@ -71,22 +71,22 @@ class Bench:
 
     async def execute(
         self, workflow: Workflow, variables: Any = None, state: bytes | None = None
-    ) -> Completed | Parked:
+    ) -> RunCompleted | RunParked:
         given = {} if variables is None else variables
         return await execute(workflow, given, environment=self.environment, state=state)
 
     async def output(self, workflow: Workflow, variables: Any = None) -> Any:
         """The output of a run that completes in one go."""
         outcome = await self.execute(workflow, variables)
-        assert isinstance(outcome, Completed)
+        assert isinstance(outcome, RunCompleted)
         return outcome.output
 
     async def parked(
         self, workflow: Workflow, variables: Any = None, state: bytes | None = None
-    ) -> Parked:
+    ) -> RunParked:
         """The outcome of a run that parks."""
         outcome = await self.execute(workflow, variables, state)
-        assert isinstance(outcome, Parked)
+        assert isinstance(outcome, RunParked)
         return outcome
 
     async def error(self, workflow: Workflow, variables: Any = None) -> WorkflowError:

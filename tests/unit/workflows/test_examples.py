@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.workflows import Catalog, Completed
+from headrace.workflows import Catalog, RunCompleted
 from tests.unit.workflows.harness import START, Bench
 from tests.unit.workflows.web import Answer, Web
 
@@ -46,10 +46,10 @@ async def test_wait_and_greet_waits_ten_seconds(catalog: Catalog, bench: Bench) 
     bench.can_park = True
     flow = catalog.workflows["wait-and-greet"]
     parked = await bench.parked(flow, {"name": "Ada"})
-    assert parked.resume_at == START + timedelta(seconds=10)
-    bench.clock = parked.resume_at
+    assert parked.unpark_at == START + timedelta(seconds=10)
+    bench.clock = parked.unpark_at
     outcome = await bench.execute(flow, {"name": "Ada"}, parked.state)
-    assert outcome == Completed({"greeting": "Hello, Ada, thank you for waiting."})
+    assert outcome == RunCompleted({"greeting": "Hello, Ada, thank you for waiting."})
 
 
 async def test_fetch_returns_what_was_answered(catalog: Catalog, bench: Bench, web: Web) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.workflows import Completed, Parked, Runtime, StateError, Workflow, WorkflowError
+from headrace.workflows import RunCompleted, RunParked, Runtime, StateError, Workflow, WorkflowError
 from tests.unit.workflows.harness import START, Bench, define
 from tests.unit.workflows.strategies import task_lists
 from tests.unit.workflows.web import Answer, Web, json
@@ -40,11 +40,11 @@ async def test_a_wait_parks_the_run_and_it_goes_on_where_it_was(bench: Bench) ->
     bench.can_park = True
     workflow = define(WAIT)
     parked = await bench.parked(workflow, {"n": 1})
-    assert parked.resume_at == START + timedelta(seconds=10)
+    assert parked.unpark_at == START + timedelta(seconds=10)
     assert bench.slept == []
     assert bench.progress == [(33, "pause")]
     bench.clock += timedelta(seconds=10)
-    assert await bench.execute(workflow, {"n": 1}, parked.state) == Completed(AFTER_WAIT)
+    assert await bench.execute(workflow, {"n": 1}, parked.state) == RunCompleted(AFTER_WAIT)
 
 
 async def test_a_run_that_is_resumed_late_sees_the_time_of_that(bench: Bench) -> None:
@@ -57,7 +57,7 @@ async def test_a_run_that_is_resumed_late_sees_the_time_of_that(bench: Bench) ->
     second = await bench.parked(workflow, {}, first.state)
     bench.clock += timedelta(seconds=13)
     outcome = await bench.execute(workflow, {}, second.state)
-    assert outcome == Completed({"times": [0, 12, 25]})
+    assert outcome == RunCompleted({"times": [0, 12, 25]})
 
 
 async def test_without_parking_a_wait_sleeps_in_place(bench: Bench) -> None:
@@ -71,10 +71,10 @@ async def test_a_run_that_is_resumed_early_waits_for_the_rest(bench: Bench) -> N
     parked = await bench.parked(workflow, {"n": 1})
     bench.clock += timedelta(seconds=4)
     again = await bench.parked(workflow, {"n": 1}, parked.state)
-    assert again == Parked(START + timedelta(seconds=10), parked.state)
+    assert again == RunParked(START + timedelta(seconds=10), parked.state)
     # A clock that runs a little behind the one that woke the run.
     bench.clock = START + timedelta(seconds=9.95)
-    assert await bench.execute(workflow, {"n": 1}, again.state) == Completed(AFTER_WAIT)
+    assert await bench.execute(workflow, {"n": 1}, again.state) == RunCompleted(AFTER_WAIT)
     assert bench.slept == [pytest.approx(0.05)]
 
 
@@ -85,7 +85,7 @@ async def test_a_wait_that_has_begun_ends_when_it_would_have_after_a_crash(bench
     (saved,) = bench.checkpoints
     bench.clock = START + timedelta(seconds=7)
     bench.slept.clear()
-    assert await bench.execute(workflow, {"n": 1}, saved) == Completed(AFTER_WAIT)
+    assert await bench.execute(workflow, {"n": 1}, saved) == RunCompleted(AFTER_WAIT)
     assert bench.slept == [3]
 
 
@@ -98,7 +98,7 @@ async def test_how_long_may_be_said_in_all_ways(
 ) -> None:
     bench.can_park = True
     parked = await bench.parked(define([{"w": {"wait": duration}}]), {"delay": "PT1M30S"})
-    assert parked.resume_at == START + timedelta(seconds=seconds)
+    assert parked.unpark_at == START + timedelta(seconds=seconds)
 
 
 async def test_a_duration_that_is_none_is_an_error(bench: Bench) -> None:
@@ -133,7 +133,7 @@ async def test_a_finished_call_is_not_made_again(bench: Bench, web: Web) -> None
     (saved,) = bench.checkpoints
     web.routes["/second"] = json({"n": 2})
     outcome = await bench.execute(workflow, given, saved)
-    assert outcome == Completed([web.url, {"n": 2}, START.timestamp()])
+    assert outcome == RunCompleted([web.url, {"n": 2}, START.timestamp()])
     assert [seen.path for seen in web.seen] == ["/first", "/second", "/second"]
     assert bench.progress == [(0, "first"), (33, "second"), (33, "second")]
 
@@ -151,9 +151,9 @@ async def test_a_call_in_a_loop_is_made_each_time_round(bench: Bench, web: Web) 
         {"again": {"set": "${ . }", "if": "length < 3", "then": "call"}},
     ]
     workflow = define(tasks)
-    assert await bench.execute(workflow, []) == Completed([1, 1, 1])
+    assert await bench.execute(workflow, []) == RunCompleted([1, 1, 1])
     assert len(web.seen) == len(bench.checkpoints) == 3
-    assert await bench.execute(workflow, [], bench.checkpoints[1]) == Completed([1, 1, 1])
+    assert await bench.execute(workflow, [], bench.checkpoints[1]) == RunCompleted([1, 1, 1])
     assert len(web.seen) == 4
 
 
@@ -210,7 +210,7 @@ async def test_a_wait_longer_than_its_timeout_fails_when_that_is_over(bench: Ben
     bench.can_park = True
     workflow = define([{"w": {"wait": {"seconds": 60}, "timeout": {"after": {"seconds": 5}}}}])
     parked = await bench.parked(workflow)
-    assert parked.resume_at == START + timedelta(seconds=5)
+    assert parked.unpark_at == START + timedelta(seconds=5)
     bench.clock += timedelta(seconds=5)
     with pytest.raises(WorkflowError) as caught:
         await bench.execute(workflow, {}, parked.state)
@@ -260,7 +260,7 @@ async def test_a_group_that_ended_in_time_is_not_late_when_it_is_computed_again(
     bench.clock += timedelta(seconds=3)
     second = await bench.parked(workflow, {}, first.state)
     bench.clock += timedelta(hours=2)
-    assert await bench.execute(workflow, {}, second.state) == Completed({"x": 1})
+    assert await bench.execute(workflow, {}, second.state) == RunCompleted({"x": 1})
 
 
 async def test_a_call_is_cut_off_by_its_timeout(bench: Bench, web: Web) -> None:
@@ -284,7 +284,7 @@ async def test_a_call_that_is_tried_again_has_its_whole_timeout_again(
     assert (await bench.error(workflow, given)).instance == "/do/1/second"
     web.routes["/second"] = json(2)
     bench.clock += timedelta(minutes=1)
-    assert await bench.execute(workflow, given, bench.checkpoints[-1]) == Completed(2)
+    assert await bench.execute(workflow, given, bench.checkpoints[-1]) == RunCompleted(2)
 
 
 # Any definition, interrupted anywhere
@@ -344,10 +344,10 @@ class _World:
                 outcome = self.execute(workflow, given, state)
             except _Crash:
                 continue
-            if not isinstance(outcome, Parked):
+            if not isinstance(outcome, RunParked):
                 return outcome, list(self.made)
             state = outcome.state
-            bench.clock = max(bench.clock, outcome.resume_at)
+            bench.clock = max(bench.clock, outcome.unpark_at)
 
 
 async def _make_runtime(transport: httpx2.AsyncBaseTransport) -> Runtime:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.workflows import Completed, DefinitionError
+from headrace.workflows import DefinitionError, RunCompleted
 from tests.unit.workflows.harness import Bench, define
 
 CASES = [
@@ -88,7 +88,7 @@ async def test_a_loop_made_of_a_switch_and_a_wait_ends_after_parks(bench: Bench)
     )
     outcome = await bench.execute(workflow, {"n": 0})
     parks = 0
-    while not isinstance(outcome, Completed):
+    while not isinstance(outcome, RunCompleted):
         parks += 1
         bench.clock += timedelta(minutes=1)
         outcome = await bench.execute(workflow, {"n": 0}, outcome.state)
