@@ -39,8 +39,8 @@ aside:<key>         any     what was moved out of the way for that, kept a week
 
 ends                channel what ended, a message a call: its number, then statuses and ids
 
-A task's record, its times in milliseconds since 1970. It is of version 2 if it has `o`, else of
-version 1, so that workers of 0.2.0 read it too:
+A task's record, its times in milliseconds since 1970. Its version is `1`, which 0.2.0 reads too;
+`01` if it has options (`o`) that a reader of version 1 may pass over; `2` if it must not:
 
 v   version of this format              rc  failures so far
 t   type                                cc  lost workers since the last park

@@ -236,7 +236,7 @@ class TaskQueue:
                 *(task.error or "", milliseconds(task.created_at), milliseconds(started)),
                 *(milliseconds(ended), task.max_retries, self.installation.retention_seconds),
                 request_hash(task.id, task.payload, task.max_retries, 0),
-                *(Options(task.headers, task.tags).pack(), self.installation.lease_ms),
+                Options(task.headers, task.tags).pack(),
             )
         )
 

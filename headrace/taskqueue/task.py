@@ -19,7 +19,7 @@ from headrace.status import TaskStatus as TaskStatus
 
 RECORD_VERSION = 2
 """The newest version of a record that is read here; a reader refuses a higher one. As in
-lib/common.lua. A record that has no options is written as version 1."""
+lib/common.lua. A record without options that are needed is written as version 1."""
 
 ALLOWED_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
@@ -113,8 +113,8 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     """What the task can be found by."""
     options_needed: bool = True
-    """False: while a live worker is too old to read headers and tags, the task is queued without
-    them. Otherwise it is refused with UpgradeInProgress."""
+    """False: a worker that is too old to read headers and tags may run the task without them.
+    Otherwise it is refused with UpgradeInProgress while such a worker lives."""
     start_in_ms: int | None = None
     """The delay that `start_at` was made of, if it was: what a repeated submit is compared by, for
     its `start_at` is another one."""

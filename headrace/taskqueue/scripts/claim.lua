@@ -94,7 +94,7 @@ local function pass_over(id, task_type, flaw)
   end
 end
 
--- Only a record of version 2 has options.
+-- A record whose version is written as '1' has no options.
 local function add_options(task, key)
   if not task[7] then
     task[7], task[8], task[9], task[10] = 1, 0, 0, ''

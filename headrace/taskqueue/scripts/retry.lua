@@ -27,7 +27,7 @@ end
 if waiting_length(task_type, max_length - 1) >= max_length then
   return redis.error_reply('FULL ' .. task_type)
 end
-if r.v ~= '1' and an_old_worker_lives(lease_ms) then
+if whole(r.v) > 1 and an_old_worker_lives(lease_ms) then
   return redis.error_reply('UPGRADE ' .. id)
 end
 forget_end(id, task_type, r.s)

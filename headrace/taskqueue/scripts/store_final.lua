@@ -1,4 +1,4 @@
---- include common, counters, ending, versions
+--- include common, counters, ending
 -- store_final: the record of a run that happened outside the queue, written once, final. It stands
 -- in the index of its end, and in no rate or count.
 --
@@ -6,21 +6,18 @@
 -- ARGV  1  id    2  type    3  status    4  payload    5  result or ''    6  error or ''
 --       7  created    8  started    9  ended (ms since 1970)    10  max_retries
 --       11  retention in seconds    12  hash or '': see request_hash in records.py
---       13  options or '': see Options in task.py    14  lease in ms
+--       13  options or '': see Options in task.py
 -- Returns  1, or 0 when a record is there already
 
 local id, task_type, payload, result, message = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
-local retention_seconds, options, lease_ms = ARGV[11], ARGV[13], tonumber(ARGV[14])
+local retention_seconds, options = ARGV[11], ARGV[13]
 local key = P .. 'task:' .. id
 if redis.call('EXISTS', key) == 1 then
   return 0
 end
 draw_epoch()
-if options ~= '' and an_old_worker_lives(lease_ms) then
-  options = '' -- should it be retried, that worker is to read it
-end
 local fields = {
-  'v', options == '' and 1 or 2, 't', task_type, 's', ARGV[3], 'c', ARGV[7], 'b', ARGV[8], 'e', ARGV[9], 'm', ARGV[10],
+  'v', options == '' and '1' or VERSION_1_WITH_OPTIONS, 't', task_type, 's', ARGV[3], 'c', ARGV[7], 'b', ARGV[8], 'e', ARGV[9], 'm', ARGV[10],
 }
 local function keep(name, separate_name, kind, value)
   if #value > INLINE_BYTES then

@@ -5,8 +5,8 @@
 -- ARGV  1  the queue's maximum length    2  lease in ms
 --       3… batches, each all or nothing: n, then n × (id, type, payload, what it asks for besides).
 --          That is '' for most, else 'max_retries start hash needed options': start in ms or 0; hash or
---          '', see request_hash in records.py; options or '', see Options in task.py; needed '1' if it is
---          not to be queued without its options
+--          '', see request_hash in records.py; options or '', see Options in task.py; needed '1' if no
+--          worker is to run it that cannot read its options
 -- Returns  epoch, then for each task: 'queued' or 'pending' (created), '=<status>' (it was there
 --          already), 'conflict' (there, and not the same), 'full', 'upgrade' (a live worker could not read
 --          its options), 'refused' (for another task of its batch)
@@ -39,10 +39,10 @@ local function asked_by(a)
     return NOTHING
   elseif not asked[a] then
     local max_retries, start, hash, needed, options = string.match(packed, '^(%d+) (%d+) (%S*) ([01]) (.*)$')
-    local old = options ~= '' and an_old_worker_lives(lease_ms)
+    local version = needed == '1' and '2' or VERSION_1_WITH_OPTIONS
     asked[a] = {
-      max_retries = tonumber(max_retries), start = tonumber(start), hash = hash,
-      options = old and '' or options, upgrade = old and needed == '1',
+      max_retries = tonumber(max_retries), start = tonumber(start), hash = hash, options = options,
+      version = version, upgrade = options ~= '' and version == '2' and an_old_worker_lives(lease_ms),
     }
   end
   return asked[a]
@@ -81,7 +81,7 @@ local function store(a)
     call('HSET', key, 'h', asks.hash)
   end
   if asks.options ~= '' then
-    call('HSET', key, 'v', '2', 'o', asks.options)
+    call('HSET', key, 'v', asks.version, 'o', asks.options)
   end
   lengths[task_type] = lengths[task_type] + 1
   count(task_type, 'arrivals', 1)

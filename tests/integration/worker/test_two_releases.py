@@ -41,6 +41,11 @@ import asyncio, json, sys
 from datetime import UTC, datetime, timedelta
 from headrace import NewTask, TaskQueue
 
+# As the API adds them by itself. 0.2.0 has none, and is to run such tasks all the same.
+OPTIONS = {"headers": {"headrace-key": "test"}, "options_needed": False}
+if not hasattr(NewTask, "headers"):
+    OPTIONS = {}
+
 async def main(url, calls):
     queue = TaskQueue(url, lease_seconds=1.0)
     for name, subject, rules in calls:
@@ -51,6 +56,7 @@ async def main(url, calls):
                 type=rules["type"],
                 payload=json.dumps(rules["payload"]).encode(),
                 start_at=start_at if rules["start_in"] else None,
+                **OPTIONS,
             ))
         elif name == "stats":
             print(json.dumps({

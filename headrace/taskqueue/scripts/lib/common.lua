@@ -95,6 +95,8 @@ local meta = call('HMGET', KEYS[1], 'version', 'epoch', 'seen', 'grace')
 -- The newest version of a record that these scripts read; what a record of an older one holds is the same.
 -- As in task.py.
 local RECORD_VERSION = 2
+-- A reader of version 1 takes it for a 1, and passes over the options.
+local VERSION_1_WITH_OPTIONS = '01'
 
 -- A layout that a newer Headrace made is left alone, whatever the call: VERSION <found> <supported>.
 local LAYOUT_VERSION = 1
