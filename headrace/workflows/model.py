@@ -7,7 +7,7 @@ definitions, expressions and errors.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -111,22 +111,31 @@ class Step:
 
 @dataclass(slots=True)
 class Scope:
-    """One execution of a step: its data at each stage, as expressions see it."""
+    """One execution of a step: its data at each stage, as expressions see it.
+
+    `variables` are those of the loops around it.
+    """
 
     step: Step
     raw_input: Any
     started_at: datetime
     deadline: Deadline | None
+    variables: Mapping[str, Any]
     input: Any = None
     raw_output: Any = None
     output: Any = None
 
+    def binding(self, variables: Mapping[str, Any]) -> Scope:
+        """The same with more variables, for a round of a loop."""
+        return replace(self, variables={**self.variables, **variables})
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an action returns: its raw output, and where to go on if that is its own choice.
+    """What an action, or a sequence of steps, returns: its output, and where to go on.
 
-    `then` is what a step's `then` may be; None leaves it to the step's.
+    `then` is what a step's `then` may be. None: an action leaves it to the step's, and a sequence
+    came to its end.
     """
 
     output: Any
@@ -160,10 +169,11 @@ class Flow(Protocol):
     async def duration(self, duration: Duration, scope: Scope) -> timedelta:
         """How long that is, on the step's input. Raises WorkflowError."""
 
-    async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Any:
+    async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Done:
         """Perform steps within `scope`, in the order that their `then` asks for.
 
-        Returns the last one's output. Raises WorkflowError.
+        Returns the last one's output; `then` is "exit" when a step left the sequence by it. Raises
+        WorkflowError.
         """
 
     async def once(self, effect: Callable[[], Awaitable[Any]], scope: Scope) -> Any:

@@ -10,8 +10,10 @@ from headrace.workflows.reading.cursor import Cursor, kind_of
 from headrace.workflows.reading.definition import hyphened, read_definition, version_key
 from headrace.workflows.reading.durations import parse_value, read_duration
 from headrace.workflows.reading.expressions import (
+    ARGUMENTS,
     STEP_BODY,
     read_condition,
+    read_items,
     read_runtime_expression,
     read_template,
 )
@@ -19,6 +21,7 @@ from headrace.workflows.reading.source import MAX_SOURCE_BYTES, too_large
 from headrace.workflows.reading.steps import StepReader, StepType
 
 __all__ = [
+    "ARGUMENTS",
     "MAX_SOURCE_BYTES",
     "STEP_BODY",
     "Cursor",
@@ -30,6 +33,7 @@ __all__ = [
     "read_condition",
     "read_definition",
     "read_duration",
+    "read_items",
     "read_runtime_expression",
     "read_template",
     "too_large",

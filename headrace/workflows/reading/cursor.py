@@ -34,6 +34,8 @@ class Cursor:
     value: Any
     pointer: str = ""
     task: str | None = None
+    # What the loops around it bind, and its expressions may use.
+    variables: frozenset[str] = frozenset()
     # The definition's expressions as they are met, to be compiled together by a `Checker`.
     checks: list[Check] = field(default_factory=list)
 
@@ -45,6 +47,10 @@ class Cursor:
     def inside(self, task: str) -> Cursor:
         """The same value, seen as part of `task`."""
         return replace(self, task=task)
+
+    def binding(self, *variables: str) -> Cursor:
+        """The same value, seen as part of a loop that binds these names."""
+        return replace(self, variables=self.variables | set(variables))
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise DefinitionError for this value."""

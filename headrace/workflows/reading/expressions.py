@@ -21,13 +21,19 @@ STEP_EXPORT = STEP_BODY | {"output"}
 
 # The language's own arguments that cannot be given yet.
 _UNSUPPORTED = {"secrets": "secrets are", "authorization": "authentication is"}
+ARGUMENTS = STEP_EXPORT | _UNSUPPORTED.keys() | {"ENV"}
+"""The names that no variable may have: the language's own, and jq's."""
 
 _ENCLOSED = re.compile(r"\s*\$\{(.*)\}\s*", re.DOTALL)
 _POSITION = re.compile(r" at <top-level>, line \d+(, column \d+)?")
 
 
 def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
-    """An expression from a field that always is one: `${ … }` around it is optional."""
+    """An expression from a field that always is one: `${ … }` around it is optional.
+
+    It may use the arguments that are `allowed` and the variables of the loops around it.
+    """
+    allowed = allowed | cursor.variables
     text = cursor.text()
     enclosed = _ENCLOSED.fullmatch(text)
     expression = make_expression(text if enclosed is None else enclosed[1], allowed)
@@ -58,6 +64,13 @@ def read_condition(cursor: Cursor, allowed: frozenset[str]) -> Template:
     """What `if` and `when` hold: an expression."""
     expression = read_expression(cursor, allowed)
     return Template(expression, (expression,))
+
+
+def read_items(cursor: Cursor, allowed: frozenset[str]) -> Template:
+    """What `in` holds: an expression that gives a list, or a list with expressions in it."""
+    if isinstance(cursor.value, list):
+        return read_template(cursor, allowed)
+    return read_condition(cursor, allowed)
 
 
 def read_template(cursor: Cursor, allowed: frozenset[str]) -> Template:

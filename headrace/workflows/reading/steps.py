@@ -116,7 +116,8 @@ class StepReader:
         )
 
     def _type(self, cursor: Cursor) -> StepType:
-        present = [key for key in ALL_KEYWORDS if key in cursor.fields()]
+        fields = cursor.fields()
+        present = [key for key in ALL_KEYWORDS if key in fields]
         for keyword in present:
             if keyword not in self.types:
                 cursor.child(keyword).refuse(
@@ -127,9 +128,14 @@ class StepReader:
             cursor.refuse(
                 f"this is no task: it has none of {', '.join(f'`{key}`' for key in self.types)}"
             )
-        if len(present) > 1:
-            cursor.refuse(f"a task is of one type, this has {' and '.join(map(repr, present))}")
-        return self.types[present[0]]
+        # `do` is a type of step, and a field of `for`.
+        types = [key for key in present if not self._is_field(key, present)]
+        if len(types) > 1:
+            cursor.refuse(f"a task is of one type, this has {' and '.join(map(repr, types))}")
+        return self.types[types[0]]
+
+    def _is_field(self, keyword: str, present: list[str]) -> bool:
+        return any(keyword in self.types[other].fields for other in present if other != keyword)
 
 
 def read_data_field(

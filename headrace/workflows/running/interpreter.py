@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -138,7 +138,7 @@ class Run:
             after = await self._duration(workflow.timeout, data, None)
             deadline = Deadline(self.clock.time + after, after, _WORKFLOW_INSTANCE)
         try:
-            output = await self._sequence(workflow.steps, data, deadline)
+            output = (await self._sequence(workflow.steps, data, deadline, {})).output
         except _Ended as ended:
             output = ended.output
         return await self._transform(workflow.output_as, output)
@@ -152,9 +152,9 @@ class Run:
         """The clock, not the run's time."""
         return self.clock.now()
 
-    async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Any:
+    async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Done:
         """Perform steps within a step; the last one's output."""
-        return await self._sequence(steps, data, scope.deadline)
+        return await self._sequence(steps, data, scope.deadline, scope.variables)
 
     async def evaluate(self, template: Template, data: Any, scope: Scope) -> Any:
         """Evaluate a template on `data`. Raises WorkflowError."""
@@ -198,38 +198,44 @@ class Run:
         if late is not None:
             raise late.passed()
 
-    async def _sequence(self, steps: tuple[Step, ...], data: Any, deadline: Deadline | None) -> Any:
+    async def _sequence(
+        self,
+        steps: tuple[Step, ...],
+        data: Any,
+        deadline: Deadline | None,
+        variables: Mapping[str, Any],
+    ) -> Done:
         """Perform steps in the order that their `then` asks for; the last one's output."""
         places = {step.name: index for index, step in enumerate(steps)}
         index = 0
         while index < len(steps):
             if steps is self.workflow.steps:
                 self._top_done = index
-            done = await self._step(steps[index], data, deadline)
+            scope = Scope(steps[index], data, self.clock.time, deadline, variables)
+            done = await self._step(scope)
             data = done.output
             match done.then:
                 case "end":
                     raise _Ended(data)
                 case "exit":
-                    break
+                    return done
                 case "continue" | None:
                     index += 1
                 case name:
                     index = places[name]
-        return data
+        return Done(data)
 
-    async def _step(self, step: Step, raw_input: Any, deadline: Deadline | None) -> Done:
+    async def _step(self, scope: Scope) -> Done:
         """Perform one step: its output, and what comes next."""
         await self._count_step()
-        scope = Scope(step, raw_input, self.clock.time, deadline)
         try:
             return await self._step_in(scope)
         except WorkflowError as error:
             if error.instance is None:
-                error.instance = step.reference
+                error.instance = scope.step.reference
             raise
         except RecursionError:
-            raise _nested_too_deeply(step.reference) from None
+            raise _nested_too_deeply(scope.step.reference) from None
 
     async def _step_in(self, scope: Scope) -> Done:
         step = scope.step
@@ -279,7 +285,11 @@ class Run:
     async def _count_step(self) -> None:
         self._steps += 1
         if self._steps > MAX_STEPS:
-            fail("runtime", f"the run took more than {MAX_STEPS} steps: does a `then` never end?")
+            fail(
+                "runtime",
+                f"the run took more than {MAX_STEPS} steps: does a `then` never end, or does a "
+                "`for` have too many rounds?",
+            )
         if self._steps % _STEPS_PER_TURN == 0:
             await asyncio.sleep(0)
 
@@ -322,7 +332,9 @@ class Run:
         self.environment.progress(percent, scope.step.name)
 
     def _arguments(self, scope: Scope | None) -> Arguments:
+        variables = {} if scope is None else scope.variables
         return {
+            **{name: partial(variables.get, name) for name in variables},
             "context": lambda: self.context,
             "input": lambda: None if scope is None else scope.input,
             "output": lambda: None if scope is None else scope.output,

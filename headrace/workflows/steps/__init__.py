@@ -8,6 +8,7 @@ from __future__ import annotations
 from headrace.workflows.reading import StepType
 from headrace.workflows.steps.call import read_call
 from headrace.workflows.steps.do import read_do
+from headrace.workflows.steps.for_ import read_for
 from headrace.workflows.steps.raise_ import read_raise
 from headrace.workflows.steps.set import read_set
 from headrace.workflows.steps.switch import read_switch
@@ -16,6 +17,7 @@ from headrace.workflows.steps.wait import read_wait
 STEP_TYPES: dict[str, StepType] = {
     "call": StepType(frozenset({"call", "with"}), read_call),
     "do": StepType(frozenset({"do"}), read_do),
+    "for": StepType(frozenset({"for", "while", "do"}), read_for),
     "raise": StepType(frozenset({"raise"}), read_raise),
     "set": StepType(frozenset({"set"}), read_set),
     "switch": StepType(frozenset({"switch"}), read_switch),

@@ -16,7 +16,8 @@ class DoAction:
 
     async def perform(self, flow: Flow, scope: Scope) -> Done:
         """The last step's output."""
-        return Done(await flow.sequence(self.steps, scope.input, scope))
+        done = await flow.sequence(self.steps, scope.input, scope)
+        return Done(done.output)
 
 
 def read_do(fields: dict[str, Cursor], reader: StepReader) -> DoAction:

@@ -106,6 +106,20 @@ def _named(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{f"step{place}": task} for place, task in enumerate(tasks)]
 
 
+def _loops(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    items = st.sampled_from(["[1, 2, 3]", "[.n, now]", [{"a": 1}, {"a": "${ . }"}], "[]"])
+    return st.builds(
+        lambda items, condition, steps: {
+            "for": {"in": items},
+            **condition,
+            "do": [*steps, {"round": {"set": {"n": "${ [$item, $index, .n] }"}}}],
+        },
+        items,
+        st.sampled_from([{}, {"while": "$index < 2"}]),
+        inner,
+    )
+
+
 task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
     st.lists(
         st.one_of(_sets(), _switches(), _raises(), _waits(), _calls()).flatmap(_with_common),
@@ -113,9 +127,9 @@ task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
         max_size=4,
     ).map(_named),
     lambda inner: st.builds(
-        lambda before, group, after: _named([*_bare(before), {"do": group}, *_bare(after)]),
+        lambda before, group, after: _named([*_bare(before), group, *_bare(after)]),
         inner,
-        inner,
+        st.one_of(inner.map(lambda steps: {"do": steps}), _loops(inner)),
         inner,
     ),
     max_leaves=3,

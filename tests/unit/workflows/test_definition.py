@@ -87,7 +87,6 @@ def test_the_message_names_file_line_task_and_reason() -> None:
 
 
 UNSUPPORTED = {
-    "for": "for: {in: .a}\ndo: []",
     "fork": "fork: {branches: []}",
     "try": "try: []\ncatch: {}",
     "emit": "emit: {event: {with: {type: a}}}",

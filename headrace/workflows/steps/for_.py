@@ -1,0 +1,81 @@
+"""`for`: performs steps for each item of a list, each round on the output of the one before."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from headrace.workflows.errors import fail
+from headrace.workflows.model import Done, Flow, Scope, Step, Template, is_true
+from headrace.workflows.reading import (
+    ARGUMENTS,
+    STEP_BODY,
+    Cursor,
+    StepReader,
+    kind_of,
+    read_condition,
+    read_items,
+)
+
+_VARIABLE = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ForAction:
+    """The loop. `each` and `at` are the variables of a round: its item, and its number from 0."""
+
+    items: Template
+    each: str
+    at: str
+    condition: Template
+    steps: tuple[Step, ...]
+
+    async def perform(self, flow: Flow, scope: Scope) -> Done:
+        """The last round's output; the step's input when there is no round."""
+        items = await flow.evaluate(self.items, scope.input, scope)
+        if not isinstance(items, list):
+            text = self.items.expressions[0].text.strip()
+            fail("expression", f"`{text}` gives {kind_of(items)} where `for` needs a list")
+        data = scope.input
+        for index, item in enumerate(items):
+            around = scope.binding({self.each: item, self.at: index})
+            if not is_true(await flow.evaluate(self.condition, data, around)):
+                break
+            done = await flow.sequence(self.steps, data, around)
+            data = done.output
+            if done.then == "exit":
+                break
+        return Done(data)
+
+
+def read_for(fields: dict[str, Cursor], reader: StepReader) -> ForAction:
+    """What to loop over under `for`, the condition of a round under `while`, its steps in `do`."""
+    if "do" not in fields:
+        fields["for"].refuse("`do` is missing: it holds what is done for each item")
+    loop = fields["for"].mapping({"each", "in", "at"}, ("in",))
+    each = _read_variable(loop, "each", "item")
+    at = _read_variable(loop, "at", "index")
+    if each == at:
+        loop.get("at", loop.get("each", fields["for"])).refuse(
+            f"`each` and `at` are both named {each!r}: name one of them otherwise"
+        )
+    body = fields["do"].binding(each, at)
+    steps = reader.steps(body)
+    if not steps:
+        body.refuse("`do` holds no task")
+    condition = Template(True, ())
+    if "while" in fields:
+        condition = read_condition(fields["while"].binding(each, at), STEP_BODY)
+    return ForAction(read_items(loop["in"], STEP_BODY), each, at, condition, steps)
+
+
+def _read_variable(loop: dict[str, Cursor], key: str, default: str) -> str:
+    if key not in loop:
+        return default
+    name = loop[key].text()
+    if name in ARGUMENTS or not _VARIABLE.fullmatch(name):
+        loop[key].refuse(
+            f"`{key}` must be a name of letters, digits and `_` without `$` in front, and none of "
+            f"{', '.join(sorted(ARGUMENTS))}, not {name!r}"
+        )
+    return name
