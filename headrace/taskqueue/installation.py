@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-import redis
 from redis.asyncio.client import PubSub
 
 from headrace.taskqueue.keys import Keys
 from headrace.taskqueue.redis import locate
+from headrace.taskqueue.redis.blocking import BlockingLink
 from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.redis.url import Target
 from headrace.taskqueue.scripts import all_scripts
@@ -39,10 +39,11 @@ class Installation:
             timeout_seconds=self.timeout_seconds,
         )
 
-    def sync_client(self, timeout_seconds: float | None = None) -> redis.Redis:
-        """A blocking redis-py client, for a thread of its own."""
-        return locate.sync_client(
+    def blocking_link(self, timeout_seconds: float | None = None) -> BlockingLink:
+        """A new connection for threads, and for programs without an event loop."""
+        return locate.blocking_link(
             self.target,
+            all_scripts(),
             client_name=self.client_name,
             timeout_seconds=timeout_seconds or self.timeout_seconds,
         )

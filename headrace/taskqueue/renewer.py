@@ -1,4 +1,4 @@
-"""A worker's heartbeat, for a thread that a busy event loop cannot starve. Blocking, redis-py."""
+"""A worker's heartbeat, for a thread that a busy event loop cannot starve. Blocking."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-import redis
 
 from headrace.limits import MAX_CRASHES
-from headrace.taskqueue.errors import NoReply
+from headrace.taskqueue.errors import QueueUnavailable
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.replies import script_error
@@ -57,26 +56,19 @@ class Renewer:
         self._installation = installation
         self._worker_id = worker_id
         self._epoch = epoch
-        self._client: redis.Redis | None = None
-        self._signals: redis.Redis | None = None
+        self._link = installation.blocking_link()
+        self._signals = installation.blocking_link()
 
     def wait_for_signal(self, timeout_seconds: float) -> bool:
         """Wait until someone wants a heartbeat at once (a cancel, a drain mark), at most so long.
 
-        Never longer than half a lease. Raises NoReply when Redis is away, at once or after that.
+        Never longer than half a lease. Raises QueueUnavailable, at once or after that.
         """
         key = self._installation.keys.signal(self._worker_id)
         longest = self._installation.lease_ms / 2000
-        block_seconds = min(max(timeout_seconds, MIN_BLOCK_SECONDS), longest)
-
-        def wait() -> Any:
-            if self._signals is None:
-                self._signals = self._installation.sync_client(
-                    longest + self._installation.timeout_seconds
-                )
-            return self._signals.blpop([key], timeout=block_seconds)
-
-        return _reached(wait) is not None
+        seconds = min(max(timeout_seconds, MIN_BLOCK_SECONDS), longest)
+        allowed = seconds + self._installation.timeout_seconds
+        return self._signals.call("BLPOP", key, f"{seconds:.3f}", timeout=allowed) is not None
 
     def renew(
         self,
@@ -92,17 +84,16 @@ class Renewer:
             running: what each busy slot does, threads past their time-out included.
             settled_request: Consumer.settled_request, read before `held` was.
 
-        Raises EpochChanged, WorkerNotFound (register again), NoReply.
+        Raises EpochChanged, WorkerNotFound (register again), QueueUnavailable.
         """
         name, args = renewal_call(
             self._installation, self._worker_id, self._epoch(), held, running, settled_request
         )
         try:
-            return renewal_of(_reached(lambda: self._run(name, args)))
-        except NoReply:
+            return renewal_of(self._run(name, args))
+        except QueueUnavailable:
             # Redis may be at its `maxclients`: a connection that only listens gives its place up.
-            if self._signals is not None:
-                self._signals.connection_pool.disconnect()
+            self._signals.drop()
             raise
 
     def stalled(self, tasks: Sequence[RunningTask], why: str) -> None:
@@ -115,26 +106,18 @@ class Renewer:
         ]
         for task in tasks:
             args.extend((task.id, task.type, task.fence))
-        _reached(lambda: self._run("stalled", args))
+        self._run("stalled", args)
 
     def close(self) -> None:
         """Close the connections."""
-        for client in (self._client, self._signals):
-            if client is not None:
-                client.connection_pool.disconnect()
+        self._link.close()
+        self._signals.close()
 
     def _run(self, name: str, args: Sequence[Any]) -> Any:
-        if self._client is None:
-            self._client = self._installation.sync_client()
-        move, client = script(name), self._client
         try:
-            try:
-                return client.evalsha(move.sha, 1, self._installation.keys.meta, *args)
-            except redis.exceptions.NoScriptError:
-                client.script_load(move.text.decode())
-                return client.evalsha(move.sha, 1, self._installation.keys.meta, *args)
-        except redis.exceptions.ResponseError as error:
-            raise script_error(ReplyError(str(error)), subject=self._worker_id) from None
+            return self._link.evalsha(script(name), (self._installation.keys.meta,), args)
+        except ReplyError as error:
+            raise script_error(error, subject=self._worker_id) from None
 
 
 def renewal_call(
@@ -166,11 +149,3 @@ def renewal_of(reply: Sequence[Any]) -> Renewal:
         bool(drained),
         [Damage(*(part.decode("utf-8", "replace") for part in entry)) for entry in damaged],
     )
-
-
-def _reached(call: Callable[[], Any]) -> Any:
-    """The call's result; NoReply for whatever redis-py raises when Redis cannot be used."""
-    try:
-        return call()
-    except (redis.exceptions.RedisError, OSError) as error:
-        raise NoReply(f"Redis did not answer the heartbeat: {error}") from None

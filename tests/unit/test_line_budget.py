@@ -18,7 +18,6 @@ ABOVE = {
     "services/worker/headrace_worker/worker.py": "is being divided",
     "services/worker/headrace_worker/worker.py:__init__": "is being divided",
     "tests/integration/taskqueue/redis/test_link.py": "is being divided",
-    "tests/integration/taskqueue/redis/test_locate.py": "is being divided",
     "tests/unit/handlers/test_runner.py": "is being divided",
     "tests/unit/workflows/test_call_http.py": "is being divided",
 }

@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         self, commands: Sequence[Command], ticks: int = TIMEOUT_TICKS
     ) -> list[asyncio.Future[Reply]]:
         """Write several commands at once. Raises NotSent if the connection is closed."""
-        data = b"".join([_pack(command) for command in commands])
+        data = packed(commands)
         if self.closed:
             raise NotSent(f"{self.reason}: the command was not sent")
         futures = [self._expect(ticks) for _ in commands]
@@ -201,11 +201,7 @@ class Connection(asyncio.Protocol):
         self.closed = False
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE.items():
-                if hasattr(socket, option):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+            tune(sock)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -232,6 +228,20 @@ class Connection(asyncio.Protocol):
         """Called by the event loop."""
         if not self.closed:
             self.fail(f"{self._name} closed the connection" + (f" ({exc})" if exc else ""))
+
+
+def tune(sock: socket.socket) -> None:
+    """Send at once what is written to a TCP socket, and notice a peer that has vanished."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """Commands as they are written."""
+    return b"".join([_pack(command) for command in commands])
 
 
 async def exchange(

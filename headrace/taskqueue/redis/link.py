@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal
 
@@ -29,11 +27,10 @@ from headrace.taskqueue.redis.connection import (
     exchange,
     explained,
 )
+from headrace.taskqueue.redis.recovery import greeting, not_run, welcomed, why_not_connected
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 1.0
-
-_CONFIRMING = frozenset({"WAIT", "WAITAOF"})
 
 
 class Link:
@@ -175,7 +172,7 @@ class Link:
                 await self._greet(connection, endpoint)
         except (OSError, QueueError) as error:
             tls = endpoint is not None and endpoint.tls is not None
-            self._open_circuit(_why(error, self._name, self._timeout_seconds, tls=tls))
+            self._open_circuit(why_not_connected(error, self._name, self._timeout_seconds, tls=tls))
             return None
         else:
             self._connection, connection = connection, None
@@ -188,37 +185,10 @@ class Link:
             self._attempt = None
 
     async def _greet(self, connection: Connection, endpoint: Endpoint) -> None:
-        """Log in, name the connection, learn its id and load the scripts, in one round trip.
-
-        Whatever is refused here fails the attempt: a user without the right to name a
-        connection hears so at once, and not when a worker's wait cannot be ended.
-        """
-        login: list[Command] = []
-        if endpoint.password is not None:
-            user = (endpoint.username,) if endpoint.username else ()
-            login.append(("AUTH", *user, endpoint.password))
-        if endpoint.db:
-            login.append(("SELECT", endpoint.db))
-        loads = [("SCRIPT", "LOAD", script.text) for script in self._scripts.values()]
-        named = ("CLIENT", "SETNAME", self._client_name)
-        *replies, client_id, role = await exchange(
-            connection, [*login, named, *loads, ("CLIENT", "ID"), ("ROLE",)]
-        )
-        for reply in (*replies, client_id):
-            if isinstance(reply, ReplyError):
-                text = str(reply)
-                if endpoint.password:  # an unknown command is quoted with its arguments
-                    text = text.replace(endpoint.password, "***")
-                raise explained(ReplyError(text), self._name)
-        if connection.closed:
-            raise NotSent(
-                f"{connection.reason} during the handshake: check REDIS_URL, which must begin with "
-                "rediss:// if the server speaks TLS there"
-            )
-        # Not everybody may ask for the ROLE; a replica that does not tell answers READONLY later.
-        if isinstance(role, list) and role[0] != b"master":
-            raise NotSent(f"{self._name} is a replica, the queue needs the master")
-        self.client_id = client_id
+        commands = greeting(endpoint, self._client_name, self._scripts.values())
+        replies = await exchange(connection, commands)
+        closed = connection.reason if connection.closed else None
+        self.client_id = welcomed(endpoint, replies, closed)
 
     def _open_circuit(self, problem: str) -> None:
         backoff = FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10)
@@ -240,26 +210,14 @@ class Link:
         timeout: float | None,
     ) -> list[Reply]:
         """Send again, once, what was provably not run as a script or the master was missing."""
-        again: list[int] = []
-        loads: dict[str, Command] = {}
-        moved = False
-        for i, (command, reply) in enumerate(zip(commands, replies, strict=True)):
-            code = reply.code if isinstance(reply, ReplyError) else None
-            if code in MOVED:
-                moved = True
-                again.append(i)
-            elif code == "NOSCRIPT" and (script := self._scripts.get(command[1])):
-                loads[script.sha] = ("SCRIPT", "LOAD", script.text)
-                again.append(i)
-            elif again and command[0] in _CONFIRMING:
-                again.append(i)  # it has confirmed nothing of what is only sent now
+        again, loads, moved = not_run(commands, replies, self._scripts)
         if again:
             if moved:
                 self._leave(connection)
             try:
                 connection = await self.connect()
                 ticks = TIMEOUT_TICKS if timeout is None else connection.ticks(timeout)
-                sent = [*loads.values(), *(commands[i] for i in again)]
+                sent = [*loads, *(commands[i] for i in again)]
                 answers = (await exchange(connection, sent, ticks))[len(loads) :]
             except NotSent as error:
                 answers = [NotSent(*error.args) for _ in again]
@@ -273,38 +231,3 @@ class Link:
             explained(reply, self._name) if isinstance(reply, ReplyError) else reply
             for reply in replies
         ]
-
-
-def _why(error: OSError | QueueError, name: str, timeout_seconds: float, *, tls: bool) -> str:
-    """Why connecting failed and what to check, in one sentence."""
-    match error:
-        case NotSent():
-            return str(error)
-        case QueueError():
-            return (
-                f"{name} did not let this client in: {error}. If that does not pass, check user, "
-                "password and database in REDIS_URL"
-            )
-        case TimeoutError() if tls:
-            # A server without TLS takes the greeting for an unfinished command, and waits.
-            return (
-                f"TLS with {name} was not agreed on within {timeout_seconds:g} s: check that it "
-                "runs and serves TLS on this port; without TLS, REDIS_URL begins with redis://"
-            )
-        case TimeoutError():
-            return (
-                f"{name} did not let a client in within {timeout_seconds:g} s: check that it "
-                "runs, is not stuck, and that no firewall is in between"
-            )
-        case socket.gaierror():
-            return f"{name}: the host name is not known ({error.strerror}): check REDIS_URL"
-        case ssl.SSLError():
-            return (
-                f"TLS with {name} failed ({error.reason or error}): check that it serves TLS on "
-                "this port, and REDIS_TLS_CA_FILE"
-            )
-        case _:
-            return (
-                f"{name} cannot be reached ({error.strerror or error}): check that it runs, and "
-                "REDIS_URL"
-            )

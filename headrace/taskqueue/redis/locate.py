@@ -6,24 +6,28 @@ to connect, so that a failover is followed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis
-import redis.asyncio
-import redis.asyncio.retry
-from redis.asyncio.client import PubSub
-from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, ResponseError
-from redis.retry import Retry
-
-from headrace.taskqueue.errors import NoReply, NotSent
-from headrace.taskqueue.redis.connection import Endpoint, Script
+from headrace.taskqueue.errors import NoReply, NotSent, QueueError
+from headrace.taskqueue.redis.blocking import BlockingConnection, BlockingLink
+from headrace.taskqueue.redis.connection import (
+    Command,
+    Endpoint,
+    Reply,
+    Script,
+    dial,
+    exchange,
+)
 from headrace.taskqueue.redis.link import Link
+from headrace.taskqueue.redis.recovery import login
 from headrace.taskqueue.redis.url import REDIS_PORT, Target
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import PubSub
 
 
 async def locate(target: Target, *, timeout_seconds: float = 1.0) -> Endpoint:
@@ -31,58 +35,31 @@ async def locate(target: Target, *, timeout_seconds: float = 1.0) -> Endpoint:
 
     Certificates are read again at every call, so renewed ones are used without a restart.
     """
-    context = _tls_context(target) if target.tls else None
-    if target.kind in ("server", "unix"):
-        address = target.nodes[0] if target.nodes else ("", REDIS_PORT)
-        return _endpoint(target, address, context)
-    problems: list[str] = []
-    for host, port in target.nodes:
-        options = _asking_options(target, host, port, timeout_seconds)
-        client: Any = redis.asyncio.Redis(
-            **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
-        )
+    search = _Search(target, timeout_seconds)
+    for node in search.nodes:
         try:
-            reply = await client.execute_command(*_question(target))
-            return _endpoint(target, _address(target, reply, host), context)
-        except (RedisError, OSError, LookupError) as error:
-            problems.append(f"{host}:{port}: {error}")
-        finally:
-            await client.aclose()
-    raise NotSent(_nobody_knows(target, problems))
+            async with asyncio.timeout(search.share_seconds):
+                connection = await dial(node, search.share_seconds)
+                replies = await exchange(connection, search.question(node))
+                connection.retire()
+            return search.answer(node, replies)
+        except (OSError, QueueError, LookupError) as error:
+            search.failed(node, error)
+    return search.result()
 
 
-def sync_client(
-    target: Target,
-    *,
-    client_name: str = "headrace",
-    timeout_seconds: float = 1.0,
-    connect_timeout_seconds: float = 1.0,
-) -> redis.Redis:
-    """A blocking redis-py client of the same server, for use in one thread.
-
-    It never sends a command twice: redis-py's own default is up to ten times. It finds the server
-    anew whenever it connects, and drops its connection when told that the server is no longer
-    the master, so the next command goes to the new one. `timeout_seconds` bounds the wait for a
-    reply: block for less, or give more. Errors are redis-py's (`redis.RedisError`).
-    """
-    options: dict[str, Any] = {
-        "username": target.username,
-        "password": target.password,
-        "db": target.db,
-        "client_name": client_name,
-        "socket_timeout": timeout_seconds,
-        "socket_connect_timeout": connect_timeout_seconds,
-        **_PLAIN,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if target.kind == "unix":
-        options |= {"connection_class": UnixDomainSocketConnection, "path": target.path}
-    elif target.tls:
-        options |= {"connection_class": _LocatedTlsConnection, "target": target}
-        options |= _tls_options(target)
-    else:
-        options |= {"connection_class": _LocatedConnection, "target": target}
-    return redis.Redis(connection_pool=redis.ConnectionPool(**options))
+def locate_blocking(target: Target, *, timeout_seconds: float = 1.0) -> Endpoint:
+    """As `locate`, without an event loop."""
+    search = _Search(target, timeout_seconds)
+    for node in search.nodes:
+        try:
+            connection = BlockingConnection(node, search.share_seconds)
+            replies = connection.exchange(search.question(node))
+            connection.close("the node has answered")
+            return search.answer(node, replies)
+        except (OSError, QueueError, LookupError) as error:
+            search.failed(node, error)
+    return search.result()
 
 
 @contextlib.asynccontextmanager
@@ -98,6 +75,11 @@ async def subscription(
     Raises NotSent as `locate` does, NoReply, and redis-py's errors (`redis.RedisError`): also while
     it is used, when the connection is lost.
     """
+    # Here, for it takes 10 MiB, and only the API waits for what is published.
+    import redis.asyncio
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
     endpoint = await locate(target, timeout_seconds=timeout_seconds)
     client = redis.asyncio.Redis(
         host=endpoint.host,
@@ -110,7 +92,7 @@ async def subscription(
         socket_timeout=None,  # silence is nothing unusual
         socket_connect_timeout=timeout_seconds,
         socket_keepalive=endpoint.path is None,
-        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 0),
         ssl=target.tls,
         **_PLAIN,
         **(_tls_options(target) if target.tls else {}),
@@ -140,77 +122,91 @@ def link(
     return Link(ask, scripts=scripts, client_name=client_name, timeout_seconds=timeout_seconds)
 
 
-class _LocatedConnection(Connection):
-    """A redis-py connection that finds its server each time it connects."""
+def blocking_link(
+    target: Target,
+    scripts: Sequence[Script] = (),
+    *,
+    client_name: str = "headrace",
+    timeout_seconds: float = 1.0,
+) -> BlockingLink:
+    """As `link`, without an event loop."""
 
-    def __init__(self, target: Target, **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]
+    def ask() -> Endpoint:
+        return locate_blocking(target, timeout_seconds=timeout_seconds)
+
+    return BlockingLink(
+        ask, scripts=scripts, client_name=client_name, timeout_seconds=timeout_seconds
+    )
+
+
+class _Search:
+    """The search for the server: whom to ask, and what their replies say. Asks nobody itself."""
+
+    def __init__(self, target: Target, timeout_seconds: float) -> None:
         self._target = target
+        self._tls = _tls_context(target) if target.tls else None
+        self._problems: list[str] = []
+        self.share_seconds = timeout_seconds / (len(target.nodes) + 1)
+        """How long each node may take: one share is left to connect to the server itself."""
+        self.nodes: list[Endpoint] = []
+        """Whom to ask, one after the other until one of them knows."""
+        if target.kind in ("sentinel", "cluster"):
+            sentinel = target.kind == "sentinel"
+            self.nodes = [
+                Endpoint(
+                    host=host,
+                    port=port,
+                    tls=self._tls,
+                    username=target.sentinel_username if sentinel else target.username,
+                    password=target.sentinel_password if sentinel else target.password,
+                )
+                for host, port in target.nodes
+            ]
 
-    def _connect(self) -> Any:
-        timeout_seconds = self.socket_connect_timeout or 1.0
-        self.host, self.port = _address_now(self._target, timeout_seconds)
-        return super()._connect()  # type: ignore[no-untyped-call]
+    def question(self, node: Endpoint) -> list[Command]:
+        """What to send to a node."""
+        if self._target.kind == "sentinel":
+            assert self._target.service is not None
+            asked: Command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._target.service)
+        else:
+            asked = ("CLUSTER", "SLOTS")
+        return [*login(node), asked]
 
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().read_response(*args, **options)
-        except ResponseError as error:
-            # Redis 6.2 wraps what a script ran into.
-            if isinstance(error, ReadOnlyError | MovedError | AskError) or (
-                "-READONLY " in str(error)
-            ):
-                self.disconnect()  # type: ignore[no-untyped-call]
-                raise redis.ConnectionError(f"the master has moved: {error}") from error
-            raise
+    def answer(self, node: Endpoint, replies: Sequence[Reply]) -> Endpoint:
+        """The server that a node names. Raises what went wrong, LookupError if it knows none."""
+        for reply in replies:
+            if isinstance(reply, QueueError):
+                raise reply
+        return self._endpoint(_address(self._target, replies[-1], node.host))
 
+    def failed(self, node: Endpoint, error: Exception) -> None:
+        """Keep why a node did not tell."""
+        text = str(error) or "no answer in time"
+        if node.password:  # an unknown command is quoted with its arguments
+            text = text.replace(node.password, "***")
+        self._problems.append(f"{node.host}:{node.port}: {text}")
 
-class _LocatedTlsConnection(_LocatedConnection, SSLConnection):
-    """The same over TLS."""
+    def result(self) -> Endpoint:
+        """The server, where nobody has to be asked. Raises NotSent when all nodes failed."""
+        if self.nodes:
+            raise NotSent(_nobody_knows(self._target, self._problems))
+        nodes = self._target.nodes
+        return self._endpoint(nodes[0] if nodes else ("", REDIS_PORT))
 
-
-def _address_now(target: Target, timeout_seconds: float) -> tuple[str, int]:
-    """As `locate`, for a thread. Raises redis.ConnectionError."""
-    if target.kind == "server":
-        return target.nodes[0]
-    problems: list[str] = []
-    for host, port in target.nodes:
-        options = _asking_options(target, host, port, timeout_seconds)
-        with redis.Redis(**options, retry=Retry(NoBackoff(), 0)) as client:
-            try:
-                reply = client.execute_command(*_question(target))
-                return _address(target, reply, host)
-            except (RedisError, OSError, LookupError) as error:
-                problems.append(f"{host}:{port}: {error}")
-    raise redis.ConnectionError(_nobody_knows(target, problems))
+    def _endpoint(self, address: tuple[str, int]) -> Endpoint:
+        return Endpoint(
+            host=address[0],
+            port=address[1],
+            path=self._target.path,
+            tls=self._tls,
+            username=self._target.username,
+            password=self._target.password,
+            db=self._target.db,
+        )
 
 
 _PLAIN: dict[str, Any] = {"protocol": 2, "driver_info": None}
 """RESP2, and no CLIENT SETINFO, which Redis has only since 7.2."""
-
-
-def _asking_options(target: Target, host: str, port: int, timeout_seconds: float) -> dict[str, Any]:
-    """How to ask one of several nodes: each has its share of the time, one is left to connect."""
-    share = timeout_seconds / (len(target.nodes) + 1)
-    sentinel = target.kind == "sentinel"
-    return {
-        "host": host,
-        "port": port,
-        "username": target.sentinel_username if sentinel else target.username,
-        "password": target.sentinel_password if sentinel else target.password,
-        "socket_timeout": share,
-        "socket_connect_timeout": share,
-        "ssl": target.tls,
-        **_PLAIN,
-        **(_tls_options(target) if target.tls else {}),
-    }
-
-
-def _question(target: Target) -> tuple[str, ...]:
-    if target.kind == "sentinel":
-        assert target.service is not None
-        return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.service)
-    return ("CLUSTER", "SLOTS")
 
 
 def _address(target: Target, reply: Any, asked_host: str) -> tuple[str, int]:
@@ -232,18 +228,6 @@ def _nobody_knows(target: Target, problems: list[str]) -> str:
         else "no node of the Redis Cluster told which one holds the queue"
     )
     return f"{what} ({'; '.join(problems)}): check that they run, and REDIS_URL"
-
-
-def _endpoint(target: Target, address: tuple[str, int], tls: ssl.SSLContext | None) -> Endpoint:
-    return Endpoint(
-        host=address[0],
-        port=address[1],
-        path=target.path,
-        tls=tls,
-        username=target.username,
-        password=target.password,
-        db=target.db,
-    )
 
 
 def _tls_context(target: Target) -> ssl.SSLContext:

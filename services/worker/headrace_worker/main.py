@@ -15,8 +15,6 @@ import sys
 import time
 from typing import NoReturn
 
-import redis
-
 from headrace import __version__, logs
 from headrace.client.opening import new_queue
 from headrace.handlers import (
@@ -32,7 +30,7 @@ from headrace.handlers import (
 )
 from headrace.handlers.builtin import builtin_types
 from headrace.settings import WorkerSettings, load, warn_near_misses
-from headrace.taskqueue import TaskQueue, WorkerInfo
+from headrace.taskqueue import QueueError, TaskQueue, WorkerInfo
 from headrace.workflows import Catalog, HttpPolicy, Runtime
 from headrace_worker.host import insist
 from headrace_worker.probes import Probes
@@ -153,10 +151,10 @@ def _serve_probes(
 
 def redis_answers(queue: TaskQueue) -> bool:
     """Whether Redis answers on a connection made for this."""
-    client = queue.installation.sync_client(FRESH_CONNECTION_SECONDS)
+    link = queue.installation.blocking_link(FRESH_CONNECTION_SECONDS)
     try:
-        return bool(client.ping())
-    except (redis.RedisError, OSError):
+        return bool(link.call("PING"))
+    except QueueError:
         return False
     finally:
-        client.close()
+        link.close()

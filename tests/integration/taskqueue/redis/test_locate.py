@@ -1,4 +1,4 @@
-"""From REDIS_URL to a working client: TLS, Sentinel, Cluster, and the blocking client."""
+"""From REDIS_URL to a working link, blocking or not: TLS, Sentinel, Cluster."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from headrace.taskqueue.errors import NotSent, QueueUnavailable
+from headrace.taskqueue.redis.blocking import BlockingLink
 from headrace.taskqueue.redis.connection import Script
 from headrace.taskqueue.redis.link import Link
-from headrace.taskqueue.redis.locate import link, locate, sync_client
+from headrace.taskqueue.redis.locate import blocking_link, link, locate, locate_blocking
 from headrace.taskqueue.redis.url import Target, parse_url
 from tests.conftest import ServerFactory
 from tests.servers import RedisServer, absent, available, binary, free_port
@@ -39,12 +40,12 @@ async def linked(target: Target, *scripts: Script) -> AsyncIterator[Link]:
 
 
 @contextlib.contextmanager
-def blocking(target: Target, timeout_seconds: float = 1.0) -> Iterator[redis.Redis]:
-    client = sync_client(target, client_name="headrace-test", timeout_seconds=timeout_seconds)
+def blocking(target: Target, *scripts: Script) -> Iterator[BlockingLink]:
+    made = blocking_link(target, scripts)
     try:
-        yield client
+        yield made
     finally:
-        client.close()
+        made.close()
 
 
 def until(what: Callable[[], object], seconds: float = 15) -> None:
@@ -68,59 +69,7 @@ async def wait_for_answer(made: Link, seconds: float = 15) -> None:
             return
 
 
-# The blocking client
-
-
-def test_the_blocking_client_never_sends_twice(server: RedisServer) -> None:
-    with blocking(parse_url(server.default_url), timeout_seconds=0.2) as client:
-        client.ping()
-        server.pause()
-        begun = time.monotonic()
-        with pytest.raises(redis.TimeoutError):
-            client.incr("n")
-        assert time.monotonic() - begun < 0.4
-        server.resume()
-
-    assert server.client.get("n") == b"1"
-
-
-def test_the_blocking_client_is_refused_at_once() -> None:
-    begun = time.monotonic()
-    with (
-        blocking(parse_url(f"redis://127.0.0.1:{free_port()}")) as client,
-        pytest.raises(redis.ConnectionError),
-    ):
-        client.ping()
-
-    assert time.monotonic() - begun < 0.2
-
-
-def test_the_blocking_client_tells_its_name_and_waits_longer_if_told(
-    any_server: RedisServer,
-) -> None:
-    with blocking(parse_url(any_server.default_url), timeout_seconds=2) as client:
-        assert client.client_getname() in ("headrace-test", b"headrace-test")
-        assert client.blpop(["none"], timeout=1.1) is None
-
-
-def test_the_blocking_client_leaves_a_demoted_master(
-    any_server: RedisServer, new_server: ServerFactory
-) -> None:
-    other = new_server(any_server.kind)
-    with blocking(parse_url(any_server.default_url)) as client:
-        count = client.register_script(COUNT.text)
-        assert count(keys=["n"]) == 1
-        before = client.client_id()
-        any_server.client.replicaof("127.0.0.1", other.port)
-        try:
-            with pytest.raises(redis.ConnectionError, match="the master has moved"):
-                count(keys=["n"])
-        finally:
-            any_server.client.replicaof("NO", "ONE")
-        assert client.client_id() != before
-
-
-async def test_a_unix_socket_serves_both_clients(new_server: ServerFactory, tmp_path: Path) -> None:
+async def test_a_unix_socket_serves_both_links(new_server: ServerFactory, tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     new_server(unixsocket=str(path))
     target = parse_url(f"unix://{path}?db=2")
@@ -128,7 +77,7 @@ async def test_a_unix_socket_serves_both_clients(new_server: ServerFactory, tmp_
     async with linked(target, COUNT) as made:
         assert await made.evalsha(COUNT, (KEY,), ()) == 1
     with blocking(target) as client:
-        assert client.get(KEY) == b"1"
+        assert client.call("GET", KEY) == b"1"
 
 
 # TLS
@@ -199,7 +148,7 @@ async def test_tls(tls: Tls) -> None:
         assert await made.evalsha(COUNT, (KEY,), ()) == 1
         assert len(await made.call("ECHO", bytes(1_000_000))) == 1_000_000
     with blocking(target) as client:
-        assert client.get(KEY) == b"1"
+        assert client.call("GET", KEY) == b"1"
 
 
 async def test_tls_with_a_certificate_of_the_clients_own(tls: Tls) -> None:
@@ -212,7 +161,7 @@ async def test_tls_with_a_certificate_of_the_clients_own(tls: Tls) -> None:
     async with linked(target) as made:
         assert await made.call("PING") == b"PONG"
     with blocking(target) as client:
-        assert client.ping()
+        assert client.call("PING") == b"PONG"
 
 
 async def test_a_server_of_an_unknown_authority_is_not_trusted(tls: Tls) -> None:
@@ -231,7 +180,7 @@ async def test_a_certificate_for_another_host_is_refused_unless_allowed(tls: Tls
     async with linked(target) as made:
         assert await made.call("PING") == b"PONG"
     with blocking(target) as client:
-        assert client.ping()
+        assert client.call("PING") == b"PONG"
 
 
 async def test_tls_with_a_server_that_speaks_none_is_told_of(server: RedisServer) -> None:
@@ -246,6 +195,11 @@ async def test_a_missing_ca_file_is_named(tls: Tls) -> None:
     async with linked(target) as made:
         with pytest.raises(NotSent, match=r"TLS files .*No such file.*: /nowhere/ca\.pem"):
             await made.call("PING")
+    with (
+        blocking(target) as client,
+        pytest.raises(NotSent, match=r"TLS files .*No such file.*: /nowhere/ca\.pem"),
+    ):
+        client.call("PING")
 
 
 async def test_no_tls_where_tls_is_spoken_and_the_reverse(tls: Tls) -> None:
@@ -257,6 +211,16 @@ async def test_no_tls_where_tls_is_spoken_and_the_reverse(tls: Tls) -> None:
     async with linked(parse_url(f"rediss://localhost:{tls.server.port}")) as made:
         with pytest.raises(NotSent, match=f"localhost:{tls.server.port}"):
             await made.call("PING")
+    with (
+        blocking(parse_url(f"redis://localhost:{tls.port}")) as client,
+        pytest.raises(NotSent, match=r"rediss:// if the server speaks TLS"),
+    ):
+        client.call("PING")
+    with (
+        blocking(parse_url(f"rediss://localhost:{tls.server.port}")) as client,
+        pytest.raises(NotSent, match="serves TLS on this port"),
+    ):
+        client.call("PING")
 
 
 # Sentinel
@@ -325,17 +289,17 @@ async def test_sentinels_name_the_master(watched: Watched) -> None:
     async with linked(target, COUNT) as made:
         assert await made.evalsha(COUNT, (KEY,), ()) == 1
     with blocking(target) as client:
-        assert client.get(KEY) == b"1"
-        assert client.connection_pool.connection_kwargs["db"] == 1
+        assert client.call("GET", KEY) == b"1"
     assert (await locate(target)).port == watched.master.port
+    assert locate_blocking(target) == await locate(target)
 
 
-async def test_a_failover_is_followed_by_both_clients(watched: Watched) -> None:
+async def test_a_failover_is_followed_by_both_links(watched: Watched) -> None:
     target = parse_url(watched.url)
     async with linked(target, COUNT) as made:
         with blocking(target) as client:
             await made.call("SET", "k", "v")
-            assert client.get("k") == b"v"
+            assert client.call("GET", "k") == b"v"
 
             watched.master.kill()
 
@@ -345,9 +309,9 @@ async def test_a_failover_is_followed_by_both_clients(watched: Watched) -> None:
                 b"%d" % watched.replica.port,
             ]
             assert await made.evalsha(COUNT, (KEY,), ()) == 1
-            with contextlib.suppress(redis.ConnectionError):
-                client.get(KEY)  # the first call may learn that its connection is gone
-            assert client.get(KEY) == b"1"
+            with contextlib.suppress(QueueUnavailable):
+                client.call("GET", KEY)  # the first call may learn that its connection is gone
+            assert client.call("GET", KEY) == b"1"
 
 
 async def test_sentinels_that_are_down_are_passed_over(watched: Watched) -> None:
@@ -356,7 +320,7 @@ async def test_sentinels_that_are_down_are_passed_over(watched: Watched) -> None
     async with linked(parse_url(url)) as made:
         assert await made.call("PING") == b"PONG"
     with blocking(parse_url(url)) as client:
-        assert client.ping()
+        assert client.call("PING") == b"PONG"
 
 
 @pytest.mark.parametrize(
@@ -376,8 +340,12 @@ async def test_why_no_sentinel_tells_is_said(
         with pytest.raises(NotSent, match=rf"no Sentinel knows the master .*{why}") as caught:
             await made.call("PING")
     assert "hush" not in str(caught.value)
-    with blocking(target) as client, pytest.raises(redis.ConnectionError, match=why):
-        client.ping()
+    with (
+        blocking(target) as client,
+        pytest.raises(NotSent, match=rf"no Sentinel knows the master .*{why}") as caught,
+    ):
+        client.call("PING")
+    assert "hush" not in str(caught.value)
 
 
 async def test_sentinels_that_hang_are_not_waited_for_long(watched: Watched) -> None:
@@ -389,11 +357,15 @@ async def test_sentinels_that_hang_are_not_waited_for_long(watched: Watched) -> 
         writer.close()
 
     hung = await asyncio.start_server(serve, "127.0.0.1", port)
-    async with hung, linked(parse_url(f"redis+sentinel://127.0.0.1:{port}/mymaster")) as made:
+    target = parse_url(f"redis+sentinel://127.0.0.1:{port}/mymaster")
+    async with hung, linked(target) as made:
         begun = time.monotonic()
         with pytest.raises(NotSent):
             await made.call("PING")
         assert time.monotonic() - begun < 1.5
+        with pytest.raises(NotSent, match="did not answer in time"):
+            await asyncio.to_thread(blocking_link(target).call, "PING")
+        assert time.monotonic() - begun < 3
 
 
 # Cluster
@@ -424,7 +396,7 @@ async def test_a_cluster_of_one_node(cluster: RedisServer) -> None:
         assert await made.call("CLUSTER", "KEYSLOT", "{headrace}:meta") == target.slot
         assert await made.evalsha(COUNT, (KEY,), ()) == 1
     with blocking(target) as client:
-        assert client.get(KEY) == b"1"
+        assert client.call("GET", KEY) == b"1"
 
 
 async def test_the_owner_is_followed_when_the_slot_moves(
@@ -439,16 +411,14 @@ async def test_the_owner_is_followed_when_the_slot_moves(
     async with linked(target, COUNT) as made:
         with blocking(target) as client:
             await made.connect()
-            client.ping()
+            client.call("PING")
 
             for node in (other, cluster):
                 node.client.execute_command("CLUSTER", "SETSLOT", target.slot, "NODE", owner)
 
             assert await made.evalsha(COUNT, (KEY,), ()) == 1
             assert other.client.get(KEY) == b"1"
-            with pytest.raises(redis.ConnectionError, match="the master has moved"):
-                client.get(KEY)
-            assert client.get(KEY) == b"1"
+            assert client.call("GET", KEY) == b"1"
 
 
 async def test_nodes_that_are_down_are_passed_over(cluster: RedisServer) -> None:
