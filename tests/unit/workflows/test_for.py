@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.workflows import Completed, DefinitionError
+from headrace.workflows import DefinitionError, RunCompleted
 from headrace.workflows.running.interpreter import MAX_STEPS
 from tests.unit.workflows.harness import Bench, define
 from tests.unit.workflows.web import Web, json
@@ -138,9 +138,9 @@ async def test_calls_and_waits_in_a_loop_are_each_done_once_over_parks(
         output={"as": "$context"},
     )
     outcome, waits = await bench.execute(workflow), []
-    while not isinstance(outcome, Completed):
-        waits.append(outcome.resume_at - bench.clock)
-        bench.clock = outcome.resume_at
+    while not isinstance(outcome, RunCompleted):
+        waits.append(outcome.unpark_at - bench.clock)
+        bench.clock = outcome.unpark_at
         outcome = await bench.execute(workflow, {}, outcome.state)
     assert outcome.output == {"3": "a", "4": "b", "5": "c"}
     assert waits == [timedelta(seconds=seconds) for seconds in (3, 4, 5)]
