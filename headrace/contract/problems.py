@@ -71,6 +71,9 @@ QUEUE_UNAVAILABLE = _type("queue-unavailable", 503, "The queue cannot be reached
 QUEUE_DISABLED = _type("queue-disabled", 503, "The queue is switched off")
 QUEUE_FULL = _type("queue-full", 503, "The queue is full")
 QUEUE_OUT_OF_MEMORY = _type("queue-out-of-memory", 503, "The queue has no memory left")
+UPGRADE_IN_PROGRESS = _type(
+    "upgrade-in-progress", 503, "A worker that still runs is too old for this task"
+)
 UPGRADE_NEEDED = _type("upgrade-needed", 503, "This API is older than the data in Redis")
 SUBMIT_UNCONFIRMED = _type("submit-unconfirmed", 503, "Whether the task was queued is not known")
 INLINE_BUSY = _type("inline-busy", 503, "Too many tasks run inside requests already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from datetime import datetime
 from typing import Any, Literal
@@ -56,6 +57,10 @@ class TaskReply(Reply):
     cancel_requested: bool
     """Whether a running task was asked to stop."""
     live_workers: LiveWorkerCount
+    headers: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    """Its headers, the API's own among them; absent: it has none."""
+    tags: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    """What it can be found by; absent: it has none."""
 
 
 class InlineReply(TaskReply):

@@ -7,6 +7,7 @@ from headrace.limits import (
     MAX_CRASHES,
     MAX_RETRIES_LIMIT,
 )
+from headrace.taskqueue.checks import check_options
 from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
@@ -113,6 +114,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerNotFound",
     "WorkerStatus",
+    "check_options",
     "idempotent_id",
     "new_id",
     "utc",

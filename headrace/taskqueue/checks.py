@@ -47,7 +47,7 @@ def check(task: NewTask, max_payload_bytes: int) -> None:
     if not task.payload_is_json:
         _check_json(task.payload)
     if task.headers or task.tags:
-        _check_options(task)
+        check_options(task.headers, task.tags)
 
 
 def _check_json(payload: bytes) -> None:
@@ -63,17 +63,17 @@ def _check_json(payload: bytes) -> None:
         ) from None
 
 
-def _check_options(task: NewTask) -> None:
+def check_options(headers: dict[str, str], tags: tuple[str, ...]) -> None:
     """Raise TaskInvalid for headers or tags that no task may have."""
-    for name, value in task.headers.items():
+    for name, value in headers.items():
         if not _is_header_name(name):
             raise TaskInvalid(f"{name!r} is no name for a header: {HEADER_NAME_RULE}")
         if not isinstance(value, str):
             raise TaskInvalid(f"the header {name!r} is a {type(value).__name__}: it must be a str")
-    for tag in task.tags:
+    for tag in tags:
         if not _is_tag(tag):
             raise TaskInvalid(f"{tag!r} is no tag: {TAG_RULE}")
-    size = len(Options(task.headers, task.tags).pack())
+    size = len(Options(headers, tags).pack())
     if size > MAX_OPTIONS_BYTES:
         raise TaskInvalid(
             f"headers and tags have {size} bytes together, the limit is {MAX_OPTIONS_BYTES}: "

@@ -52,7 +52,10 @@ log = get_logger(__name__)
 
 CLIENT_NAME = "headrace-api"
 """Shown by Redis's CLIENT LIST."""
-REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-ID")
+REQUEST_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key"),
+    *("Traceparent", "X-API-Key", "X-Request-ID"),
+)
 """What a page of another origin may send, beside what browsers always let it."""
 
 

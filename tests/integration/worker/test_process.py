@@ -151,8 +151,9 @@ async def test_an_unknown_queue_and_a_taken_probe_port_are_said_in_a_sentence(
 ) -> None:
     unknown = new_process(QUEUES="nap,paint")
     assert await unknown.exit_status() == 2
-    assert "worker: no handler is installed for paint: known are act, gil, nap, stubborn" in (
-        unknown.log.read_text()
+    assert (
+        "worker: no handler is installed for paint: known are act, crunch, gil, nap, stubborn"
+        in (unknown.log.read_text())
     )
     port = free_port()
     first = new_process(PROBE_PORT=str(port), PROBE_HOST="127.0.0.1")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+KEY_NAME = "headrace.key_name"
+"""Where in the scope the name of the request's key stands; empty: it has none."""
 FILE_CHECK_SECONDS = 1.0
 """How often a keys file is looked at for a change."""
 
@@ -88,13 +90,16 @@ class KeyRing:
         """Whether requests need no key."""
         return not self._keys and self._file is None
 
-    def check(self, headers: Headers, permission: Permission) -> None:
-        """Raise the 401 or 403 problem unless the request may do this."""
+    def check(self, headers: Headers, permission: Permission) -> str:
+        """Returns the name of the request's key, which may be empty.
+
+        Raises the 401 or 403 problem unless the request may do this.
+        """
         if permission is Permission.OPEN:
-            return
+            return ""
         if self.anonymous:
             self._open_to.check(headers, changing=permission in _CHANGING)
-            return
+            return ""
         self._reload_if_changed()
         presented = _presented(headers)
         if presented is None:
@@ -114,6 +119,7 @@ class KeyRing:
                 f"this API key has the role {key.role}, and this needs one of: {', '.join(needed)}",
                 roles=needed,
             )
+        return key.name
 
     def _find(self, presented: str) -> ApiKey | None:
         """Compare with every key, found or not, so that the time taken tells nothing."""

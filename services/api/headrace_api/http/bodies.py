@@ -10,6 +10,7 @@ from msgspec import Meta
 from pydantic_core import from_json
 
 from headrace.contract.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE
+from headrace.limits import HEADER_NAME, MAX_OPTIONS_BYTES, OWN_HEADER_PREFIX, TAG
 from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT
 from headrace_api.http.mistakes import Form, explain, sentence
 from headrace_api.http.problems import Problem
@@ -45,6 +46,25 @@ StartIn = Annotated[
         description="Not before so many seconds from now. Instead of `start_at`.",
     ),
 ]
+Headers = Annotated[
+    dict[str, str],
+    Meta(
+        description="Short texts for the handler. With the tags, they have at most "
+        f"{MAX_OPTIONS_BYTES} bytes. The API adds `headrace-key`, the name of the request's key, "
+        "and the request's own `traceparent`.",
+        extra_json_schema={
+            "propertyNames": {"pattern": f"^(?!{OWN_HEADER_PREFIX}){HEADER_NAME}$"},
+            "examples": [{"tenant": "acme"}],
+        },
+    ),
+]
+Tags = Annotated[
+    tuple[Annotated[str, Meta(extra_json_schema={"pattern": f"^{TAG}$"})], ...],
+    Meta(
+        description="What the task can be found by.",
+        extra_json_schema={"examples": [["nightly", "customer:7"]]},
+    ),
+]
 Count = Meta(min_length=1, max_length=MAX_BATCH)
 
 
@@ -55,6 +75,8 @@ class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
     max_retries: MaxRetries | None = None
     start_at: StartAt | None = None
     start_in: StartIn | None = None
+    headers: Headers = {}
+    tags: Tags = ()
 
 
 class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +86,8 @@ class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
     max_retries: MaxRetries | None = None
     start_at: StartAt | None = None
     start_in: StartIn | None = None
+    headers: Headers = {}
+    tags: Tags = ()
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,6 +113,8 @@ _RULES = {
     "max_retries": f"it must be a whole number from 0 to {MAX_RETRIES_LIMIT}",
     "start_at": "it must be a time in ISO 8601, as in 2026-01-01T10:00:00Z",
     "start_in": f"it must be a number of seconds from 0 to {MAX_AHEAD.total_seconds():.0f}",
+    "headers": 'it must be an object of texts, as in {"tenant": "acme"}',
+    "tags": 'it must be a list of texts, as in ["nightly", "customer:7"]',
     "tasks": f"it must be a list of 1 to {MAX_BATCH} tasks",
 }
 _EXECUTE = Form(ExecuteBody, _RULES, wraps="variables")
@@ -121,14 +147,14 @@ def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None
     start_at = body.start_at
     if body.start_in is not None:
         if start_at is not None:
-            raise _invalid_field(f"{place}/start_in", "start_at is there too: send one of them")
+            raise invalid_field(f"{place}/start_in", "start_at is there too: send one of them")
         return datetime.now(UTC) + timedelta(seconds=body.start_in)
     if start_at is None:
         return None
     if start_at.tzinfo is None:
         start_at = start_at.replace(tzinfo=UTC)
     if start_at - datetime.now(UTC) > MAX_AHEAD:
-        raise _invalid_field(
+        raise invalid_field(
             f"{place}/start_at", f"it must lie at most {MAX_AHEAD.days // 365} years ahead"
         )
     return start_at
@@ -149,7 +175,7 @@ def check_depth(payload: bytes, pointer: str) -> None:
     try:
         from_json(payload)
     except ValueError:
-        raise _invalid_field(pointer, "it is nested too deeply") from None
+        raise invalid_field(pointer, "it is nested too deeply") from None
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -198,7 +224,7 @@ def _decoded(decoder: msgspec.json.Decoder[Body], form: Form, body: bytes) -> Bo
         raise explain(form, body) from None
 
 
-def _invalid_field(pointer: str, detail: str) -> Problem:
+def invalid_field(pointer: str, detail: str) -> Problem:
     """The 422 problem for a field of the body."""
     return Problem(
         INVALID_REQUEST,

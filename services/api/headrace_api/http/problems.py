@@ -21,6 +21,7 @@ from headrace.contract.problems import (
     QUEUE_OUT_OF_MEMORY,
     QUEUE_UNAVAILABLE,
     TASK_NOT_FOUND,
+    UPGRADE_IN_PROGRESS,
     UPGRADE_NEEDED,
     WORKER_NOT_FOUND,
     ProblemType,
@@ -35,6 +36,7 @@ from headrace.taskqueue import (
     QueueFull,
     QueueUnavailable,
     TaskNotFound,
+    UpgradeInProgress,
     WorkerNotFound,
 )
 
@@ -130,6 +132,10 @@ def problem_of(error: QueueError) -> Problem:
         case OutOfMemory():
             return Problem(
                 QUEUE_OUT_OF_MEMORY, str(error), retry_after_seconds=BUSY_RETRY_AFTER_SECONDS
+            )
+        case UpgradeInProgress():
+            return Problem(
+                UPGRADE_IN_PROGRESS, str(error), retry_after_seconds=BUSY_RETRY_AFTER_SECONDS
             )
         case LayoutTooNew():
             return Problem(UPGRADE_NEEDED, str(error), retry_after_seconds=BUSY_RETRY_AFTER_SECONDS)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
-from headrace_api.http.auth import Permission
+from headrace_api.http.auth import KEY_NAME, Permission
 from headrace_api.http.bodies import invalid_parameter
 from headrace_api.http.hints import closest
 from headrace_api.http.mistakes import shown
@@ -85,7 +85,7 @@ class GuardedRoute(APIRoute):
         permission, lean = _marks[self.endpoint]
         request = Request(scope, receive, send)
         keys: KeyRing = request.app.state.keys
-        keys.check(request.headers, permission)
+        scope[KEY_NAME] = keys.check(request.headers, permission)
         # A probe answers whatever a load balancer adds to its address.
         if scope["query_string"] and permission is not Permission.OPEN:
             _check_query(scope["query_string"], self._parameters)

@@ -57,6 +57,7 @@ _TAKING = (
     problems.IDEMPOTENCY_CONFLICT,
     problems.QUEUE_FULL,
     problems.QUEUE_OUT_OF_MEMORY,
+    problems.UPGRADE_IN_PROGRESS,
     *_REACHING_REDIS,
     problems.QUEUE_DISABLED,
     problems.SUBMIT_UNCONFIRMED,
@@ -234,7 +235,11 @@ RETRY: dict[str, Any] = {
     "responses": {
         202: _reply({"task_id": TASK_ID, "status": "queued", "message": "任务已重新加入队列"}),
         **errors(
-            problems.TASK_NOT_FOUND, problems.NOT_ALLOWED, problems.QUEUE_FULL, *_REACHING_REDIS
+            problems.TASK_NOT_FOUND,
+            problems.NOT_ALLOWED,
+            problems.QUEUE_FULL,
+            problems.UPGRADE_IN_PROGRESS,
+            *_REACHING_REDIS,
         ),
     },
 }

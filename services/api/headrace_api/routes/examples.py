@@ -16,6 +16,7 @@ from headrace.taskqueue import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    UpgradeInProgress,
     WorkerNotFound,
 )
 from headrace_api.http.problems import Problem, internal_error, problem_of
@@ -165,7 +166,9 @@ SUBMIT_BODIES: dict[str, Any] = {
             "payload": {
                 "number": "2026-17",
                 "lines": [{"text": "tea", "quantity": 3, "price": "4.50"}],
-            }
+            },
+            "headers": {"tenant": "acme"},
+            "tags": ["nightly", "customer:7"],
         },
     },
 }
@@ -349,6 +352,7 @@ _PROBLEMS: list[tuple[Problem, str]] = [
     ),
     _of(QueueFull("invoice_total", 1000000), _SUBMIT),
     _of(OutOfMemory("Redis has no memory left (maxmemory): nothing was written"), _SUBMIT),
+    _of(UpgradeInProgress(TASK_ID), _SUBMIT),
     _of(LayoutTooNew("2", 1), _TASK),
     (
         Problem(

@@ -35,6 +35,7 @@ from headrace_api.http.bodies import (
     submit_body,
 )
 from headrace_api.http.language import Language, preferred
+from headrace_api.http.options import added_headers, options_of
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
@@ -78,7 +79,8 @@ async def submit(request: HttpRequest) -> Response:
     by = decide_by()
     task_type = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
-    task, workflow = _task(api, task_type, await submit_body(request), key)
+    added = added_headers(request)
+    task, workflow = _task(api, task_type, await submit_body(request), key, added)
     admission = Admission(task, task_type, keyed=key is not None, by=by)
     if workflow is None:
         outcome = await api.submission.enqueue(admission)
@@ -111,10 +113,11 @@ async def submit_batch(request: HttpRequest) -> Response:
     queue = _queue(api, "a batch needs the queue")
     tasks: list[NewTask] = []
     workflows: dict[str, Workflow] = {}
+    added = added_headers(request)
     for place, item in enumerate((await batch_body(request)).tasks):
         # No header can hold the character between: the key of one task is never one of these.
         task_key = None if key is None else f"{key}\0{place}"
-        task, workflow = _task(api, task_type, item, task_key, f"/tasks/{place}")
+        task, workflow = _task(api, task_type, item, task_key, added, f"/tasks/{place}")
         tasks.append(task)
         if workflow is not None:
             workflows[workflow.definition_sha256] = workflow
@@ -139,10 +142,16 @@ def _accepted(task_type: str, submitted: Submitted, live_workers: int | None) ->
 
 
 def _task(
-    api: Api, task_type: TaskTypeEntry, body: SubmitBody, key: str | None, place: str = ""
+    api: Api,
+    task_type: TaskTypeEntry,
+    body: SubmitBody,
+    key: str | None,
+    added: dict[str, str],
+    place: str = "",
 ) -> tuple[NewTask, Workflow | None]:
     """The task that a body asks for, its payload checked; of a workflow, what it is pinned to.
 
+    `added`: the API's own headers.
     `place` is the JSON pointer of the body within the request's.
     """
     payload = msgspec.json.encode(body.payload)
@@ -166,6 +175,7 @@ def _task(
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body, place),
         start_in_ms=start_in_ms(body),
+        **options_of(body, added, place),
     )
     return task, workflow
 

@@ -179,4 +179,6 @@ def _record(task: NewTask, outcome: Outcome, created_at: datetime, host: _Host) 
         max_retries=task.max_retries,
         progress_percent=host.percent,
         progress_message=host.message,
+        headers=task.headers,
+        tags=task.tags,
     )

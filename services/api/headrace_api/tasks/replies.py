@@ -53,6 +53,8 @@ def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
         "worker": task.worker,
         "cancel_requested": task.cancel_requested,
         "live_workers": live_workers,
+        "headers": task.headers,
+        "tags": task.tags,
     }
 
 

@@ -20,6 +20,7 @@ from headrace.taskqueue import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    UpgradeInProgress,
     WorkerNotFound,
 )
 from headrace_api.http.problems import problem_of
@@ -39,6 +40,7 @@ from tests.unit.api.harness import api_settings, check, running
         (TaskNotFound("i"), "task-not-found"),
         (NotAllowed("i", "cancel", "completed"), "not-allowed"),
         (WorkerNotFound("w"), "worker-not-found"),
+        (UpgradeInProgress("i"), "upgrade-in-progress"),
         (QueueError("a secret of the server's"), "internal-error"),
     ],
 )
@@ -48,14 +50,16 @@ def test_an_error_of_the_queue_has_its_type(error: QueueError, slug: str) -> Non
     assert "secret" not in found.detail
 
 
-@pytest.mark.parametrize("error", [NotSent("x"), QueueFull("t", 5), OutOfMemory("x")])
+@pytest.mark.parametrize(
+    "error", [NotSent("x"), QueueFull("t", 5), OutOfMemory("x"), UpgradeInProgress("i")]
+)
 def test_what_passes_says_when_to_try_again(error: QueueError) -> None:
     assert int(problem_of(error).headers["Retry-After"]) >= 1
 
 
 def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
     workers_own = {"EpochChanged", "ServerUnsuitable"}
-    direct_clients_own = {"TaskInvalid", "UpgradeInProgress"}
+    direct_clients_own = {"TaskInvalid"}
     bases = {"QueueError", "QueueUnavailable"}
     names = {
         name
@@ -74,6 +78,7 @@ def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
         "TaskNotFound",
         "NotAllowed",
         "WorkerNotFound",
+        "UpgradeInProgress",
     }
     assert names == mapped | workers_own | direct_clients_own | bases
 

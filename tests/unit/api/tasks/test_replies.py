@@ -56,12 +56,13 @@ def test_a_result_comes_out_as_it_was_stored() -> None:
 
 
 def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() -> None:
+    task = msgspec.structs.replace(TASK, headers={"tenant": "acme"}, tags=("nightly",))
     reply = WorkflowExecuted(
         message="…",
         workflow_id="w",
-        execution=execution(TASK),
+        execution=execution(task),
         stored=True,
-        **task_fields(TASK, 2),
+        **task_fields(task, 2),
     )
     fields = list(json.loads(reply.model_dump_json()))
     submitted = list(WorkflowSubmitted.model_fields)

@@ -1,0 +1,62 @@
+"""Headers and tags of a task: what the body asks for, and the headers that the API adds itself.
+
+It adds the name of the request's API key, and the request's `traceparent` (W3C Trace Context), so
+that a handler's spans belong to the trace of whoever submitted the task.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from headrace.limits import OWN_HEADER_PREFIX
+from headrace.taskqueue import TaskInvalid, check_options
+from headrace_api.http.auth import KEY_NAME
+from headrace_api.http.bodies import invalid_field
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from headrace_api.http.bodies import ExecuteBody, SubmitBody
+
+KEY_HEADER = OWN_HEADER_PREFIX + "key"
+MAX_KEY_NAME = 128
+"""A longer name of an API key is cut in the header."""
+
+_is_traceparent = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+).fullmatch
+
+
+def added_headers(request: Request) -> dict[str, str]:
+    """The headers that the API adds to each task of a request."""
+    headers = {}
+    if name := request.scope[KEY_NAME]:
+        headers[KEY_HEADER] = name[:MAX_KEY_NAME]
+    traceparent = request.headers.get("traceparent")
+    if traceparent is not None and _is_traceparent(traceparent):
+        headers["traceparent"] = traceparent
+    return headers
+
+
+def options_of(
+    body: ExecuteBody | SubmitBody, added: dict[str, str], place: str = ""
+) -> dict[str, Any]:
+    """The headers and tags of a task, as `NewTask` takes them. `place`: as in `start_of`.
+
+    A worker that is too old to read them may run a task that has added headers alone. Raises the
+    422 problem.
+    """
+    given, tags = body.headers, body.tags
+    if not (given or tags or added):
+        return {}
+    for name in given:
+        if name.startswith(OWN_HEADER_PREFIX):
+            reason = f"the API sets the headers that begin with {OWN_HEADER_PREFIX}: rename {name}"
+            raise invalid_field(f"{place}/headers", reason)
+    headers = {**added, **given}
+    try:
+        check_options(headers, tags)
+    except TaskInvalid as error:
+        raise invalid_field(place, str(error)) from None
+    return {"headers": headers, "tags": tags, "options_needed": bool(given or tags)}
