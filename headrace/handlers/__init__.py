@@ -1,5 +1,6 @@
 """What each task type does: `@handler`, the context it is given, and how an attempt is run."""
 
+from headrace.handlers.alone import Ended, Limit, run_attempt
 from headrace.handlers.backoff import Backoff
 from headrace.handlers.context import (
     NO_HEADERS,
@@ -29,7 +30,7 @@ from headrace.handlers.middleware import CallNext, Handled, Middleware
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace.handlers.registry import Registry, load_registry
 from headrace.handlers.resources import Resources
-from headrace.handlers.runner import Attempt, Ended, Limit, run_attempt
+from headrace.handlers.runner import Attempt
 from headrace.handlers.task_type import TaskType, handler
 from headrace.handlers.watching import LoopWatch
 

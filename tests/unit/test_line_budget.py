@@ -14,9 +14,6 @@ FUNCTION_LINES = 60
 """From `def` to its last line, docstring and comments counted."""
 
 ABOVE = {
-    "headrace/handlers/runner.py": "is being divided",
-    "services/worker/headrace_worker/worker.py": "is being divided",
-    "services/worker/headrace_worker/worker.py:__init__": "is being divided",
     "tests/integration/taskqueue/redis/test_link.py": "is being divided",
     "tests/unit/handlers/test_runner.py": "is being divided",
     "tests/unit/workflows/test_call_http.py": "is being divided",

@@ -21,6 +21,7 @@ from headrace.handlers import (
     LifespanFailed,
     LoopWatch,
     RegistrationError,
+    Resources,
     guard_forks,
     leave_within,
     load_lifespans,
@@ -34,7 +35,7 @@ from headrace.taskqueue import QueueError, TaskQueue, WorkerInfo
 from headrace.workflows import Catalog, HttpPolicy, Runtime
 from headrace_worker.host import insist
 from headrace_worker.probes import Probes
-from headrace_worker.worker import Worker
+from headrace_worker.worker import Worker, handler_threads
 
 EXIT_BROKEN = 1
 EXIT_UNUSABLE = 2
@@ -82,11 +83,14 @@ async def serve(settings: WorkerSettings) -> int:
         queue,
         types,
         worker_info(settings, [task_type.name for task_type in types]),
-        max_result_bytes=settings.queue.max_payload_bytes,
         grace_seconds=settings.grace_seconds,
         log_payloads=settings.logs.payloads,
-        middleware=load_middleware(),
-        lifespans=load_lifespans(),
+        resources=Resources(
+            threads=handler_threads(settings.max_workers),
+            max_result_bytes=settings.queue.max_payload_bytes,
+            middleware=load_middleware(),
+            lifespans=load_lifespans(),
+        ),
     )
     watch = LoopWatch(lambda: worker.leftovers)
     watch.start()

@@ -16,19 +16,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from headrace.client.opening import type_info
-from headrace.handlers import Lifespan, Middleware, Resources, Stopped, StopReason, TaskType
-from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES
+from headrace.handlers import Resources, Stopped, StopReason, TaskType
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     Claim,
     LayoutTooNew,
     QueueError,
-    Renewal,
     TaskQueue,
     WorkerInfo,
 )
@@ -38,9 +36,9 @@ from headrace_worker.background import Background
 from headrace_worker.contact import Contact
 from headrace_worker.draining import DrainMark
 from headrace_worker.host import WorkerHost
+from headrace_worker.leases import Leases
 from headrace_worker.probes import Signs
-from headrace_worker.renewal import RenewalThread
-from headrace_worker.running import Hand, Running, by_hold
+from headrace_worker.running import Hand, Running
 from headrace_worker.session import BACKOFF, Session
 from headrace_worker.settling import call_of
 
@@ -59,6 +57,11 @@ EXIT_LAYOUT_TOO_NEW = 3
 log = get_logger("headrace_worker")
 
 
+def handler_threads(concurrency: int) -> ThreadPoolExecutor:
+    """A thread for each slot of a worker."""
+    return ThreadPoolExecutor(concurrency, thread_name_prefix="handler")
+
+
 class Worker:
     """Runs tasks until it is told to stop. Make it in the event loop.
 
@@ -66,9 +69,8 @@ class Worker:
         queue: where tasks come from.
         types: the task types to run.
         info: how the worker registers itself.
-        max_result_bytes: larger results are failures.
-        middleware: around every attempt, the outermost first.
-        lifespans: entered before the worker registers, left after its last attempt.
+        resources: what attempts share; its lifespans are entered before the worker registers, and
+            left after its last attempt.
         grace_seconds: how long running tasks may go on after `stop`.
         log_payloads: whether payloads and results are logged.
     """
@@ -79,9 +81,7 @@ class Worker:
         types: Sequence[TaskType[Any, Any]],
         info: WorkerInfo,
         *,
-        max_result_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
-        middleware: Sequence[Middleware] = (),
-        lifespans: Sequence[Lifespan[Any]] = (),
+        resources: Resources | None = None,
         grace_seconds: float = 3600.0,
         log_payloads: bool = False,
     ) -> None:
@@ -90,12 +90,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._consumer = queue.consumer(info, [type_info(task_type) for task_type in types])
         self._contact = Contact()
-        self._resources = Resources(
-            threads=ThreadPoolExecutor(info.concurrency, thread_name_prefix="handler"),
-            max_result_bytes=max_result_bytes,
-            middleware=middleware,
-            lifespans=lifespans,
-        )
+        self._resources = resources or Resources(threads=handler_threads(info.concurrency))
         self._pace = Pace()
         self._hand = Hand(
             {task_type.name: task_type for task_type in types},
@@ -109,13 +104,6 @@ class Worker:
         self._host = WorkerHost(
             self._session, self._hand, queue, types, self._resources.lifespans.values
         )
-        self._renewals = RenewalThread(
-            self._consumer.renewer(),
-            self._hand,
-            self,
-            self._contact,
-            queue.installation.lease_ms / 1000,
-        )
         self._finished: list[Running] = []
         """Ended, not reported yet."""
         self._news = asyncio.Event()
@@ -123,10 +111,6 @@ class Worker:
         self._waiter: asyncio.Task[None] | None = None
         """Asks for tasks while the loop does not."""
         self._failed_waits = 0
-        self._renewing = False
-        """Whether the last renewal has succeeded."""
-        self._keeping: asyncio.Task[None] | None = None
-        """Renews instead of the renewal thread."""
         self._ran_ahead = False
         """The last claim brought more than there were slots."""
         self._next_in: float | None = None
@@ -139,6 +123,16 @@ class Worker:
         self._given_up = False
         self._exit_code = EXIT_DONE
         self._background = Background(self._news.set)
+        self.leases = Leases(
+            self._consumer,
+            self._session,
+            self._hand,
+            self._mark,
+            self._contact,
+            self._background,
+            self,
+            queue.installation.lease_ms / 1000,
+        )
 
     # For main and the probes
 
@@ -155,13 +149,13 @@ class Worker:
         return self._exit_code
 
     async def _serve(self) -> None:
-        self._renewals.start()
+        self.leases.start()
         try:
             await self._work()
         finally:
             # Not by `to_thread`: handlers may keep all of its threads busy for ever.
             with ThreadPoolExecutor(1) as thread:
-                await self._loop.run_in_executor(thread, self._renewals.end)
+                await self._loop.run_in_executor(thread, self.leases.end)
         await self._say_goodbye()
 
     def stop(self) -> None:
@@ -180,8 +174,7 @@ class Worker:
         self._hand.release_waiting()
         self._news.set()
         self._loop.call_later(self._grace_seconds, self._hand_back, TIDY_SECONDS)
-        if self._waiter is not None:
-            self._background.start(self._unblock())
+        self.cut_wait_short()
 
     @property
     def ready(self) -> bool:
@@ -208,7 +201,7 @@ class Worker:
             try:
                 await self._session.register()
             except LayoutTooNew as error:
-                self._refuse(error)
+                self.refuse(error)
             except QueueError:
                 await self._back_off()
             else:
@@ -263,13 +256,13 @@ class Worker:
             self._pace.answered(self._loop.time() - began)
         except LayoutTooNew as error:
             self._finished[:0] = batch
-            self._refuse(error)
+            self.refuse(error)
             if limit == 0:  # not what was to be claimed is too new, but all that lies in Redis
                 self._give_up(str(error))
             return
         except QueueError:
             self._finished[:0] = batch
-            self._stop_waiting()
+            self.stop_waiting()
             await self._back_off()
             return
         self._failures, self._stuck_since = 0, None
@@ -299,7 +292,7 @@ class Worker:
                 else:
                     claim = await self._session.wait_and_claim(limit, self._patience())
             except LayoutTooNew as error:
-                self._refuse(error)
+                self.refuse(error)
                 return
             except QueueError:
                 self._failed_waits += 1
@@ -309,18 +302,13 @@ class Worker:
             if self._adopt(claim, limit):
                 return
 
-    def _stop_waiting(self) -> None:
-        """Ask for nothing, and give that connection up: another one may need its place."""
-        if self._waiter is not None:
-            self._waiter.cancel()
-
     def _patience(self) -> float:
         next_in = MAX_WAIT_SECONDS if self._next_in is None else self._next_in
         return min(MAX_WAIT_SECONDS, max(MIN_WAIT_SECONDS, next_in))
 
     def _free(self) -> int:
         """How many tasks may be claimed."""
-        if self._stopping or not self._renewing:
+        if self._stopping or not self.leases.renewed_last:
             return 0
         return self.info.concurrency - len(self._hand.slots)
 
@@ -361,88 +349,31 @@ class Worker:
             self._free_since = time.monotonic()
         self._news.set()
 
-    # What the renewal thread tells
+    # What the leases tell
 
-    @property
-    def settled_request(self) -> int:
-        """All claims up to this one are in hand."""
-        return self._consumer.settled_request
+    def may_claim(self) -> None:
+        """Hear that leases are renewed again."""
+        self._free_since = time.monotonic()
+        self._news.set()
 
-    @property
-    def epoch(self) -> str:
-        """In which everything held is known to Redis."""
-        return self._session.epoch
+    def stop_waiting(self) -> None:
+        """Ask for nothing, and give that connection up: another one may need its place."""
+        if self._waiter is not None:
+            self._waiter.cancel()
 
-    @property
-    def restorations(self) -> int:
-        """Odd while what is held is being put back."""
-        return self._session.restorations
-
-    def renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
-        """Hear what a renewal brought."""
-        self._from_thread(lambda: self._on_renewed(held, renewal, restorations))
-
-    def not_renewed(self) -> None:
-        """Hear that a renewal failed."""
-        self._from_thread(self._on_not_renewed)
-
-    def forgotten(self, epoch: str) -> None:
-        """Hear that Redis knows this worker no more, in this epoch."""
-        self._from_thread(lambda: self._background.start(self._restore(epoch)))
-
-    def _from_thread(self, callback: Callable[[], object]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
-
-    def _on_renewed(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
-        if not self._renewing:
-            self._renewing = True
-            self._free_since = time.monotonic()
-            self._news.set()
-        self._on_renewal(held, renewal, restorations)
-
-    def _on_not_renewed(self) -> None:
-        self._renewing = False
-        self._stop_waiting()
-        if self._keeping is None and self._hand.held:
-            self._keeping = self._background.start(self._keep_leases())
-
-    async def _keep_leases(self) -> None:
-        """Renew over the loop's connection: the renewal thread's may be refused alone."""
-        held, restorations = self._hand.held_now(), self._session.restorations
-        # Now, for the call may have to wait: a claim that ends meanwhile is not among `held`.
-        settled_request = self.settled_request
-        try:
-            renewal = await self._session.renew(held, settled_request)
-            self._on_renewal(held, renewal, restorations)
-        except QueueError:
-            return  # Redis is away for both, and the renewal thread goes on trying
-        finally:
-            self._keeping = None
-
-    def _on_renewal(self, held: list[Running], renewal: Renewal, restorations: int) -> None:
-        for damage in renewal.damaged:
-            log.warning("redis.damaged", what=damage.what, why=damage.why)
-        for attempt in by_hold(held, renewal.cancelled):
-            self._hand.cancel(attempt)
-        # While leases were being put back, those that were not yet looked as if they were lost.
-        if restorations == self._session.restorations and restorations % 2 == 0:
-            for attempt in by_hold(held, renewal.lost):
-                self._hand.lose(attempt)
-        if renewal.draining and not self._mark.holds and self._waiter is not None:
+    def cut_wait_short(self) -> None:
+        """End a wait for tasks, if one is under way."""
+        if self._waiter is not None:
             self._background.start(self._unblock())
-        self._mark.set(renewal.draining)
-        if renewal.draining:
-            self._hand.release_waiting()
 
-    async def _restore(self, epoch: str) -> None:
-        try:
-            await self._session.restore(epoch)
-        except LayoutTooNew as error:
-            self._refuse(error)
+    def refuse(self, error: LayoutTooNew) -> None:
+        """Redis holds data of a newer version: hand everything back and end."""
+        if self._exit_code == EXIT_DONE:
+            self._exit_code = EXIT_LAYOUT_TOO_NEW
+            log.error("worker.layout_too_new", worker=self.info.id, error=str(error))
+        if not self._stopping:
+            self.stop()
+        self._hand_back(0.0, StopReason.UNFIT)
 
     async def _unblock(self) -> None:
         try:
@@ -460,15 +391,6 @@ class Worker:
             log.warning("worker.handing_back", worker=self.info.id, tasks=ids)
         for attempt in undecided:
             attempt.stop(Stopped(reason), tidy_seconds)
-
-    def _refuse(self, error: LayoutTooNew) -> None:
-        """Redis holds data of a newer version: hand everything back and end."""
-        if self._exit_code == EXIT_DONE:
-            self._exit_code = EXIT_LAYOUT_TOO_NEW
-            log.error("worker.layout_too_new", worker=self.info.id, error=str(error))
-        if not self._stopping:
-            self.stop()
-        self._hand_back(0.0, StopReason.UNFIT)
 
     async def _back_off(self) -> None:
         """Redis is away: wait a little; or, with nothing left to run, give up after a while."""
@@ -495,7 +417,7 @@ class Worker:
             try:
                 await self._session.deregister()
             except LayoutTooNew as error:
-                self._refuse(error)
+                self.refuse(error)
                 return
             except QueueError:
                 await self._back_off()

@@ -116,8 +116,7 @@ class Bench:
             *(asyncio.wait_for(task, 15) for _, task in self.workers), return_exceptions=True
         )
         for worker, _ in self.workers:
-            if worker._renewals.is_alive():
-                await asyncio.to_thread(worker._renewals.join, 5)
+            await asyncio.to_thread(worker.leases.join, 5)
         await self.queue.close()
         for result in results:
             if isinstance(result, BaseException):

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, model_validator
 
 from headrace import Backoff, Context, Fatal, Park, TaskStatus, handler
+from headrace.handlers import Resources
 from tests.integration.worker.conftest import Bench, until
 
 SOON = Backoff(base_seconds=0.01, cap_seconds=0.02)
@@ -74,7 +75,7 @@ async def test_what_cannot_be_mended_is_not_tried_again(bench: Bench) -> None:
             return "x" * 200
         raise Fatal("the card was refused")
 
-    bench.start(fatal, max_result_bytes=100)
+    bench.start(fatal, resources=Resources(max_result_bytes=100))
     ids = [
         await bench.submit("fatal", payload) for payload in ({"item": "tea"}, {}, {"item": "huge"})
     ]

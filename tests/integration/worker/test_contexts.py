@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from headrace import Context, NewTask, TaskStatus, handler, new_id
-from headrace.handlers import CallNext, Handled, LifespanFailed
+from headrace.handlers import CallNext, Handled, LifespanFailed, Resources
 from tests.integration.worker.conftest import Bench, until
 
 
@@ -106,7 +106,7 @@ async def test_a_lifespan_is_open_from_before_the_first_attempt_until_after_the_
         finally:
             lines.append("end")
 
-    worker = bench.start(write, middleware=[watched], lifespans=[database])
+    worker = bench.start(write, resources=Resources(middleware=[watched], lifespans=[database]))
     task_id = await bench.submit("write")
     await bench.reached(task_id, TaskStatus.RUNNING)
     assert await bench.stop(worker) == 0
@@ -127,7 +127,7 @@ async def test_a_lifespan_that_fails_ends_the_worker_before_it_claims(bench: Ben
     async def write(ctx: Context, payload: Any) -> None: ...
 
     task_id = await bench.submit("write")
-    bench.start(write, lifespans=[database])
+    bench.start(write, resources=Resources(lifespans=[database]))
     _, running = bench.workers.pop()
     with pytest.raises(LifespanFailed, match="ConnectionError: nobody listens at db:5432"):
         await asyncio.wait_for(running, 10)

@@ -90,7 +90,7 @@ async def test_with_one_connection_left_its_tasks_run_once_and_it_claims_nothing
     await until(lambda: healthy.ready and healthy._waiter is not None)
 
     refuse(bench, way, [number for name, number in own.items() if name != left])
-    await until(lambda: not worker._renewing or left in ("renewal", "signals"))
+    await until(lambda: not worker.leases.renewed_last or left in ("renewal", "signals"))
     unclaimed = await bench.submit("other")
     await asyncio.sleep(3 * LEASE_SECONDS)
     assert runs == {held: 1}
@@ -104,7 +104,7 @@ async def test_with_one_connection_left_its_tasks_run_once_and_it_claims_nothing
     assert runs == {held: 1, unclaimed: 1}
     stats = await bench.queue.stats()
     assert sum(queue.crashes_total for queue in stats.queues.values()) == 0
-    await until(lambda: worker._renewing and worker._waiter is not None)
+    await until(lambda: worker.leases.renewed_last and worker._waiter is not None)
 
 
 async def test_with_its_claims_refused_alone_it_goes_on_claiming_over_its_other_connection(

@@ -75,8 +75,7 @@ async def bench() -> AsyncIterator[Bench]:
     yield bench
     if bench.task is not None and not bench.task.done():
         await bench.end()
-    if bench.worker._renewals.is_alive():
-        bench.worker._renewals.join(5)
+    bench.worker.leases.join(5)
 
 
 async def test_a_busy_worker_reports_and_claims_in_one_call(bench: Bench) -> None:
@@ -173,9 +172,9 @@ async def test_a_wait_that_is_ended_before_it_began_is_not_waited_for(bench: Ben
     bench.start()
     await until(lambda: len(bench.started) == 3)
     bench.worker._start_waiting()
-    bench.worker._on_not_renewed()
+    bench.worker.leases._on_not_renewed()
     await asyncio.sleep(0.01)
-    bench.worker.renewed([], tq.Renewal([], [], False, False), 0)
+    bench.worker.leases.renewed([], tq.Renewal([], [], False, False), 0)
     bench.add("d")
     bench.finish("a")
     await until(lambda: "d" in bench.started)
@@ -306,7 +305,7 @@ async def test_of_two_holds_on_one_task_only_the_named_one_is_lost(bench: Bench)
     bench.start()
     await until(lambda: bench.started == ["a", "a"])
     held = bench.worker._hand.held_now()
-    bench.worker.renewed(held, tq.Renewal(["a:1"], ["a:2"], False, False), 0)
+    bench.worker.leases.renewed(held, tq.Renewal(["a:1"], ["a:2"], False, False), 0)
     await until(lambda: not bench.worker._hand.slots)
     settled = [settlement for what, _ in bench.consumer.called("settle") for settlement in what]
     assert settled == ["Cancelled a"]
@@ -341,10 +340,10 @@ async def test_lost_data_is_put_back_before_anything_else_is_sent(bench: Bench) 
     assert [sorted(ids) for ids in bench.consumer.restored] == [["a", "b"]]
     names = [name for name, _, _ in bench.consumer.calls if name in ("settle", "restore")]
     assert names == ["settle", "settle", "restore", "settle"]
-    bench.worker.forgotten("one")
+    bench.worker.leases.forgotten("one")
     await asyncio.sleep(0.01)
     assert len(bench.consumer.restored) == 1, "what was put back is not put back again"
-    bench.worker.forgotten("two")
+    bench.worker.leases.forgotten("two")
     await until(lambda: len(bench.consumer.restored) == 2)
 
 
@@ -353,7 +352,7 @@ async def test_a_task_told_to_be_lost_is_stopped_and_reports_nothing(bench: Benc
     bench.start()
     await until(lambda: bench.started == ["a"])
     held = bench.worker._hand.held_now()
-    bench.worker.renewed(held, tq.Renewal([held[0].claimed.hold], [], False, False), 0)
+    bench.worker.leases.renewed(held, tq.Renewal([held[0].claimed.hold], [], False, False), 0)
     await until(lambda: not bench.worker._hand.slots)
     assert await bench.end() == 0
     assert [what for what, _ in bench.consumer.called("settle")] == [[]]
@@ -365,7 +364,7 @@ async def test_what_looked_lost_while_it_was_put_back_is_not(bench: Bench, seen:
     bench.start()
     await until(lambda: bench.started == ["a"])
     held = bench.worker._hand.held_now()
-    bench.worker.renewed(held, tq.Renewal([held[0].claimed.hold], [], False, False), seen)
+    bench.worker.leases.renewed(held, tq.Renewal([held[0].claimed.hold], [], False, False), seen)
     await asyncio.sleep(0.01)
     assert bench.worker._hand.held_now() == held
 
@@ -388,11 +387,11 @@ async def test_a_mark_found_by_the_renewal_ends_the_waiting(bench: Bench) -> Non
     bench.start()
     await until(lambda: bench.consumer.called("wait"))
     bench.consumer.draining = True
-    bench.worker.renewed([], tq.Renewal([], [], True, False), 0)
+    bench.worker.leases.renewed([], tq.Renewal([], [], True, False), 0)
     await asyncio.sleep(0.02)
     assert bench.consumer.claiming == 0
     bench.consumer.draining = False
-    bench.worker.renewed([], tq.Renewal([], [], False, False), 0)
+    bench.worker.leases.renewed([], tq.Renewal([], [], False, False), 0)
     await until(lambda: bench.consumer.claiming == 1)
 
 
