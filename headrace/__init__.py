@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.handlers import Backoff as Backoff
+    from headrace.handlers import CallNext as CallNext
     from headrace.handlers import CancelSignal as CancelSignal
     from headrace.handlers import Context as Context
     from headrace.handlers import Fatal as Fatal
+    from headrace.handlers import Handled as Handled
     from headrace.handlers import Park as Park
     from headrace.handlers import PayloadInvalid as PayloadInvalid
+    from headrace.handlers import SubmitFailed as SubmitFailed
     from headrace.handlers import TaskType as TaskType
     from headrace.handlers import handler as handler
     from headrace.taskqueue import NewTask as NewTask
@@ -36,11 +39,14 @@ __version__ = "0.3.0"
 _HOMES = {
     "headrace.handlers": (
         "Backoff",
+        "CallNext",
         "CancelSignal",
         "Context",
         "Fatal",
+        "Handled",
         "Park",
         "PayloadInvalid",
+        "SubmitFailed",
         "TaskType",
         "handler",
     ),
@@ -50,12 +56,15 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Backoff",
+    "CallNext",
     "CancelSignal",
     "Context",
     "Fatal",
+    "Handled",
     "NewTask",
     "Park",
     "PayloadInvalid",
+    "SubmitFailed",
     "Task",
     "TaskQueue",
     "TaskStatus",

@@ -101,7 +101,7 @@ async def serve(settings: WorkerSettings) -> int:
     try:
         status = await worker.run()
     except LifespanFailed as error:
-        log.error("worker.no_lifespan", worker=worker.info.id, error=str(error))
+        sys.stderr.write(f"worker: {error}\n")
         status = EXIT_BROKEN
     except Exception:
         log.exception("worker.crashed", worker=worker.info.id)

@@ -28,3 +28,19 @@ class Reminder(BaseModel):
     number: str
     customer: str
     due_at: AwareDatetime
+
+
+class Booking(BaseModel):
+    """An invoice that is to be booked, and when to remind whom of it."""
+
+    invoice: Invoice
+    customer: str
+    due_at: AwareDatetime
+
+
+class Forecast(BaseModel):
+    """How income grows."""
+
+    income: float
+    growth: float = 0.02
+    months: int = Field(default=12, ge=1, le=600)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel, field_validator
 
 from headrace.client.opening import type_info
 from headrace.contract.problems import INLINE_BUSY
-from headrace.handlers import Context, TaskType, handler
+from headrace.handlers import (
+    CallNext,
+    Context,
+    FurtherTask,
+    Handled,
+    Returned,
+    TaskType,
+    handler,
+)
 from headrace.taskqueue import NewTask, TaskStatus, new_id
 from headrace_api.http.problems import Problem
 from headrace_api.tasks.inline import InlineRunner
 from headrace_api.tasks.task_types import TaskTypeEntry
+from tests.unit.handlers import process_handlers
 
 release = threading.Event()
 
@@ -162,3 +175,87 @@ async def test_a_run_knows_the_nearer_of_its_limits() -> None:
         record = await runner(timeout_seconds=seconds).run(asked, task(asked))
         assert record.result is not None
         assert float(record.result) == pytest.approx(min(seconds, 100), abs=1)
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[list[str]]:
+    opened.append("open")
+    yield opened
+    opened.append("close")
+
+
+@asynccontextmanager
+async def broken() -> AsyncIterator[None]:
+    await asyncio.sleep(0)
+    opened.append("tried")
+    if opened:
+        raise ConnectionError("nobody listens")
+    yield
+
+
+opened: list[str] = []
+
+
+@handler("write")
+async def write(ctx: Context, payload: Any) -> None:
+    ctx.value(database).append("written")
+
+
+@handler("order")
+async def order(ctx: Context, payload: Any) -> str:
+    return await ctx.submit("elsewhere", None)
+
+
+def runner_with(**parts: Any) -> InlineRunner:
+    opened.clear()
+    return InlineRunner(max_running=2, timeout_seconds=20, max_result_bytes=1000, **parts)
+
+
+async def test_the_first_run_enters_the_lifespans_and_the_end_leaves_them() -> None:
+    inline = runner_with(lifespans=[database])
+    assert opened == []
+    for _ in range(2):
+        assert (await inline.run(write, task(write))).status is TaskStatus.COMPLETED
+    await inline.close()
+    assert opened == ["open", "written", "written", "close"]
+
+
+async def test_a_run_whose_lifespan_fails_fails_and_the_next_one_tries_again() -> None:
+    inline = runner_with(lifespans=[broken])
+    for _ in range(2):
+        record = await inline.run(write, task(write))
+        assert record.status is TaskStatus.FAILED
+        assert "broken failed as it was entered: ConnectionError" in (record.error or "")
+    assert opened == ["tried", "tried"]
+    assert inline.running == 0
+    await inline.close()
+
+
+async def test_middleware_is_around_a_run() -> None:
+    async def replaced(ctx: Context, call_next: CallNext) -> Handled:
+        await call_next()
+        return Returned(b'"replaced"')
+
+    record = await runner_with(middleware=[replaced]).run(echo, task(echo))
+    assert record.result == b'"replaced"'
+
+
+async def test_what_a_run_submits_goes_into_the_queue_or_fails_the_run() -> None:
+    taken: list[FurtherTask] = []
+
+    async def take(task: FurtherTask) -> None:
+        taken.append(task)
+
+    record = await runner_with(submit=take).run(order, task(order))
+    assert record.result == f'"{taken[0].id}"'.encode()
+    record = await runner_with().run(order, task(order))
+    assert record.error == ("SubmitFailed: there is no queue to submit to: QUEUE_ENABLED is false")
+
+
+async def test_a_handler_of_a_process_runs_in_one_here_too() -> None:
+    inline = runner_with()
+    number = NewTask(type="double", payload=b'{"value":4}', id=new_id())
+    record = await inline.run(process_handlers.double, number)
+    assert record.result is not None
+    assert msgspec.json.decode(record.result)["pid"] != os.getpid()
+    await inline.close()
