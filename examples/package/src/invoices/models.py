@@ -31,7 +31,7 @@ class Reminder(BaseModel):
 
 
 class Booking(BaseModel):
-    """An invoice that is to be booked, and when to remind whom of it."""
+    """An invoice to be booked, and when to remind its customer of it."""
 
     invoice: Invoice
     customer: str
