@@ -7,15 +7,16 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING
 
 from headrace.taskqueue.errors import QueueError
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.task import FINAL, TaskStatus
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import PubSub
 
 COMPARE_SECONDS = 1.0
 """The number of the last message is compared with its counter in Redis so often. Without a
@@ -133,7 +134,7 @@ class EndWatch:
     async def _hear(self) -> None:
         """Stay subscribed, with a new connection after each that is lost or misses something."""
         while True:
-            with contextlib.suppress(QueueError, RedisError, OSError):
+            with contextlib.suppress(QueueError, OSError):
                 async with self._installation.subscription(self._keys.ends) as pubsub:
                     await self._follow(pubsub)
             self.gaps += 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-
-from redis.asyncio.client import PubSub
+from typing import TYPE_CHECKING
 
 from headrace.taskqueue.keys import Keys
 from headrace.taskqueue.redis import locate
@@ -13,6 +12,9 @@ from headrace.taskqueue.redis.blocking import BlockingLink
 from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.redis.url import Target
 from headrace.taskqueue.scripts import all_scripts
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import PubSub
 
 
 @dataclass(frozen=True, slots=True)

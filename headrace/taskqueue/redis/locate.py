@@ -72,10 +72,9 @@ async def subscription(
 ) -> AsyncIterator[PubSub]:
     """A connection that hears what is published on a channel from now on.
 
-    Raises NotSent as `locate` does, NoReply, and redis-py's errors (`redis.RedisError`): also while
-    it is used, when the connection is lost.
+    Raises NotSent as `locate` does, and NoReply; NoReply also while it is used, when it is lost.
     """
-    # Here, for it takes 10 MiB, and only the API waits for what is published.
+    # Here, for redis-py takes 10 MiB, and only the API waits for what is published.
     import redis.asyncio
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
@@ -103,6 +102,8 @@ async def subscription(
             if await pubsub.get_message(timeout=timeout_seconds) is None:
                 raise NoReply(f"{endpoint} did not confirm the subscription in time")
             yield pubsub
+    except redis.RedisError as error:
+        raise NoReply(f"the subscription to {endpoint} has ended: {error}") from None
     finally:
         await client.aclose()
 

@@ -19,15 +19,16 @@ All keys of a queue lie in one slot, so in a Cluster, too, one server holds the 
 
 from __future__ import annotations
 
+import binascii
 import re
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
-from redis.crc import key_slot
-
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
+CLUSTER_SLOTS = 16384
+"""A key lies in the slot of its hash tag, the namespace: CRC16 (XMODEM) modulo this number."""
 
 _SCHEMES: dict[str, tuple[Literal["server", "unix", "sentinel", "cluster"], bool]] = {
     "redis": ("server", False),
@@ -116,7 +117,7 @@ def parse_url(url: str, *, namespace: str = "headrace", tls_ca_file: str | None 
         nodes=nodes,
         path=f"/{unquote(path)}" if kind == "unix" else None,
         service=unquote(service) if service else None,
-        slot=key_slot(f"{{{namespace}}}".encode()),
+        slot=binascii.crc_hqx(namespace.encode(), 0) % CLUSTER_SLOTS,
         username=username,
         password=password,
         sentinel_username=options.get("sentinel_username"),
