@@ -6,12 +6,21 @@ import signal
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import KINDS, Kind, RedisServer, available, default_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# How long an example takes says more of the machine than of the code: pytest's own time-out is the
+# bound. What Hypothesis sets by itself in CI, the same examples each time, stays.
+settings.register_profile(
+    "headrace", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("headrace")
 
 
 def pytest_configure() -> None:
