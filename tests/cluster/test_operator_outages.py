@@ -18,7 +18,7 @@ from tests.cluster.driving import interrupted, types_configmap, types_values
 from tests.cluster.operating import Operator, Pool, autoscaling, needs_tool
 from tests.cluster.recording import Ends, Sizes
 from tests.cluster.release import NAME, Release, merged, ready, small, uids
-from tests.cluster.standing_in import StandIn, StoodIn
+from tests.cluster.unscheduled_pools import FakeStats, UnscheduledPool
 
 QUICK = {"stabilizationSeconds": 3, "cooldownSeconds": 3}
 TOLD_SECONDS = 10.0
@@ -42,11 +42,11 @@ MODES = {
     "old": "StatsStale",
     "still": "StatsStale",
 }
-"""How the stand-in misbehaves, and what reason is given for it."""
+"""How the fake stats misbehave, and what reason is given for it."""
 SPECS = {"still": {"stabilizationSeconds": 6, "cooldownSeconds": 6}}
 """Of these pools. A time that stands still was new once, and is believed for 5 s."""
 FALLBACKS = {"raised": 6, "kept": 2}
-"""`fallbackReplicas` of two more pools, of which the stand-in is unavailable."""
+"""`fallbackReplicas` of two more pools, whose stats are unavailable."""
 BEFORE, AFTER = 4, 2
 """The tasks that wait, one for each worker."""
 
@@ -69,7 +69,7 @@ def release(cluster: Cluster, images: Images) -> Iterator[Release]:
 class Story:
     """What became of the pools whose stats misbehaved, by their names."""
 
-    pools: dict[str, StoodIn]
+    pools: dict[str, UnscheduledPool]
     told_after: dict[str, float] = field(default_factory=dict)
     """In how many seconds StatsAvailable was False."""
     sizes: dict[str, set[int]] = field(default_factory=dict)
@@ -87,20 +87,20 @@ class Story:
 @pytest.fixture(scope="module")
 def story(release: Release, images: Images) -> Story:
     """All modes at once."""
-    stand_in = StandIn(release.cluster, release.namespace, images.api)
+    fake_stats = FakeStats(release.cluster, release.namespace, images.api)
     names = [*MODES, *FALLBACKS]
-    stand_in.queued(BEFORE, *names)
+    fake_stats.queued(BEFORE, *names)
     story = Story({})
     for name in names:
         spec = {"fallbackReplicas": FALLBACKS[name]} if name in FALLBACKS else SPECS.get(name, {})
-        story.pools[name] = StoodIn(release, stand_in, images.api, name, **spec)
+        story.pools[name] = UnscheduledPool(release, fake_stats, images.api, name, **spec)
     _await_sizes(release, dict.fromkeys(names, BEFORE))
     before = {name: len(_event_reasons(pool)) for name, pool in story.pools.items()}
 
     # What they say besides is that there is no work.
     broken = {name: {"mode": name, "queued": {"nap": 0}} for name in MODES}
     away = {name: {"mode": "unavailable"} for name in FALLBACKS}
-    stand_in.change(**broken, **away)
+    fake_stats.change(**broken, **away)
     _watch(release, story)
     operator = Operator(release)
     for name, pool in story.pools.items():
@@ -109,7 +109,7 @@ def story(release: Release, images: Images) -> Story:
         metric = "headrace_operator_stats_available"
         story.available[name] = operator.metric(metric, name=name, namespace=release.namespace)
 
-    stand_in.queued(AFTER, *names)
+    fake_stats.queued(AFTER, *names)
     _await_sizes(release, dict.fromkeys(names, AFTER))
     for name, pool in story.pools.items():
         pool.await_condition("StatsAvailable")

@@ -1,6 +1,6 @@
 """Who owns a size: the operator, unless it is paused, only told, or somebody else scales as well.
 
-Most pools here are sized by a stand-in for the stats, and none of their pods runs.
+Most pools here are sized by fake stats, and none of their pods runs.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from tests.cluster.cluster import Cluster, CommandFailed, Images, Object, eventu
 from tests.cluster.driving import interrupted, types_configmap, types_values
 from tests.cluster.operating import Operator, Pool, autoscaling
 from tests.cluster.release import CHART, NAME, Release, merged, small
-from tests.cluster.standing_in import StandIn, StoodIn, autoscaler, deployment
+from tests.cluster.unscheduled_pools import FakeStats, UnscheduledPool, autoscaler, deployment
 
 WINDOW_SECONDS = 4
 MANAGER = "headrace-operator"
 SOON_SECONDS = 20.0
-NewPool = Callable[..., StoodIn]
+NewPool = Callable[..., UnscheduledPool]
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +36,18 @@ def release(cluster: Cluster, images: Images) -> Iterator[Release]:
 
 
 @pytest.fixture(scope="module")
-def stand_in(release: Release, images: Images) -> StandIn:
+def fake_stats(release: Release, images: Images) -> FakeStats:
     """In the namespace of the release."""
-    return StandIn(release.cluster, release.namespace, images.api)
+    return FakeStats(release.cluster, release.namespace, images.api)
 
 
 @pytest.fixture
-def new_pool(release: Release, stand_in: StandIn, images: Images) -> NewPool:
+def new_pool(release: Release, fake_stats: FakeStats, images: Images) -> NewPool:
     """Makes a pool that has one worker and a task for it."""
 
-    def make(name: str, **spec: Any) -> StoodIn:
-        stand_in.queued(1, name)
-        pool = StoodIn(release, stand_in, images.api, name, **spec)
+    def make(name: str, **spec: Any) -> UnscheduledPool:
+        fake_stats.queued(1, name)
+        pool = UnscheduledPool(release, fake_stats, images.api, name, **spec)
         pool.await_condition("Ready", seconds=SOON_SECONDS)
         return pool
 
@@ -178,11 +178,11 @@ def test_nothing_is_written_while_a_horizontal_pod_autoscaler_scales_the_pool(
 
 
 def test_of_two_on_one_pool_the_younger_waits(
-    release: Release, stand_in: StandIn, new_pool: NewPool
+    release: Release, fake_stats: FakeStats, new_pool: NewPool
 ) -> None:
     elder = new_pool("elder")
-    stand_in.queued(9, "younger")
-    url = stand_in.url("younger")
+    fake_stats.queued(9, "younger")
+    url = fake_stats.url("younger")
     release.cluster.apply(release.namespace, autoscaler("younger", url, "elder"))
     younger = Pool(release, "younger")
     younger.deployment = "younger"
@@ -198,12 +198,12 @@ def test_of_two_on_one_pool_the_younger_waits(
 
 
 def test_a_target_that_is_not_there_is_told_and_sized_once_it_is(
-    release: Release, stand_in: StandIn, images: Images
+    release: Release, fake_stats: FakeStats, images: Images
 ) -> None:
     pool = Pool(release, "later")
     pool.deployment = "later"
-    stand_in.queued(3, "later")
-    release.cluster.apply(release.namespace, autoscaler("later", stand_in.url("later")))
+    fake_stats.queued(3, "later")
+    release.cluster.apply(release.namespace, autoscaler("later", fake_stats.url("later")))
     found = pool.await_condition("Ready", "False", "TargetNotFound", SOON_SECONDS)
     assert "later" in found["message"]
     eventually(lambda: notes(pool, "TargetNotFound") == ["TargetNotFound"], "the event", 10)

@@ -1,6 +1,6 @@
 """Two operators, of which one acts: killed, told to end, suspended, cut off, without an API server.
 
-The pool is sized by a stand-in for the stats, and none of its pods runs.
+The pool is sized by fake stats, and none of its pods runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from tests.cluster.cluster import Cluster, CommandFailed, Images, eventually
 from tests.cluster.operating import TAKEOVER_SECONDS, Operator, needs_tool
 from tests.cluster.release import Release, merged, ready, restarts, small
-from tests.cluster.standing_in import StandIn, StoodIn
+from tests.cluster.unscheduled_pools import FakeStats, UnscheduledPool
 
 ACTS_SECONDS = 5.0
 """Within which it does what there is to do."""
@@ -31,7 +31,7 @@ class Pair:
 
     release: Release
     operator: Operator
-    pool: StoodIn
+    pool: UnscheduledPool
     _sizes: Iterator[int] = field(default_factory=lambda: itertools.count(2))
 
     def asked(self) -> int:
@@ -76,9 +76,9 @@ def release(cluster: Cluster, images: Images) -> Iterator[Release]:
 @pytest.fixture(scope="module")
 def made(release: Release, images: Images) -> Pair:
     """Once for all tests."""
-    stand_in = StandIn(release.cluster, release.namespace, images.api)
-    stand_in.queued(1, "led")
-    pool = StoodIn(release, stand_in, images.api, "led", maxReplicas=30)
+    fake_stats = FakeStats(release.cluster, release.namespace, images.api)
+    fake_stats.queued(1, "led")
+    pool = UnscheduledPool(release, fake_stats, images.api, "led", maxReplicas=30)
     pool.await_condition("Ready")
     return Pair(release, Operator(release), pool)
 

@@ -21,7 +21,7 @@ import pytest
 
 from tests.integration.api.processes import ApiProcess
 from tests.servers import RedisServer
-from tests.unit.handlers.stand_ins import make_context
+from tests.unit.handlers.recording_host import make_context
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)

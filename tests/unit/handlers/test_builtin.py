@@ -14,7 +14,7 @@ import pytest
 from headrace.handlers import Context, Outcome, Park, Raised, Returned, TaskType, run_attempt
 from headrace.handlers.builtin import BUILTIN_QUEUES, builtin_types
 from headrace.workflows import Catalog, Runtime, WorkflowError
-from tests.unit.handlers.stand_ins import RecordingHost, make_context
+from tests.unit.handlers.recording_host import RecordingHost, make_context
 
 
 def definition(greeting: str, version: str = "1.0.0") -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from headrace.handlers import CancelSignal, Context, Park, PayloadInvalid, handler
-from tests.unit.handlers.stand_ins import RecordingHost, make_context
+from tests.unit.handlers.recording_host import RecordingHost, make_context
 
 
 def test_the_cancel_signal_wakes_threads_that_wait_for_it() -> None:

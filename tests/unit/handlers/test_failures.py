@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_validator
 from headrace.handlers import Fatal, Raised, Returned, run_attempt
 from headrace.handlers.failures import describe, holds_fatal
 from headrace.limits import MAX_RAISED_CHARACTERS
-from tests.unit.handlers.stand_ins import make_context
+from tests.unit.handlers.recording_host import make_context
 from tests.unit.handlers.test_runner import typed
 
 

@@ -34,7 +34,7 @@ from headrace.handlers import (
     run_attempt,
 )
 from tests.unit.handlers import process_handlers as handlers
-from tests.unit.handlers.stand_ins import RecordingHost, make_context
+from tests.unit.handlers.recording_host import RecordingHost, make_context
 
 ROOT = Path(__file__).parents[3]
 
@@ -298,7 +298,7 @@ PARENT = """
 import asyncio, json, os
 from headrace.handlers import Resources, run_attempt
 from tests.unit.handlers import process_handlers as handlers
-from tests.unit.handlers.stand_ins import RecordingHost, make_context
+from tests.unit.handlers.recording_host import RecordingHost, make_context
 
 class Host(RecordingHost):
     def progress(self, ctx, percent, message):

@@ -28,7 +28,7 @@ from headrace.handlers import (
     handler,
     run_attempt,
 )
-from tests.unit.handlers.stand_ins import make_context
+from tests.unit.handlers.recording_host import make_context
 
 
 class Number(BaseModel):

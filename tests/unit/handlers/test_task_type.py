@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from headrace.handlers import Context, PayloadInvalid, RegistrationError, TaskType, handler
-from tests.unit.handlers.stand_ins import make_context
+from tests.unit.handlers.recording_host import make_context
 
 
 class Greeting(BaseModel):

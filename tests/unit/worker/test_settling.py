@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace import taskqueue as tq
 from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
 from headrace_worker.settling import call_of, settlement_for
-from tests.unit.worker.stand_ins import claimed_task
+from tests.unit.worker.fake_queue import claimed_task
 
 TASK = claimed_task("t-1", retry_count=2)
 BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0)

@@ -14,8 +14,8 @@ from headrace.handlers import Context, Resources, handler
 from headrace_worker.ahead import Pace
 from headrace_worker.running import Hand
 from headrace_worker.stalls import Stall, StallWatch
-from tests.unit.handlers.stand_ins import RecordingHost
-from tests.unit.worker.stand_ins import claimed_task
+from tests.unit.handlers.recording_host import RecordingHost
+from tests.unit.worker.fake_queue import claimed_task
 
 LEASE_SECONDS = 15.0
 

@@ -13,7 +13,7 @@ from headrace.handlers import Context, handler
 from headrace_worker import draining
 from headrace_worker import worker as module
 from headrace_worker.worker import Worker
-from tests.unit.worker.stand_ins import Consumer, Queue, claimed_task, until
+from tests.unit.worker.fake_queue import Consumer, Queue, claimed_task, until
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""The fallback's rules, with a stand-in for the queue that fails as told."""
+"""The fallback's rules, with a fake queue that fails as it is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What these tests put in the place of a worker."""
+"""A host that takes note, in the place of a worker, and contexts that report to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs stand_in.py in a pod; Deployments that are sized by it, none of whose pods ever runs.
+"""Deployments none of whose pods ever runs, sized by a fake_stats_server.py in a pod.
 
 The pods fit no node: they hold no task, so that nothing but the decision is in the way of a size.
 """
@@ -14,8 +14,8 @@ from tests.cluster.driving import RESTRICTED, configmap, pod
 from tests.cluster.operating import Pool
 from tests.cluster.release import Release, ready
 
-NAME = "stand-in"
-PROGRAM = Path(__file__).parent / "stand_in.py"
+NAME = "fake-stats"
+PROGRAM = Path(__file__).parent / "fake_stats_server.py"
 PORT = 8000
 CHANGE = f"""
 import sys, urllib.request as u
@@ -23,7 +23,7 @@ u.urlopen(u.Request("http://127.0.0.1:{PORT}/", sys.argv[1].encode(), method="PU
 """
 
 
-class StandIn:
+class FakeStats:
     """Stats endpoints in a pod of its own, each with a name."""
 
     def __init__(self, cluster: Cluster, namespace: str, image: str) -> None:
@@ -50,7 +50,7 @@ class StandIn:
             service,
             pod(NAME, {"containers": [container], "volumes": [volume]}, app=NAME),
         )
-        eventually(lambda: ready(cluster.get(namespace, "pod", NAME)), "the stand-in runs")
+        eventually(lambda: ready(cluster.get(namespace, "pod", NAME)), "the fake stats server runs")
 
     def url(self, name: str) -> str:
         """The base URL of the endpoint of this name."""
@@ -65,7 +65,7 @@ class StandIn:
         self.change(**{name: {"mode": "well", "queued": {queue: count}} for name in names})
 
 
-class StoodIn(Pool):
+class UnscheduledPool(Pool):
     """A Deployment whose pods fit no node, and the WorkerAutoscaler of its name.
 
     They are made: `spec` is the WorkerAutoscaler's, one task a worker and quick to shrink unless
@@ -73,20 +73,26 @@ class StoodIn(Pool):
     """
 
     def __init__(
-        self, release: Release, stand_in: StandIn, image: str, name: str, size: int = 1, **spec: Any
+        self,
+        release: Release,
+        fake_stats: FakeStats,
+        image: str,
+        name: str,
+        size: int = 1,
+        **spec: Any,
     ) -> None:
         super().__init__(release, name)
         self.deployment = name
-        self._stand_in = stand_in
+        self._fake_stats = fake_stats
         release.cluster.apply(
             release.namespace,
             deployment(name, image, size),
-            autoscaler(name, stand_in.url(name), **spec),
+            autoscaler(name, fake_stats.url(name), **spec),
         )
 
     def queued(self, count: int) -> None:
         """So many tasks wait, say the stats."""
-        self._stand_in.queued(count, self.name)
+        self._fake_stats.queued(count, self.name)
 
 
 def deployment(name: str, image: str, replicas: int) -> Object:

@@ -2,7 +2,7 @@
 
 Each first part of a path is an endpoint with a mode of its own, in which a GET of
 `/NAME/api/workflows/queue/stats` is answered. `PUT /` with `{NAME: {"mode": …, "queued": {QUEUE:
-COUNT}}}` changes some of them. It needs nothing but Python: `python stand_in.py PORT`.
+COUNT}}}` changes some of them. It needs nothing but Python: `python fake_stats_server.py PORT`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Endpoint:
             "available": True,
             "at": datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z"),
             "version": 1,
-            "epoch": "stand-in",
+            "epoch": "fake",
             "queues": {name: {**QUEUE, "queue_length": n} for name, n in self.queued.items()},
             "workers": [],
         }
