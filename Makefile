@@ -4,10 +4,14 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-VENV ?= .venv
-# The first Python that is new enough; any other by `make PYTHON=/path/to/python3 …`.
+# The first Python that is new enough. Any other by `make PYTHON=/path/to/python3 …`, in an environment
+# of its own: .venv-3.13.
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+ifeq ($(origin VENV) $(origin PYTHON),undefined command line)
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+endif
+VENV ?= .venv
 PORT ?= 8000
 CASES ?= 20000
 DOCKER ?= docker
@@ -33,7 +37,8 @@ help: ## Explain every target (this text)
 venv: $(READY) ## Make the virtual environment .venv, again when the requirements have changed
 
 $(REQUIREMENTS): requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Headrace needs Python 3.11 or newer, and none is on PATH:" \
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Headrace needs Python 3.11 or newer, and $(or $(PYTHON),what is on PATH) is none:" \
 		"install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is missing:" \
 		"on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }

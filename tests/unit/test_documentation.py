@@ -15,7 +15,8 @@ from headrace import TaskType
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"))
+    for folder in ("*.md", "docs/**/*.md", "examples/**/*.md", "tests/*.md")
+    for page in ROOT.glob(folder)
     if page.is_file()
 )
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -73,3 +74,23 @@ def test_both_readmes_begin_with_the_two_commands_that_are_enough() -> None:
             "make dev",
             "make test",
         ]
+
+
+def test_every_test_that_proves_a_promise_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "tests/README.md").read_text("utf-8"))
+    assert len(named) > 30
+    texts = {file: (ROOT / "tests" / file).read_text("utf-8") for file, _ in named}
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"^ *(async )?def {name}\(", texts[file], re.MULTILINE)
+    ]
+    assert missing == []
+
+
+def test_every_place_that_a_recipe_names_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_0-9]+/[\w./-]+)`", text))
+    assert len(named) > 20
+    missing = [place for place in named if not (ROOT / place).exists()]
+    assert missing == []
