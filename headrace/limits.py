@@ -36,6 +36,10 @@ DEFAULT_MAX_PAYLOAD_BYTES = 1_048_576
 """The largest payload, and the largest result, unless MAX_PAYLOAD_BYTES says otherwise."""
 MAX_STATE_BYTES = 16 * 1_048_576
 """The largest state that a park or a checkpoint keeps."""
+MAX_INBOX_ITEMS = 100
+"""How many items a task's inbox holds."""
+MAX_INBOX_ITEM_BYTES = 65_536
+"""The largest item in a task's inbox."""
 MAX_RAISED_CHARACTERS = 2_000
 """What is said of an error that a handler raised is cut behind so many."""
 MAX_ERROR_CHARACTERS = 10_000

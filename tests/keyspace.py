@@ -76,7 +76,7 @@ def unexpected_keys(
     records = _fields(server.client, prefix, found["task"])
     for key, (status, _) in records.items():
         (ends if status in FINAL_STATUSES else live).append(key)
-    for kind, mark in (("payload", "pl"), ("result", "rl"), ("state", "k")):
+    for kind, mark in (("payload", "pl"), ("result", "rl"), ("state", "k"), ("inbox", "i")):
         for key in found[kind]:
             task = "task:" + key.partition(":")[2]
             if task not in records:
@@ -85,7 +85,7 @@ def unexpected_keys(
             status, marks = records[task]
             if mark not in marks:
                 problems.append(f"{key}: its task's record does not name it")
-            if kind != "payload" and (status in FINAL_STATUSES) != (kind == "result"):
+            if kind in ("result", "state") and (status in FINAL_STATUSES) != (kind == "result"):
                 problems.append(f"{key}: the task is {status.decode()}")
             (ends if status in FINAL_STATUSES else live).append(key)
     remaining = _remaining_ms(server.client, prefix, live + ends)
@@ -99,7 +99,14 @@ def unexpected_keys(
 def _is_expected(kind: str, key: str) -> bool:
     if key == kind:
         return kind in LASTING
-    return kind in LASTING_KINDS | EXPIRING_KINDS | {"task", "payload", "result", "state", "held"}
+    return kind in LASTING_KINDS | EXPIRING_KINDS | {
+        "task",
+        "payload",
+        "result",
+        "state",
+        "inbox",
+        "held",
+    }
 
 
 def _fields(client: Any, prefix: str, tasks: list[str]) -> dict[str, tuple[bytes, frozenset[str]]]:
@@ -109,10 +116,10 @@ def _fields(client: Any, prefix: str, tasks: list[str]) -> dict[str, tuple[bytes
         chunk = tasks[start : start + 1000]
         pipe = client.pipeline(transaction=False)
         for key in chunk:
-            pipe.hmget(prefix + key, "s", "pl", "rl", "k")
+            pipe.hmget(prefix + key, "s", "pl", "rl", "k", "i")
         for key, (status, *marks) in zip(chunk, pipe.execute(), strict=True):
             if status is not None:  # else it has expired since the scan
-                named = zip(("pl", "rl", "k"), marks, strict=True)
+                named = zip(("pl", "rl", "k", "i"), marks, strict=True)
                 records[key] = (status, frozenset(name for name, mark in named if mark))
     return records
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -135,6 +135,7 @@ class Context:
         "can_park",
         "cancelled",
         "headers",
+        "inbox",
         "state",
         "task_id",
         "task_type",
@@ -150,6 +151,7 @@ class Context:
         state: bytes | None = None,
         can_park: bool = False,
         headers: Mapping[str, str] = NO_HEADERS,
+        inbox: Sequence[bytes] = (),
     ) -> None:
         self.task_id = task_id
         self.task_type = task_type
@@ -161,6 +163,9 @@ class Context:
         """Whether returning a `Park` is possible here. It is not in a run inside a request."""
         self.headers = headers
         """What was submitted beside the payload: `traceparent`, and whatever a caller added."""
+        self.inbox = inbox
+        """What was put into the task's inbox since it last parked, in order. An item that comes
+        meanwhile is in the next attempt's."""
         self.cancelled = CancelSignal()
         self._host = host
         self._submits = 0

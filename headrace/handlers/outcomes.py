@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -55,21 +56,27 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 class Park(msgspec.Struct, frozen=True):
-    """Returned by a handler to free its slot until a time: the task then goes on from `state`.
+    """Returned by a handler to free its slot for a while: the task then goes on from `state`.
 
-    Parking uses up no retry. The next attempt's context holds the same bytes as `ctx.state`.
+    Parking uses up no retry. The next attempt's context holds the same bytes as `ctx.state`, and in
+    `ctx.inbox` the items that came since. What this attempt found in `ctx.inbox` leaves the inbox.
 
     Raises:
         ValueError: `unpark_at` has no time zone.
     """
 
-    unpark_at: datetime
-    """When to go on. An aware datetime: a time that has passed means at once."""
+    unpark_at: datetime | None
+    """When to go on. An aware datetime: a time that has passed means at once. None: at no time,
+    only for what `wake_on` says."""
     state: bytes
     """What the handler needs to go on."""
+    wake_on: Literal["inbox"] | None = None
+    """"inbox": go on before that time when an item comes into the task's inbox (`TaskQueue.wake`);
+    at once if one has come that is not in `ctx.inbox`. The handler looks what there is: it may go
+    on without any."""
 
     def __post_init__(self) -> None:
-        if self.unpark_at.tzinfo is None:
+        if self.unpark_at is not None and self.unpark_at.tzinfo is None:
             raise ValueError("Park needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
 
     def fault(self) -> str | None:
@@ -78,6 +85,12 @@ class Park(msgspec.Struct, frozen=True):
         if fault is not None:
             return fault
         unpark_at: object = self.unpark_at
+        if self.wake_on not in (None, "inbox"):
+            return f'is to be woken on {self.wake_on!r}: write wake_on="inbox" or leave it out'
+        if unpark_at is None and self.wake_on is None:
+            return "has neither a time nor wake_on: the task would never go on"
+        if unpark_at is None:
+            return None
         if not isinstance(unpark_at, datetime) or unpark_at.utcoffset() is None:
             return "has a time that is no datetime with a time zone"
         if unpark_at > LATEST_UNPARK:

@@ -129,6 +129,7 @@ class _Child:
             self,
             attempt=order.attempt,
             state=order.state,
+            inbox=order.inbox,
             can_park=order.can_park,
             headers=order.headers,
         )
@@ -230,8 +231,8 @@ def _message_of(outcome: Outcome) -> messages.ToParent:
         case Raised(error, retryable, exception):
             traceback = None if exception is None else format_exception(exception)
             return messages.HandlerRaised(error, retryable, traceback)
-        case Park(unpark_at, state):
-            return messages.HandlerParked(unpark_at, state)
+        case Park(unpark_at, state, wake_on):
+            return messages.HandlerParked(unpark_at, state, wake_on)
         case Stopped():
             return messages.Ceased()
         case _:

@@ -6,8 +6,9 @@ Each message is a frame: u32 length, then MessagePack. Both sides run the same r
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -26,6 +27,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=True):
     payload: bytes
     attempt: int
     state: bytes | None
+    inbox: Sequence[bytes]
     headers: Mapping[str, str]
     can_park: bool
     deadline: float | None
@@ -88,8 +90,9 @@ class HandlerRaised(msgspec.Struct, frozen=True, tag=True):
 class HandlerParked(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the handler returned a Park."""
 
-    unpark_at: datetime
+    unpark_at: datetime | None
     state: bytes
+    wake_on: Literal["inbox"] | None
 
 
 class Ceased(msgspec.Struct, frozen=True, tag=True):

@@ -205,8 +205,8 @@ class _Child(asyncio.Protocol):
             case messages.HandlerRaised(error, retryable, traceback):
                 exception = None if traceback is None else RemoteTraceback(traceback)
                 self._ended(Raised(error, retryable, exception))
-            case messages.HandlerParked(unpark_at, state):
-                self._ended(Park(unpark_at, state))
+            case messages.HandlerParked(unpark_at, state, wake_on):
+                self._ended(Park(unpark_at, state, wake_on))
             case messages.Ceased():
                 self._ended(Returned(b"null"))  # why it was stopped is what counts
             case messages.Progress(percent, text):

@@ -255,6 +255,7 @@ class Attempt:
             payload=self._payload,
             attempt=ctx.attempt,
             state=ctx.state,
+            inbox=ctx.inbox,
             headers=dict(ctx.headers),
             can_park=ctx.can_park,
             deadline=None if deadline is None else deadline.timestamp(),

@@ -266,7 +266,8 @@ class Consumer:
                 args.extend((task.started_at_ms, task.retry_count, task.crash_count))
                 hashed = request_hash(task.id, task.payload, task.max_retries)
                 args.extend((task.max_retries, state, hashed, task.options))
-                size += len(task.payload) + len(state)
+                args.extend((len(task.inbox), *task.inbox))
+                size += len(task.payload) + len(state) + sum(map(len, task.inbox))
                 if size >= ENOUGH_BYTES:
                     break
             kept += [bool(is_kept) for is_kept in await self._call("restore", args)]
@@ -297,8 +298,9 @@ def _script_and_arguments(settlement: Settlement) -> tuple[str, tuple[Any, ...]]
         case Failed(_, error, delay_ms, run_ms):
             said = _utf8(error[:MAX_ERROR_CHARACTERS])
             return "fail", (*hold, said, -1 if delay_ms is None else delay_ms, run_ms)
-        case Parked(_, unpark_at_ms, state, run_ms):
-            return "park", (*hold, unpark_at_ms, state, run_ms)
+        case Parked(_, unpark_at_ms, state, run_ms, wake_on):
+            at = "" if unpark_at_ms is None else unpark_at_ms
+            return "park", (*hold, at, state, run_ms, len(task.inbox), int(wake_on == "inbox"))
         case Released(_, run_ms):
             return "release", (*hold, run_ms, MAX_CRASHES)
 
@@ -330,6 +332,7 @@ def _claimed(
     crash_count: int = 0,
     state: bytes = b"",
     options: bytes = b"",
+    inbox: Sequence[bytes] = (),
 ) -> ClaimedTask:
     """A task as the script tells of it, which leaves out the end of what few tasks have."""
     return ClaimedTask(
@@ -344,4 +347,5 @@ def _claimed(
         max_retries=max_retries,
         state=state or None,
         options=options,
+        inbox=tuple(inbox),
     )

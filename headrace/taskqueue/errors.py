@@ -10,6 +10,7 @@ QueueError
 ├── TaskInvalid              nobody could run such a task; nothing was written
 ├── PayloadTooLarge          the payload is over the limit; nothing was written
 ├── IdempotencyConflict      the same idempotency key was used for something else
+├── InboxFull                the task's inbox holds its maximum of items; nothing was written
 ├── TaskNotFound             no record under this id: never submitted, or its retention is over
 ├── NotAllowed               the move is not allowed in the task's present state
 ├── EpochChanged             Redis lost its data: register again and restore what runs
@@ -20,6 +21,8 @@ QueueError
 """
 
 from __future__ import annotations
+
+from headrace.limits import MAX_INBOX_ITEMS
 
 
 class QueueError(Exception):
@@ -85,6 +88,17 @@ class IdempotencyConflict(QueueError):
         self.task_id = task_id
 
 
+class InboxFull(QueueError):
+    """The task's inbox holds its maximum of items. Nothing was written."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"the inbox of task {task_id} holds its maximum of {MAX_INBOX_ITEMS} items: it takes "
+            "more when its handler has parked again"
+        )
+        self.task_id = task_id
+
+
 class TaskNotFound(QueueError):
     """No record is kept under this id."""
 
@@ -99,6 +113,7 @@ class TaskNotFound(QueueError):
 _ALLOWED = {
     "cancel": "only pending and queued tasks can be cancelled",
     "retry": "only failed and cancelled tasks can be retried",
+    "wake": "only tasks that have not ended have an inbox",
 }
 _ELSE = "this is not possible in this state"
 
@@ -134,8 +149,9 @@ class UpgradeInProgress(QueueError):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
-            f"task {task_id} has headers or tags, and a worker that is still there is of an older "
-            "Headrace, which cannot read them: try again once all workers are upgraded"
+            f"task {task_id} is to have headers, tags or an inbox, and a worker that is still "
+            "there is of an older Headrace, which cannot read them: try again once all workers are "
+            "upgraded"
         )
         self.task_id = task_id
 

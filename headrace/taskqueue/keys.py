@@ -13,6 +13,7 @@ types               hash    each task type's description (JSON)
 task:<id>           hash    a task's record, see below; expires once it is final
 payload:<id>        string  its payload, if that has more than 64 bytes
 result:<id>         string  its result, likewise
+inbox:<id>          list    items that were put in since it last parked; expires with the record
 state:<id>          string  what a park or checkpoint kept; gone once the task is final
 queue:<type>        list    ids of waiting tasks, the next one first
 cancelled:<type>    set     ids in the list that were cancelled: their records may be gone by now
@@ -40,7 +41,8 @@ aside:<key>         any     what was moved out of the way for that, kept a week
 ends                channel what ended, a message a call: its number, then statuses and ids
 
 A task's record, its times in milliseconds since 1970. Its version is `1`, which 0.2.0 reads too;
-`01` if it has options (`o`) that a reader of version 1 may pass over; `2` if it must not:
+`01` if it has options (`o`) that a reader of version 1 may pass over; `2` if it must not, or has
+an inbox:
 
 v   version of this format              rc  failures so far
 t   type                                cc  lost workers since the last park
@@ -57,6 +59,8 @@ hb  handed back soon after its start: `since:times`, in an hour
 lf  fence whose lease ended last        lw  why it ended, if its worker came back
 bo  the last back-off in ms
 o   options, packed: headers and tags (see Options in task.py)
+i   `inbox:<id>` may be there
+wo  while pending: an item in its inbox wakes it
 """
 
 from __future__ import annotations

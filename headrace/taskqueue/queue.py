@@ -6,7 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_BATCH, MAX_CRASHES
+from headrace.limits import (
+    DEFAULT_MAX_PAYLOAD_BYTES,
+    MAX_BATCH,
+    MAX_CRASHES,
+    MAX_INBOX_ITEM_BYTES,
+    MAX_INBOX_ITEMS,
+)
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
@@ -208,6 +214,25 @@ class TaskQueue:
         rules = self.installation
         args = (task_id, self.max_length, rules.retention_seconds, rules.lease_ms)
         status = await self._run("retry", *args, subject=task_id)
+        return TaskStatus(status.decode())
+
+    async def wake(self, task_id: str, item: bytes) -> TaskStatus:
+        """Put an item into a task's inbox; if the task is parked until one comes, it is queued.
+
+        Its handler finds the item in `Context.inbox` at its next attempt. After NoReply the item
+        may be there: put in once more, it may be there twice.
+
+        Returns the task's status after it. Raises TaskNotFound, NotAllowed for a task that has
+        ended, InboxFull, UpgradeInProgress, and ValueError for an item of more than 64 KiB.
+        """
+        if len(item) > MAX_INBOX_ITEM_BYTES:
+            raise ValueError(
+                f"this item has {len(item)} bytes, the limit is {MAX_INBOX_ITEM_BYTES}: store the "
+                "data elsewhere and put a reference into the inbox"
+            )
+        status = await self._run(
+            "wake", task_id, item, MAX_INBOX_ITEMS, self.installation.lease_ms, subject=task_id
+        )
         return TaskStatus(status.decode())
 
     async def reap(self, task_types: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace.taskqueue.errors import (
     EpochChanged,
+    InboxFull,
     LayoutTooNew,
     NotAllowed,
     QueueError,
@@ -41,6 +42,8 @@ def script_error(
             return WorkerNotFound(subject)
         case "NOTALLOWED":
             return NotAllowed(subject, move, detail)
+        case "INBOX":
+            return InboxFull(subject)
         case "FULL":
             return QueueFull(detail, max_length)
         case _:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from headrace.taskqueue.task import ClaimedTask
+
+WakeOn: TypeAlias = Literal["inbox"]
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -34,12 +36,20 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """It goes on at `unpark_at_ms` (since 1970), here or elsewhere, from `state`."""
+    """It goes on later, here or elsewhere, from `state`.
+
+    The items that its inbox held when it was claimed leave it. If `wake_on` is "inbox" and another
+    one has come since, it is queued at once. While a live worker is too old to wake by an inbox, it
+    goes on after 5 s in any case, to look again.
+    """
 
     task: ClaimedTask
-    unpark_at_ms: int
+    unpark_at_ms: int | None
+    """When, since 1970. None: only when it is woken."""
     state: bytes
     run_ms: int
+    wake_on: WakeOn | None = None
+    """What it goes on for before that time."""
 
 
 class Released(msgspec.Struct, frozen=True):

@@ -137,6 +137,8 @@ class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
     """What the task's last park or checkpoint kept."""
     options: bytes = b""
     """Headers and tags, packed."""
+    inbox: tuple[bytes, ...] = ()
+    """What was put into the task's inbox since it last parked, in order."""
 
     @property
     def headers(self) -> dict[str, str]:

@@ -21,10 +21,10 @@ end
 local status, task_type, retry = r.s, r.t, is_retry(r.rc, r.cc)
 if status == 'pending' then
   call('ZREM', delayed_key(task_type, retry), id)
-  call('HDEL', key, 'd')
-  end_task(id, task_type, 'cancelled', r.pl, r.k, retention_seconds)
+  call('HDEL', key, 'd', 'wo')
+  end_task(id, task_type, 'cancelled', r, retention_seconds)
 elseif status == 'queued' then
-  end_task(id, task_type, 'cancelled', r.pl, r.k, retention_seconds, 'z', 1)
+  end_task(id, task_type, 'cancelled', r, retention_seconds, 'z', 1)
   call('SADD', P .. 'cancelled:' .. task_type, id)
   count(task_type, 'tombstones', 1)
   if retry then

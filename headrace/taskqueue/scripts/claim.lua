@@ -15,7 +15,8 @@
 -- Returns  more (1: ask again at once), draining (1: the worker is marked), ms until something may
 --          be there to claim (-1: unknown), the tasks: (id, type, payload, created, started,
 --          max_retries) each, then (fence, retries, crashes, kept state or '') of one that was held
---          before or has options, and the options
+--          before or has options, the options or '', the items
+--          of its inbox
 -- Errors   EPOCH <new>, VERSION <found> <supported>
 
 local worker, epoch, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -94,12 +95,20 @@ local function pass_over(id, task_type, flaw)
   end
 end
 
--- A record whose version is written as '1' has no options.
+-- A record whose version is written as '1' has no options, and no inbox. Returns whether it has an inbox.
 local function add_options(task, key)
   if not task[7] then
     task[7], task[8], task[9], task[10] = 1, 0, 0, ''
   end
-  task[11] = call('HGET', key, 'o') or ''
+  local r = call('HMGET', key, 'o', 'i')
+  task[11] = r[1] or ''
+  if r[2] then
+    task[12] = call('LRANGE', P .. 'inbox:' .. task[1], 0, -1)
+    for _, item in ipairs(task[12]) do
+      bytes = bytes + #item
+    end
+    return true
+  end
 end
 
 -- Marks a task as taken. Returns what the worker is given of it, its hold, and whether its end is to look
@@ -160,12 +169,10 @@ local function open(id, task_type, is_ahead)
   else
     task = { id, task_type, payload, created, now, max_retries }
   end
-  if r[2] ~= '1' then
-    add_options(task, key)
-  end
+  local has_inbox = r[2] ~= '1' and add_options(task, key)
   measure(task_type, math.max(0, now - since))
   redis.call('HSET', key, 's', 'running', 'f', fence, 'b', started, 'w', worker)
-  return task, id .. ':' .. fence, held_before or not r[4]
+  return task, id .. ':' .. fence, held_before or not r[4] or has_inbox
 end
 
 local function take(task_type, quota, is_ahead)

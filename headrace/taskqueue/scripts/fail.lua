@@ -24,7 +24,7 @@ for a = 5, #ARGV, 6 do
     local retries, max_retries = tonumber(r.rc or 0), tonumber(r.m or 3)
     if r.x then
       status = 'cancelled'
-      end_task(id, task_type, status, r.pl, r.k, retention_seconds, 'er', message)
+      end_task(id, task_type, status, r, retention_seconds, 'er', message)
       count(task_type, 'stopped', 1)
     elseif back_off >= 0 and retries < max_retries then
       status = 'pending'
@@ -34,7 +34,7 @@ for a = 5, #ARGV, 6 do
       count(task_type, 'retries', 1)
     else
       status = 'failed'
-      bury(id, task_type, message, r.pl, r.k, retention_seconds)
+      bury(id, task_type, message, r, retention_seconds)
     end
     count(task_type, 'service_ms', run_ms)
     measure(task_type, run_ms)

@@ -19,8 +19,12 @@ local NOTHING = {}
 -- Ends an attempt that is held. Returns its status; 'lost' when there is no record to write it into.
 local function finish(id, task_type, hold, status, run_ms, result)
   local key = P .. 'task:' .. id
-  local r = is_marked(hold) and call('HMGET', key, 'pl', 'k', 'x', 'er') or NOTHING
-  if r[3] then
+  local r = NOTHING
+  if is_marked(hold) then
+    local found = call('HMGET', key, 'pl', 'k', 'i', 'x', 'er')
+    r = { pl = found[1], k = found[2], i = found[3], x = found[4], er = found[5] }
+  end
+  if r.x then
     status = 'cancelled'
   end
   local field, kept = 'r', result
@@ -29,9 +33,9 @@ local function finish(id, task_type, hold, status, run_ms, result)
   end
   local stored
   if result == '' then
-    stored = end_task(id, task_type, status, r[1], r[2], retention_seconds)
+    stored = end_task(id, task_type, status, r, retention_seconds)
   else
-    stored = end_task(id, task_type, status, r[1], r[2], retention_seconds, field, kept)
+    stored = end_task(id, task_type, status, r, retention_seconds, field, kept)
   end
   if not stored then
     read_task(id, 'the leases of ' .. task_type)
@@ -41,7 +45,7 @@ local function finish(id, task_type, hold, status, run_ms, result)
     redis.call('SET', P .. 'result:' .. id, result, 'EX', retention_seconds)
   end
   if status == 'completed' then
-    if r[4] then
+    if r.er then
       redis.call('HDEL', key, 'er')
     end
     count(task_type, 'completions', 1)

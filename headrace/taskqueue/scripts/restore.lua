@@ -5,7 +5,7 @@
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  request: the number of the worker's last claim
 --       5… per task: id, type, payload, fence, created, started, retries, crashes, max_retries, state,
---          hash or '', options or ''
+--          hash or '', options or '', number of items in its inbox, the items
 -- Returns  per task 1, or 0 when it is lost
 -- Errors   EPOCH <new>
 
@@ -15,14 +15,15 @@ if refused then
   return refused
 end
 
-local reply = {}
-for a = 5, #ARGV, 12 do
+local reply, a = {}, 5
+while a <= #ARGV do
   local id, task_type, payload, fence, state = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 9]
-  local options, key, member = ARGV[a + 11], P .. 'task:' .. id, id .. ':' .. fence
+  local options, items = ARGV[a + 11], tonumber(ARGV[a + 12])
+  local key, member = P .. 'task:' .. id, id .. ':' .. fence
   local leases = P .. 'leases:' .. task_type
   local r = read_task(id)
   if not r then
-    call('HSET', key, 'v', options == '' and 1 or 2, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
+    call('HSET', key, 'v', options == '' and items == 0 and 1 or 2, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
       'b', ARGV[a + 5], 'rc', ARGV[a + 6], 'cc', ARGV[a + 7], 'm', ARGV[a + 8], 'w', worker)
     if #payload > INLINE_BYTES then
       redis.call('SET', P .. 'payload:' .. id, payload)
@@ -35,6 +36,10 @@ for a = 5, #ARGV, 12 do
     end
     if options ~= '' then
       call('HSET', key, 'o', options)
+    end
+    if items > 0 then
+      call('RPUSH', P .. 'inbox:' .. id, unpack(ARGV, a + 13, a + 12 + items))
+      call('HSET', key, 'i', 1)
     end
     if state ~= '' then
       redis.call('SET', P .. 'state:' .. id, state)
@@ -49,5 +54,6 @@ for a = 5, #ARGV, 12 do
     call('SADD', P .. 'queues', task_type)
   end
   reply[#reply + 1] = call('HEXISTS', P .. 'held:' .. worker, member)
+  a = a + 13 + items
 end
 return reply

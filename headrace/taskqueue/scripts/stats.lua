@@ -95,14 +95,14 @@ local function queue_stats(task_type)
   local due_first = call('ZCOUNT', delayed, '-inf', now)
   local due_again = call('ZCOUNT', retries, '-inf', now)
   local expired = held and 0 or call('ZCOUNT', leases, '-inf', now)
-  local later = '(' .. now
+  local later, never = '(' .. now, '(' .. NEVER
   local soon = now + soon_ms
   local minute = math.floor(now / 60000)
   return {
     task_type,
     length - tombstones + due_first + due_again + expired,
     call('ZCARD', leases) - expired,
-    call('ZCARD', delayed) + call('ZCARD', retries) - due_first - due_again,
+    call('ZCOUNT', delayed, later, never) + call('ZCOUNT', retries, later, never),
     call('ZCOUNT', delayed, later, soon) + call('ZCOUNT', retries, later, soon),
     oldest(task_type, due_first + due_again, expired),
     retries_queued + due_again + expired,

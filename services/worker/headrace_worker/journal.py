@@ -74,7 +74,7 @@ def settled(
     elif isinstance(settlement, Released) and status is TaskStatus.FAILED:
         why = "it was handed back too often, each time soon after its start"
         log.error("task.failed", **about, error=f"{why}: it seems to stop its workers")
-    elif isinstance(settlement, Parked):
+    elif isinstance(settlement, Parked) and settlement.unpark_at_ms is not None:
         at = utc(settlement.unpark_at_ms).isoformat(timespec="milliseconds")
         log.info("task.state", **about, unpark_at=at.replace("+00:00", "Z"))
     elif payloads and isinstance(settlement, Completed):

@@ -124,6 +124,7 @@ class Hand:
             host,
             attempt=claimed.attempt,
             state=claimed.state,
+            inbox=claimed.inbox,
             can_park=True,
             headers=_headers(claimed) if claimed.options else NO_HEADERS,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import assert_never
 
 from headrace import taskqueue as tq
@@ -36,10 +37,8 @@ def settlement_for(
             if retryable:
                 delay_ms = math.ceil(backoff.delay(claimed.retry_count, random) * 1000)
             return tq.Failed(claimed, error, delay_ms, run_ms)
-        case Park(unpark_at, state):
-            # A time before 1970 has passed like any other, and may be more than a record can hold.
-            due_ms = max(0, math.ceil(unpark_at.timestamp() * 1000))
-            return tq.Parked(claimed, due_ms, state, run_ms)
+        case Park(unpark_at, state, wake_on):
+            return tq.Parked(claimed, _due_ms(unpark_at), state, run_ms, wake_on)
         case Stopped(StopReason.CANCELLED):
             return tq.Cancelled(claimed, run_ms)
         case Stopped(StopReason.HANDED_BACK):
@@ -48,6 +47,11 @@ def settlement_for(
             return tq.Released(claimed)
         case _:
             assert_never(outcome)
+
+
+def _due_ms(unpark_at: datetime | None) -> int | None:
+    """A time before 1970 has passed like any other, and may be more than a record can hold."""
+    return None if unpark_at is None else max(0, math.ceil(unpark_at.timestamp() * 1000))
 
 
 def call_of(settlements: Sequence[tq.Settlement]) -> Sequence[tq.Settlement]:

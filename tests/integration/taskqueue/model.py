@@ -22,6 +22,8 @@ REPEATED = {
     "cancelled": {COMPLETED, FAILED, CANCELLED},
     "fail": {PENDING, QUEUED, FAILED, CANCELLED},
     "park": {PENDING, QUEUED, CANCELLED},
+    "park_on_inbox": {PENDING, QUEUED, CANCELLED},
+    "park_on_both": {PENDING, QUEUED, CANCELLED},
     "release": {QUEUED, CANCELLED},
 }
 """In which states a report of the attempt that was the last to run is taken for a repeated one."""
@@ -46,6 +48,13 @@ class ModelTask:
     """Put back after a loss of data: the hash of its payload is gone."""
     due: int | None = None
     """While pending: when it became due, in order; None: not yet."""
+    inbox: list[bytes] = field(default_factory=list)
+    seen: int = 0
+    """How many of the items in its inbox the last attempt was given."""
+    wakes: bool = False
+    """While pending: an item in its inbox wakes it."""
+    has_time: bool = True
+    """While pending: it is due at some time."""
 
     @property
     def is_retry(self) -> bool:
@@ -102,6 +111,10 @@ class Model:
             if task.type == task_type and task.status is PENDING and task.is_retry is retries
         ]
 
+    def timed(self, task_type: str, *, retries: bool) -> list[ModelTask]:
+        """The delayed ones that are due at some time."""
+        return [task for task in self.delayed(task_type, retries=retries) if task.has_time]
+
     def lease_of(self, task: ModelTask) -> Lease:
         return self.leases[task.id, task.fence]
 
@@ -130,8 +143,7 @@ class Model:
             for retries in (False, True):
                 due = [t for t in self.delayed(task_type, retries=retries) if t.due is not None]
                 for task in sorted(due, key=lambda t: t.due or 0):
-                    task.status, task.due = QUEUED, None
-                    self.lists[task_type].append(task.id)
+                    self._to_the_end(task)
             self.reap(task_type)
 
     def reap(self, task_type: str) -> int:
@@ -157,6 +169,7 @@ class Model:
             # Whatever stood before it were cancelled ones.
             del waiting[: waiting.index(task_id) + 1]
             task.status, task.started, task.fence = RUNNING, True, task.fence + 1
+            task.seen = len(task.inbox)
             self.leases[task.id, task.fence] = Lease(worker_id, worker.requests)
 
     def report(
@@ -182,10 +195,23 @@ class Model:
             totals["retries"] += 1
         elif kind == "fail":
             self._end(task, FAILED)
-        elif kind == "park":
+        elif kind in ("park", "park_on_inbox", "park_on_both"):
             task.status, task.state, task.crashes = PENDING, state, 0
+            del task.inbox[: task.seen]
+            task.wakes, task.has_time = kind != "park", kind != "park_on_inbox"
+            if task.wakes and task.inbox:
+                self._to_the_end(task)
         else:
             self._to_the_front(task)
+        return task.status
+
+    def wake(self, task: ModelTask, item: bytes) -> TaskStatus | None:
+        """Returns what the caller is told; None: not allowed."""
+        if task.status in FINAL_STATES:
+            return None
+        task.inbox.append(item)
+        if task.status is PENDING and task.wakes:
+            self._to_the_end(task)
         return task.status
 
     def cancel(self, task: ModelTask, *, running: bool) -> TaskStatus | None:
@@ -204,6 +230,7 @@ class Model:
         task.status = QUEUED
         task.retries = task.crashes = 0
         task.stop = task.started = False
+        task.inbox = []
         self.totals[task.type]["arrivals"] += 1
         if task.id not in self.lists[task.type]:
             self.lists[task.type].append(task.id)
@@ -247,6 +274,8 @@ class Model:
                     retries=claimed.retry_count,
                     crashes=claimed.crash_count,
                     state=claimed.state,
+                    inbox=list(claimed.inbox),
+                    seen=len(claimed.inbox),
                     started=True,
                     restored=True,
                 )
@@ -259,8 +288,13 @@ class Model:
 
     def _end(self, task: ModelTask, status: TaskStatus) -> None:
         task.status, task.due, task.state = status, None, None
+        task.wakes, task.has_time = False, True
         if status is FAILED:
             self.totals[task.type]["failures"] += 1
+
+    def _to_the_end(self, task: ModelTask) -> None:
+        task.status, task.due, task.wakes, task.has_time = QUEUED, None, False, True
+        self.lists[task.type].append(task.id)
 
     def _to_the_front(self, task: ModelTask) -> None:
         task.status = QUEUED

@@ -54,7 +54,9 @@ workers = st.sampled_from(sorted(QUEUES))
 types = st.sampled_from(TYPES)
 picks = st.integers(0, 1000)
 """Which of those that there are."""
-kinds = st.sampled_from(["complete", "fail", "park", "release", "cancelled"])
+kinds = st.sampled_from(
+    ["complete", "fail", "park", "park_on_inbox", "park_on_both", "release", "cancelled"]
+)
 
 
 class QueueMachine(Walk):
@@ -132,6 +134,24 @@ class QueueMachine(Walk):
         except NotAllowed:
             assert not allowed
 
+    @precondition(lambda self: self.model.tasks)
+    @rule(pick=picks, item=st.binary(max_size=100))
+    def wake(self, pick: int, item: bytes) -> None:
+        task = self.chosen(pick)
+        likely = [t for t in self.model.tasks.values() if t.wakes or t.status is TaskStatus.RUNNING]
+        if likely and pick % 4:
+            task = likely[pick % len(likely)]
+        self.put_into_the_inbox(task, item)
+
+    def put_into_the_inbox(self, task: ModelTask | None, item: bytes) -> None:
+        if task is None:
+            return
+        expected = self.model.wake(task, item)
+        try:
+            assert self.do(self.rig.queue.wake(task.id, item)) is expected
+        except NotAllowed:
+            assert expected is None
+
     def chosen(self, pick: int) -> ModelTask:
         tasks = list(self.model.tasks.values())
         return tasks[pick % len(tasks)]
@@ -183,12 +203,13 @@ class QueueMachine(Walk):
             assert (task.fence, task.retry_count) == (expected.fence, expected.retries)
             assert (task.crash_count, task.max_retries) == (expected.crashes, expected.max_retries)
             assert (task.payload, task.state) == (expected.payload, expected.state)
+            assert list(task.inbox) == expected.inbox
         self.hands[worker] += claim.tasks
 
     def something_is_to_come(self, queues: list[str]) -> bool:
         """Whether a task of these queues is delayed or runs."""
         delayed = any(
-            self.model.delayed(task_type, retries=retries)
+            self.model.timed(task_type, retries=retries)
             for task_type in queues
             for retries in (False, True)
         )
@@ -205,10 +226,12 @@ class QueueMachine(Walk):
             del waiting[: len(skipped)]
 
     @precondition(lambda self: any(self.hands.values()))
-    @rule(pick=picks, kind=kinds)
-    def report(self, pick: int, kind: str) -> None:
+    @rule(pick=picks, kind=kinds, items=st.lists(st.binary(max_size=100), max_size=2))
+    def report(self, pick: int, kind: str, items: list[bytes]) -> None:
         held = [(worker, task) for worker, tasks in self.hands.items() for task in tasks]
         worker, task = held[pick % len(held)]
+        for item in items:  # what came while it ran
+            self.put_into_the_inbox(self.model.tasks.get(task.id), item)
         self.hands[worker].remove(task)
         self.past.append((worker, task))
         self.settle(worker, task, kind)
@@ -245,6 +268,8 @@ class QueueMachine(Walk):
             "complete": Completed(task, PAYLOADS[task.fence % 2], 5),
             "fail": Failed(task, "no", 3_600_000, 5),
             "park": Parked(task, in_an_hour, b"state", 5),
+            "park_on_inbox": Parked(task, None, b"state", 5, wake_on="inbox"),
+            "park_on_both": Parked(task, in_an_hour, b"state", 5, wake_on="inbox"),
             "release": Released(task),
             "cancelled": Cancelled(task, 5),
         }
@@ -342,7 +367,8 @@ class QueueMachine(Walk):
 
     def not_due(self) -> list[ModelTask]:
         tasks = self.model.tasks.values()
-        return [task for task in tasks if task.status is TaskStatus.PENDING and task.due is None]
+        pending = [task for task in tasks if task.status is TaskStatus.PENDING and task.has_time]
+        return [task for task in pending if task.due is None]
 
     @rule(task_type=types)
     def reap(self, task_type: str) -> None:

@@ -83,7 +83,8 @@ class Walk(RuleBasedStateMachine):
             assert record.cancel_requested is task.stop
             assert (record.started_at is not None) is task.started
             assert (record.completed_at is not None) is task.status.final
-            assert (record.due_at is not None) is (task.status is TaskStatus.PENDING)
+            has_time = task.status is TaskStatus.PENDING and task.has_time
+            assert (record.due_at is not None) is has_time
 
     @invariant()
     def counts_are_exact(self) -> None:
@@ -92,8 +93,8 @@ class Walk(RuleBasedStateMachine):
             queue, totals = stats.queues[task_type], self.model.totals[task_type]
             live = [self.model.tasks[i] for i in self.model.live(task_type)]
             delayed = [
-                *self.model.delayed(task_type, retries=False),
-                *self.model.delayed(task_type, retries=True),
+                *self.model.timed(task_type, retries=False),
+                *self.model.timed(task_type, retries=True),
             ]
             due = [task for task in delayed if task.due is not None]
             expired = self.model.expired(task_type)

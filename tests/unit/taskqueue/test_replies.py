@@ -24,7 +24,11 @@ from headrace.taskqueue.replies import script_error
         ("EPOCH 1760000000-5", EpochChanged, "its epoch is now 1760000000-5"),
         ("EPOCH ", EpochChanged, "Redis lost its data"),
         ("VERSION 2 1", LayoutTooNew, "layout version 2, this Headrace reads up to 1"),
-        ("UPGRADE me", UpgradeInProgress, "task me has headers or tags, and a worker"),
+        (
+            "UPGRADE me",
+            UpgradeInProgress,
+            "task me is to have headers, tags or an inbox, and a worker",
+        ),
         ("NOTFOUND me", TaskNotFound, "no task me"),
         ("NOWORKER me", WorkerNotFound, "no worker me is registered"),
         (

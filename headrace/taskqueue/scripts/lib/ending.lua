@@ -28,18 +28,21 @@ end
 
 -- Final: the record and what belongs to it expire together. Returns false when there is no record: all
 -- fields were new then.
--- separate: '1' when the payload has a key of its own.
-local function end_task(id, task_type, status, separate, kept_state, retention_seconds, ...)
+-- r: the record, of which `pl`, `k` and `i` are looked at: what has a key of its own
+local function end_task(id, task_type, status, r, retention_seconds, ...)
   local key = P .. 'task:' .. id
   if call('HSET', key, 's', status, 'e', NOW, ...) == 2 + select('#', ...) / 2 then
     redis.call('DEL', key)
     return false
   end
   redis.call('EXPIRE', key, retention_seconds)
-  if separate then
+  if r.pl then
     redis.call('EXPIRE', P .. 'payload:' .. id, retention_seconds)
   end
-  if kept_state then
+  if r.i then
+    redis.call('EXPIRE', P .. 'inbox:' .. id, retention_seconds)
+  end
+  if r.k then
     redis.call('DEL', P .. 'state:' .. id)
     call('HDEL', key, 'k')
   end
@@ -48,8 +51,8 @@ local function end_task(id, task_type, status, separate, kept_state, retention_s
 end
 
 -- A failure that is not tried again. It can be listed and retried while its record is kept.
-local function bury(id, task_type, message, separate, kept_state, retention_seconds, ...)
-  end_task(id, task_type, 'failed', separate, kept_state, retention_seconds, 'er', message, ...)
+local function bury(id, task_type, message, r, retention_seconds, ...)
+  end_task(id, task_type, 'failed', r, retention_seconds, 'er', message, ...)
   count(task_type, 'failures', 1)
 end
 

@@ -14,8 +14,8 @@ local function promote(task_type)
       for i = 1, #found, 2 do
         local id = found[i]
         ids[#ids + 1] = id
-        -- Pending tasks have this field, and no others.
-        local is_pending = call('HDEL', P .. 'task:' .. id, 'd') == 1
+        -- Pending tasks have the first of these fields, and no others.
+        local is_pending = call('HDEL', P .. 'task:' .. id, 'd', 'wo') > 0
         local r = not is_pending and read_task(id, 'the delayed tasks of ' .. task_type)
         if is_pending or r and r.s == 'pending' then
           -- It has waited since it was due, whenever somebody came to see that.
@@ -28,7 +28,7 @@ local function promote(task_type)
       first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
       due = tonumber(first[2])
     end
-    if due and (not next_due or due < next_due) then
+    if due and due < tonumber(NEVER) and (not next_due or due < next_due) then
       next_due = due
     end
   end

@@ -3,7 +3,7 @@
 -- Back to the front of its list, as if it had not been claimed. r: its record
 local function hand_back(id, task_type, r, retention_seconds)
   if r.x then
-    end_task(id, task_type, 'cancelled', r.pl, r.k, retention_seconds)
+    end_task(id, task_type, 'cancelled', r, retention_seconds)
     return 'cancelled'
   end
   enqueue(id, task_type, is_retry(r.rc, r.cc), true)
@@ -25,11 +25,11 @@ local function count_crash(id, task_type, r, max_crashes, retention_seconds, mes
   local crashes = tonumber(r.cc or 0) + 1
   count(task_type, 'crashes', 1)
   if r.x then
-    end_task(id, task_type, 'cancelled', r.pl, r.k, retention_seconds, 'cc', crashes)
+    end_task(id, task_type, 'cancelled', r, retention_seconds, 'cc', crashes)
     return 'cancelled'
   elseif crashes > max_crashes then
     message = message or crash_message(crashes, r.lw)
-    bury(id, task_type, message, r.pl, r.k, retention_seconds, 'cc', crashes)
+    bury(id, task_type, message, r, retention_seconds, 'cc', crashes)
     count(task_type, 'unreported', 1)
     return 'failed'
   end

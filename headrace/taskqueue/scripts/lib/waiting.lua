@@ -30,6 +30,10 @@ local function waiting_length(task_type, enough)
   return length - (whole(call('HGET', P .. 'counts:' .. task_type, 'tombstones')) or 0)
 end
 
+-- When a task is due that waits for nothing but an item in its inbox: never. It stands among the delayed
+-- ones, behind all others, and is counted with none.
+local NEVER = '9000000000000000'
+
 local function delay(id, task_type, due, retry, ...)
   call('HSET', P .. 'task:' .. id, 's', 'pending', 'd', due, ...)
   call('ZADD', delayed_key(task_type, retry), due, id)
