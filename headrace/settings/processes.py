@@ -20,8 +20,8 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if value != "*" and not re.fullmatch(r"https?://[^\s/@?#A-Z]+", value):
             raise ValueError(
-                f"{value} is no origin: write scheme, host and port in small letters and nothing "
-                "behind them, as in https://app.example.com"
+                f"{value} is not an origin: write scheme, host and port in small letters, and "
+                "nothing after them, as in https://app.example.com"
             )
     return values
 
@@ -31,7 +31,7 @@ def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not re.fullmatch(r"\*|(\*\.)?[^\s/:@?#*]+", value) and not is_address(value):
             raise ValueError(
-                f"{value} is no host name: write the name alone, without scheme and port, as in "
+                f"{value} is not a host name: write the name alone, without scheme and port, as in "
                 "api.example.com or *.example.com"
             )
     return values
@@ -49,27 +49,27 @@ class QueueSettings(Group):
     """Where Redis is: `redis://` or, with TLS, `rediss://`."""
 
     enabled: Annotated[bool, Env("QUEUE_ENABLED")] = True
-    """Switched off, every workflow runs inside the request that asks for it."""
+    """`false`: every workflow runs inside the request that asks for it."""
 
     namespace: Annotated[str, Env("QUEUE_NAMESPACE")] = Field(
         default="headrace", pattern=rf"^{NAMESPACE}$", examples=["my-namespace"]
     )
-    """Installations that share a Redis each take a namespace: the hash tag of every key."""
+    """Installations that share a Redis need a namespace each: every key begins with it."""
 
     lease_seconds: float = Field(default=15.0, ge=1, le=3600)
-    """How long a worker that went silent keeps its tasks until another one takes them over."""
+    """How long a silent worker keeps its tasks before another worker may take them over."""
 
     result_retention_seconds: int = Field(default=7 * 24 * 3600, ge=1)
     """How long a finished task and its result are kept: 7 days."""
 
     max_length: Annotated[int, Env("QUEUE_MAX_LENGTH")] = Field(default=1_000_000, ge=1)
-    """How many tasks may wait in one queue. A submit beyond it is refused."""
+    """How many tasks may wait in one queue. Further submits are refused."""
 
     max_payload_bytes: int = Field(default=DEFAULT_MAX_PAYLOAD_BYTES, ge=1)
     """The largest payload that a task may have, as JSON."""
 
     redis_tls_ca_file: FilePath | None = None
-    """Certificates (PEM) to trust when `rediss://` is used; without it, the system's."""
+    """Certificates (PEM) to trust with `rediss://`; none: the system's certificates."""
 
     redis_wait_replicas: int = Field(default=0, ge=0)
     """How many replicas must have a submitted task before it is acknowledged."""
@@ -78,7 +78,7 @@ class QueueSettings(Group):
     """Whether a task is acknowledged only once it is in Redis's append-only file (Redis 7.2)."""
 
     redis_timeout_seconds: float = Field(default=1.0, gt=0, le=30)
-    """How long a call to Redis may take until Redis counts as away."""
+    """How long a call to Redis may take before Redis counts as away."""
 
 
 class LogSettings(Group):
@@ -101,8 +101,8 @@ class WorkflowSettings(Group):
     """The folder of definitions, one YAML or JSON file each."""
 
     http_allow: CommaList = ()
-    """Hosts, addresses and networks that `call: http` may reach, separated by commas; `*`: every
-    public host; none: the same. Those in private networks and clusters only if listed here."""
+    """Hosts, addresses and networks that `call: http` may reach, separated by commas. `*`, or
+    nothing: every public host. List what is in a private network or a cluster."""
 
 
 class _BothSettings(ProcessSettings):
@@ -123,10 +123,10 @@ class WorkerSettings(_BothSettings):
     """How many tasks one worker process runs at once."""
 
     queues: CommaList = ()
-    """The task types to run, separated by commas; none: all that this worker knows."""
+    """The task types to run, separated by commas; none: all whose handlers are installed."""
 
     grace_seconds: float = Field(default=3600.0, ge=0)
-    """How long running tasks may go on after SIGTERM before they are handed back."""
+    """How long running tasks may take to end after SIGTERM; then they are handed back."""
 
     probe_port: Port | None = None
     """The port of the liveness and readiness probes; none: no probes are served."""
@@ -135,14 +135,14 @@ class WorkerSettings(_BothSettings):
     """The address that the probes are served on: Kubernetes asks from outside the pod."""
 
     pod_name: str | None = None
-    """The name of the pod that this process runs in, told to the operator."""
+    """The name of this process's pod; the operator reads it."""
 
 
 class ApiSettings(_BothSettings):
     """Everything that can be set for `run.py`."""
 
     host: str = "127.0.0.1"
-    """The address to listen on. Another than this machine's own asks for keys: see API_KEYS."""
+    """The address to listen on. If other machines can reach it, set API_KEYS."""
 
     port: Port = 8000
     """The port to listen on; 0: any free one."""
@@ -157,34 +157,34 @@ class ApiSettings(_BothSettings):
     operator, admin."""
 
     api_keys_file: FilePath | None = None
-    """A file with more of them, one a line; `#` begins a comment."""
+    """A file with more entries for API_KEYS, one a line; `#` begins a comment."""
 
     allow_anonymous: bool = False
-    """Without any key: whether the API may still listen on other addresses than this machine's."""
+    """Without any key: whether the API may listen where other machines can reach it."""
 
     allowed_hosts: Annotated[CommaList, AfterValidator(_host_names)] = ()
     """Without any key: more names that the API answers to (the header `Host`), separated by commas.
-    `*.example.com` stands for all below it. It always answers to `localhost`, and to IP addresses
-    where HOST is not this machine's own."""
+    `*.example.com` stands for all names below it. `localhost` always works, and so do IP addresses
+    if other machines can reach HOST."""
 
     cors_origins: Annotated[CommaList, AfterValidator(_origins)] = ()
     """Origins whose pages may use the API in a browser (CORS), separated by commas, such as
-    `https://app.example.com`; `*` with API keys: all; none: no other than its own."""
+    `https://app.example.com`. `*`: all origins, if there are API keys. None: only its own."""
 
     metrics_host: str = "127.0.0.1"
     """The address that `/metrics` is served on."""
 
     metrics_port: Port = 9090
-    """The port of `/metrics`; 0: it is not served."""
+    """The port of `/metrics`; 0: no metrics."""
 
     shutdown_delay_seconds: float = Field(default=0.0, ge=0)
-    """How long, after SIGTERM, requests are still accepted while `/readyz` says 503."""
+    """How long requests are still accepted after SIGTERM, while `/readyz` says 503."""
 
     max_body_bytes: int = Field(default=2_097_152, ge=1024)
     """The largest body that a request may have."""
 
     max_connections: int = Field(default=2048, ge=1, le=100_000)
-    """How many connections may be open; beyond it idle ones are closed, and only probes served."""
+    """How many connections may be open. Above that, idle ones are closed and only probes served."""
 
     inline_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long a workflow may run inside a request."""
@@ -205,7 +205,7 @@ class ApiSettings(_BothSettings):
     def _no_open_door(self) -> Self:
         if not self.keys and not self.allow_anonymous and not is_loopback(self.host):
             raise ValueError(
-                f"HOST={self.host} lets other machines in, and no API key is set: set API_KEYS or "
+                f"HOST={self.host} lets other machines in, but no API key is set: set API_KEYS or "
                 "API_KEYS_FILE, or ALLOW_ANONYMOUS=true if everyone who reaches it may use it"
             )
         return self
@@ -214,8 +214,8 @@ class ApiSettings(_BothSettings):
     def _no_page_of_everybody(self) -> Self:
         if "*" in self.cors_origins and not self.keys and self.api_keys_file is None:
             raise ValueError(
-                "CORS_ORIGINS=* lets the pages of every site use an API that asks for no key: name "
-                "the origins, or set API_KEYS"
+                "CORS_ORIGINS=* lets the pages of every site use an API without keys: name the "
+                "origins, or set API_KEYS"
             )
         return self
 

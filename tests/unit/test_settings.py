@@ -203,7 +203,7 @@ class TestApiKeys:
         monkeypatch.setenv("ALLOWED_HOSTS", "api.lan, *.example.com, *, fd00::1")
         assert len(load(ApiSettings).allowed_hosts) == 4
         monkeypatch.setenv("ALLOWED_HOSTS", f"api.lan,{host}")
-        assert f"{host} is no host name" in refusal(ApiSettings, capsys)
+        assert f"{host} is not a host name" in refusal(ApiSettings, capsys)
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "api.example.org"])
     def test_without_keys_no_other_machine_is_let_in(

@@ -141,7 +141,7 @@ def blocking_link(
 
 
 class _Search:
-    """The search for the server: whom to ask, and what their replies say. Asks nobody itself."""
+    """The search for the server: which ones to ask, and what they said. It asks none itself."""
 
     def __init__(self, target: Target, timeout_seconds: float) -> None:
         self._target = target
@@ -150,7 +150,7 @@ class _Search:
         self.share_seconds = timeout_seconds / (len(target.nodes) + 1)
         """How long each node may take: one share is left to connect to the server itself."""
         self.nodes: list[Endpoint] = []
-        """Whom to ask, one after the other until one of them knows."""
+        """The servers to ask, one after the other until one of them knows."""
         if target.kind in ("sentinel", "cluster"):
             sentinel = target.kind == "sentinel"
             self.nodes = [
