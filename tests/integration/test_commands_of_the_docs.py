@@ -9,10 +9,12 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hatchling
@@ -21,7 +23,6 @@ import pytest
 
 from tests.integration.api.processes import ApiProcess
 from tests.servers import RedisServer
-from tests.unit.handlers.recording_host import make_context
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -126,26 +127,33 @@ def test_the_examples_readme_installs_the_package_and_runs_its_task(
 
 @pytest.mark.timeout(120)
 async def test_the_package_of_the_page_on_handlers_is_found_run_and_tested(
-    shell: Shell, api: ApiProcess, tmp_path: Path
+    shell: Shell, api: ApiProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks, testing = blocks("docs/handlers.md", "python")
-    [entry_point] = blocks("docs/handlers.md", "toml")
+    *parts, testing = blocks("docs/handlers.md", "python")
+    tasks = "\n\n".join(parts)
+    entry_points = "\n".join(blocks("docs/handlers.md", "toml"))
     package = tmp_path / "package"
     (package / "photos").mkdir(parents=True)
     (package / "photos" / "__init__.py").write_text("")
     (package / "photos" / "tasks.py").write_text(tasks)
     (package / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
-        f'[project]\nname = "photos"\nversion = "1"\ndependencies = ["headrace"]\n\n{entry_point}'
+        f'[project]\nname = "photos"\nversion = "1"\ndependencies = ["headrace"]\n\n{entry_points}'
     )
     lines_until(shell(f"pip install {package}\npython run_worker.py"), "worker.started")
-    reply = httpx2.post(
-        f"{api.url}/api/tasks/resize_image", json={"payload": {"url": "https://example.org/a.png"}}
-    ).json()
-    assert wait_for(api, reply["task_id"])["result"] == {"width": 800}
 
-    scope: dict[str, Any] = {"ctx": make_context()}
-    exec(tasks, scope)
+    def run(task_type: str, payload: Any) -> Any:
+        reply = httpx2.post(f"{api.url}/api/tasks/{task_type}", json={"payload": payload}).json()
+        return wait_for(api, reply["task_id"])["result"]
+
+    assert run("resize_image", {"url": "https://example.org/a.png"}) == {"width": 800}
+    assert run("count_colours", [1, 2, 2]) == 2
+    [task_id] = run("make_album", ["https://example.org/a.png"])
+    assert wait_for(api, task_id)["result"] == {"width": 800}
+    assert run("fetch_image", {"url": f"{api.url}/healthz"}) > 0
+
+    module = ModuleType("photos_tasks")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(tasks, vars(module))
     code = compile(testing, "docs/handlers.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    await eval(code, scope)
-    assert scope["ended"].outcome.result == b'{"width":800}'
+    await eval(code, vars(module))
