@@ -67,7 +67,7 @@ end
 -- Puts ids back that were taken off a list, from one on.
 local function put_back(task_type, ids, first)
   for n = #ids, first, -1 do
-    call('LPUSH', P .. 'queue:' .. task_type, ids[n])
+    call('LPUSH', list_key(task_type, 0), ids[n])
   end
   empty[task_type] = false
 end
@@ -176,7 +176,7 @@ local function open(id, task_type, is_ahead)
 end
 
 local function take(task_type, quota, is_ahead)
-  local queue = P .. 'queue:' .. task_type
+  local queue = list_key(task_type, 0)
   local plain_hold, marked_hold = hold_of(request, task_type, false), hold_of(request, task_type, true)
   local ends = leases[task_type] or {}
   leases[task_type] = ends
@@ -264,7 +264,7 @@ end
 -- Somebody else is to come for what is left: the wake-up chain.
 local more = 0
 for i = FIRST_QUEUE, LAST_QUEUE do
-  if not empty[ARGV[i]] and call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
+  if not empty[ARGV[i]] and call('LLEN', list_key(ARGV[i], 0)) > 0 then
     more = 1
     wake(ARGV[i])
   end

@@ -17,7 +17,7 @@ for i = 4, #ARGV do
   local before = call('ZCARD', key)
   reap(ARGV[i], max_crashes, retention_seconds)
   taken = taken + before - call('ZCARD', key)
-  if call('LLEN', P .. 'queue:' .. ARGV[i]) > 0 then
+  if call('LLEN', list_key(ARGV[i], 0)) > 0 then
     wake(ARGV[i])
   end
 end

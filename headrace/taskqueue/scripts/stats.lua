@@ -30,7 +30,7 @@ local function oldest(task_type, due, expired)
     end
   end
   for at = 0, MAX_LOOKED_AT - 1 do
-    local id = call('LINDEX', P .. 'queue:' .. task_type, at)
+    local id = call('LINDEX', list_key(task_type, 0), at)
     if not id then
       break
     end
@@ -86,7 +86,7 @@ local function queue_stats(task_type)
   local delayed, retries = P .. 'delayed:' .. task_type, P .. 'retries:' .. task_type
   local leases, rates = P .. 'leases:' .. task_type, P .. 'rates:' .. task_type .. ':'
   local counts = call('HGETALL', P .. 'counts:' .. task_type)
-  local length = call('LLEN', P .. 'queue:' .. task_type)
+  local length = call('LLEN', list_key(task_type, 0))
   local tombstones, retries_queued = gauges(task_type, counts, length)
   if call('ZCOUNT', leases, '(' .. now + LONGEST_LEASE_MS, '+inf') > 0 then
     name_damage('leases:' .. task_type, 'leases that end in more than an hour')

@@ -167,7 +167,7 @@ for task_type in pairs(counted) do
   end
 end
 for task_type, ids in pairs(queued) do
-  redis.call('RPUSH', P .. 'queue:' .. task_type, unpack(ids))
+  redis.call('RPUSH', list_key(task_type, 0), unpack(ids))
   wake(task_type)
 end
 write_counters()

@@ -185,6 +185,22 @@ async def test_a_parked_task_frees_its_slot_and_goes_on_from_its_state(bench: Be
     assert states == [(None, 1), (b"\x00one", 1)]
 
 
+async def test_a_task_parked_for_its_inbox_goes_on_with_the_items(bench: Bench) -> None:
+    @handler("approval")
+    async def approval(ctx: Context, payload: Any) -> Any:
+        if not ctx.inbox:
+            return Park(None, b"asked", wake_on="inbox")
+        return [item.decode() for item in ctx.inbox]
+
+    bench.start(approval, concurrency=1)
+    task_id = await bench.submit("approval")
+    parked = await bench.reached(task_id, TaskStatus.PENDING)
+    assert parked.due_at is None
+    await bench.queue.wake(task_id, b"granted")
+    task = await bench.ended(task_id)
+    assert (task.status, task.result) == (TaskStatus.COMPLETED, b'["granted"]')
+
+
 async def test_a_retry_goes_on_from_the_last_checkpoint(bench: Bench) -> None:
     states = []
 

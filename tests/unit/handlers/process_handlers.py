@@ -85,6 +85,11 @@ def rest(ctx: Context, payload: Any) -> Park:
     return Park(datetime(2030, 1, 1, tzinfo=UTC), b"resting")
 
 
+@handler("await_items", run_in="process")
+def await_items(ctx: Context, payload: Any) -> Park:
+    return Park(None, b",".join(ctx.inbox), wake_on="inbox")
+
+
 @handler("talk", run_in="process")
 def talk(ctx: Context, payload: Any) -> dict[str, Any]:
     for n in range(1000):

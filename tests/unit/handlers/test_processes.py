@@ -175,6 +175,13 @@ async def test_a_crash_is_retried_as_any_failure(resources: Resources) -> None:
     assert failure(await run(resources, handlers.die, "SIGSEGV"))[1]
 
 
+async def test_the_inbox_goes_there_and_a_park_for_it_comes_back(resources: Resources) -> None:
+    ctx = make_context()
+    ctx.inbox = (b"\x00", b"two")
+    ended = await run_attempt(handlers.await_items, b"null", ctx, resources=resources)
+    assert ended.outcome == Park(None, b"\x00,two", wake_on="inbox")
+
+
 async def test_a_park_comes_back(resources: Resources) -> None:
     outcome = await run(resources, handlers.rest, None)
     assert isinstance(outcome, Park)

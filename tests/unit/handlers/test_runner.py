@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel, field_validator, model_serializer
@@ -578,6 +578,7 @@ async def test_a_result_whose_writing_raises_fails_its_task(sync: bool) -> None:
         (datetime.now(UTC), b"x" * (2**24 + 1), "a state of 16777217 bytes, the limit is 16777216"),
         (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), b"", "lies beyond 9999-01-01"),
         (time(tzinfo=UTC), b"", "has a time that is no datetime"),
+        (None, b"", "has neither a time nor wake_on: the task would never go on"),
     ],
 )
 async def test_a_park_that_cannot_be_kept_fails_its_task(
@@ -593,6 +594,20 @@ async def test_a_park_that_cannot_be_kept_fails_its_task(
     assert isinstance(ended.outcome, Raised)
     assert said in ended.outcome.error
     assert not ended.outcome.retryable
+
+
+async def test_a_park_waits_for_nothing_but_a_time_and_its_inbox() -> None:
+    async def listens(ctx: Context, payload: Any) -> Any:
+        return Park(None, b"", wake_on="inbox")
+
+    async def errs(ctx: Context, payload: Any) -> Any:
+        return Park(None, b"", wake_on=cast("Any", "mail"))
+
+    ended = await run_attempt(typed(listens), b"0", make_context(can_park=True))
+    assert ended.outcome == Park(None, b"", "inbox")
+    ended = await run_attempt(typed(errs), b"0", make_context(can_park=True))
+    assert isinstance(ended.outcome, Raised)
+    assert "is to be woken on 'mail': write wake_on=\"inbox\"" in ended.outcome.error
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,11 @@ def test_the_scripts_use_no_field_of_a_record_that_is_not_documented() -> None:
             used |= set(re.findall(r"'([a-z]{1,2})'", call))
     assert used <= documented
     assert len(used) > 20
+
+
+def test_one_function_makes_the_key_of_a_list_of_waiting_tasks() -> None:
+    made = re.compile(r"'queue:'")
+    texts = {name: re.sub(r"--.*", "", script(name).text.decode()) for name in NAMES}
+    users = {name: len(made.findall(text)) for name, text in texts.items() if "queue:" in text}
+    assert set(users.values()) == {1}
+    assert users.keys() == {name for name, text in texts.items() if "function list_key(" in text}

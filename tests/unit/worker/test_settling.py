@@ -24,6 +24,10 @@ BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0)
         (Raised("E: x", retryable=False), tq.Failed(TASK, "E: x", None, 13)),
         (Raised("E: x", retryable=True), tq.Failed(TASK, "E: x", 2000, 13)),
         (
+            Park(None, b"state", wake_on="inbox"),
+            tq.Parked(TASK, None, b"state", 13, wake_on="inbox"),
+        ),
+        (
             Park(datetime(2026, 1, 1, tzinfo=UTC), b"state"),
             tq.Parked(TASK, 1_767_225_600_000, b"state", 13),
         ),

@@ -1,5 +1,10 @@
 -- How a task comes to wait: in its list, or delayed until its time. Needs counters.lua.
 
+-- The list of a type's waiting tasks of one priority. 0 is the only one so far, and stands in no key.
+local function list_key(task_type, priority)
+  return P .. 'queue:' .. task_type .. (priority == 0 and '' or ':' .. priority)
+end
+
 -- One token in wake:<type> wakes one idle worker; whoever claims all it asked for pushes the next.
 local function wake(task_type)
   local tokens = P .. 'wake:' .. task_type
@@ -21,7 +26,7 @@ end
 -- How many tasks wait, the delayed ones included: what the maximum length bounds. Exact when it is more
 -- than `enough`; else cancelled ones that still stand in the list may be among them.
 local function waiting_length(task_type, enough)
-  local length = call('LLEN', P .. 'queue:' .. task_type)
+  local length = call('LLEN', list_key(task_type, 0))
     + call('ZCARD', delayed_key(task_type, false))
     + call('ZCARD', delayed_key(task_type, true))
   if length <= enough then
@@ -43,7 +48,7 @@ end
 -- Puts a task into its list; at the front when it was running before. since: if not from now on.
 local function enqueue(id, task_type, retry, front, since)
   call('HSET', P .. 'task:' .. id, 's', 'queued', 'q', since or now)
-  call(front and 'LPUSH' or 'RPUSH', P .. 'queue:' .. task_type, id)
+  call(front and 'LPUSH' or 'RPUSH', list_key(task_type, 0), id)
   if retry then
     count(task_type, 'retries_queued', 1)
   end
