@@ -47,6 +47,12 @@ MAX_ERROR_CHARACTERS = 10_000
 MAX_PROGRESS_MESSAGE = 200
 """A longer progress message is cut, in characters."""
 
+MAX_ERROR_TYPE_CHARACTERS = 200
+"""The name of an error's class is cut behind so many."""
+MAX_TRACEBACK_BYTES = 8_192
+"""Of a longer traceback the beginning and the end are kept."""
+MAX_ATTEMPTS = 20
+"""So many attempts of a task are kept, the newest."""
 MAX_OPTIONS_BYTES = 4_096
 """The headers and tags of a task have so many bytes at most, packed."""
 

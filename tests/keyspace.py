@@ -25,6 +25,8 @@ LASTING_KINDS = frozenset(
 """Keys that stay, or vanish when they are empty."""
 
 EXPIRING_KINDS = frozenset({"rates", "dead", "ended", "worker", "drain", "signal", "aside"})
+PARTS = {"payload": "pl", "result": "rl", "state": "k", "inbox": "i", "attempts": "at"}
+"""Parts of a record with a key of their own, and the field that names each."""
 INDEXES = ("queue", "delayed", "retries", "leases", "held")
 """What names a task that has not ended."""
 
@@ -73,10 +75,11 @@ def unexpected_keys(
     ]
     live = [key for kind in LASTING_KINDS | LASTING for key in found[kind]]
     ends = [key for kind in EXPIRING_KINDS for key in found[kind]]
+    later: list[str] = []  # kept for a month longer than an ended task's
     records = _fields(server.client, prefix, found["task"])
     for key, (status, _) in records.items():
         (ends if status in FINAL_STATUSES else live).append(key)
-    for kind, mark in (("payload", "pl"), ("result", "rl"), ("state", "k"), ("inbox", "i")):
+    for kind, mark in PARTS.items():
         for key in found[kind]:
             task = "task:" + key.partition(":")[2]
             if task not in records:
@@ -87,10 +90,13 @@ def unexpected_keys(
                 problems.append(f"{key}: its task's record does not name it")
             if kind in ("result", "state") and (status in FINAL_STATUSES) != (kind == "result"):
                 problems.append(f"{key}: the task is {status.decode()}")
-            (ends if status in FINAL_STATUSES else live).append(key)
-    remaining = _remaining_ms(server.client, prefix, live + ends)
+            if status in FINAL_STATUSES:
+                ends.append(key)
+            else:
+                (later if kind == "attempts" else live).append(key)
+    remaining = _remaining_ms(server.client, prefix, live + ends + later)
     problems += [f"{key}: expires" for key in live if remaining[key] >= 0]
-    problems += [f"{key}: never expires" for key in ends if remaining[key] == -1]
+    problems += [f"{key}: never expires" for key in ends + later if remaining[key] == -1]
     longest = max(retention_seconds, 3720) * 1000
     problems += [f"{key}: expires too late" for key in ends if remaining[key] > longest]
     return sorted(problems)
@@ -99,14 +105,7 @@ def unexpected_keys(
 def _is_expected(kind: str, key: str) -> bool:
     if key == kind:
         return kind in LASTING
-    return kind in LASTING_KINDS | EXPIRING_KINDS | {
-        "task",
-        "payload",
-        "result",
-        "state",
-        "inbox",
-        "held",
-    }
+    return kind in LASTING_KINDS | EXPIRING_KINDS | {"task", "held", *PARTS}
 
 
 def _fields(client: Any, prefix: str, tasks: list[str]) -> dict[str, tuple[bytes, frozenset[str]]]:
@@ -116,10 +115,10 @@ def _fields(client: Any, prefix: str, tasks: list[str]) -> dict[str, tuple[bytes
         chunk = tasks[start : start + 1000]
         pipe = client.pipeline(transaction=False)
         for key in chunk:
-            pipe.hmget(prefix + key, "s", "pl", "rl", "k", "i")
+            pipe.hmget(prefix + key, "s", *PARTS.values())
         for key, (status, *marks) in zip(chunk, pipe.execute(), strict=True):
             if status is not None:  # else it has expired since the scan
-                named = zip(("pl", "rl", "k", "i"), marks, strict=True)
+                named = zip(PARTS.values(), marks, strict=True)
                 records[key] = (status, frozenset(name for name, mark in named if mark))
     return records
 

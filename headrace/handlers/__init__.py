@@ -23,6 +23,7 @@ from headrace.handlers.errors import (
     RemoteTraceback,
     SubmitFailed,
 )
+from headrace.handlers.failures import traceback_of
 from headrace.handlers.forks import guard_forks
 from headrace.handlers.leaving import leave_within
 from headrace.handlers.loops import own_task, run
@@ -77,4 +78,5 @@ __all__ = [
     "own_task",
     "run",
     "run_attempt",
+    "traceback_of",
 ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headrace.handlers.errors import Fatal
+from headrace.handlers.errors import Fatal, RemoteTraceback
 from headrace.limits import MAX_RAISED_CHARACTERS
+from headrace.logs.exceptions import format_exception
 
 
 def describe(error: BaseException) -> str:
@@ -21,6 +22,21 @@ def describe(error: BaseException) -> str:
             break
         separator = ": " if _is_group(part) else "; "
     return storable(text)
+
+
+def traceback_of(error: BaseException) -> str:
+    """Where an error was raised, as text; of one from a child process, what that process saw."""
+    return str(error) if isinstance(error, RemoteTraceback) else format_exception(error)
+
+
+def type_name(error: BaseException) -> str:
+    """The class of an error, with its module unless it is Python's own."""
+    kind = type(error)
+    try:
+        module = kind.__module__
+        return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    except BaseException:  # its class may have a class of its author's
+        return str(type.__getattribute__(kind, "__name__"))
 
 
 def holds_fatal(error: BaseException) -> bool:

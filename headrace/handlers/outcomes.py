@@ -34,6 +34,8 @@ class Raised(msgspec.Struct, frozen=True):
     exception: BaseException | None = None
     """What was raised, for a log with its traceback. None where that would say nothing more: for a
     `Fatal` without a cause, and what the payload or the result is refused for."""
+    error_type: str | None = None
+    """The error's class, with its module unless it is Python's own."""
 
 
 class StopReason(StrEnum):

@@ -25,7 +25,7 @@ from headrace.handlers import process_messages as messages
 from headrace.handlers.context import Context, FurtherTask
 from headrace.handlers.entry_points import load_lifespans, load_middleware
 from headrace.handlers.errors import HandlerError, SubmitFailed
-from headrace.handlers.failures import describe
+from headrace.handlers.failures import describe, type_name
 from headrace.handlers.forks import guard_forks
 from headrace.handlers.leaving import leave_within
 from headrace.handlers.loops import run
@@ -139,7 +139,8 @@ class _Child:
         try:
             task_type = self._find(order.module, order.task_type)
         except BaseException as error:  # the module runs code of its author
-            self._send(messages.HandlerRaised(describe(error), False, format_exception(error)))
+            traceback = format_exception(error)
+            self._send(messages.HandlerRaised(describe(error), False, traceback, type_name(error)))
             return
         self._attempt = Attempt(
             task_type,
@@ -228,9 +229,9 @@ def _message_of(outcome: Outcome) -> messages.ToParent:
     match outcome:
         case Returned(result):
             return messages.HandlerReturned(result)
-        case Raised(error, retryable, exception):
+        case Raised(error, retryable, exception, error_type):
             traceback = None if exception is None else format_exception(exception)
-            return messages.HandlerRaised(error, retryable, traceback)
+            return messages.HandlerRaised(error, retryable, traceback, error_type)
         case Park(unpark_at, state, wake_on):
             return messages.HandlerParked(unpark_at, state, wake_on)
         case Stopped():

@@ -85,6 +85,7 @@ class HandlerRaised(msgspec.Struct, frozen=True, tag=True):
     error: str
     retryable: bool
     traceback: str | None
+    error_type: str | None
 
 
 class HandlerParked(msgspec.Struct, frozen=True, tag=True):

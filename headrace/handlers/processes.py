@@ -202,9 +202,9 @@ class _Child(asyncio.Protocol):
                 self._heard_ready(error)
             case messages.HandlerReturned(result):
                 self._ended(Returned(result))
-            case messages.HandlerRaised(error, retryable, traceback):
+            case messages.HandlerRaised(error, retryable, traceback, error_type):
                 exception = None if traceback is None else RemoteTraceback(traceback)
-                self._ended(Raised(error, retryable, exception))
+                self._ended(Raised(error, retryable, exception, error_type))
             case messages.HandlerParked(unpark_at, state, wake_on):
                 self._ended(Park(unpark_at, state, wake_on))
             case messages.Ceased():

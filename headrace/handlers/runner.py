@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from headrace.handlers.context import Context
 from headrace.handlers.errors import Fatal, PayloadInvalid, ProcessDied
-from headrace.handlers.failures import describe, holds_fatal, storable
+from headrace.handlers.failures import describe, holds_fatal, storable, type_name
 from headrace.handlers.forks import calls_handlers
 from headrace.handlers.middleware import CallNext, Handled
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned
@@ -271,7 +271,7 @@ class Attempt:
     def time_out(self) -> None:
         """The handler's time is over: at once for a thread, for a coroutine when it has ended."""
         error = TimeoutError(f"the handler took longer than {self.task_type.timeout_seconds:g} s")
-        outcome = Raised(describe(error), self._wants_retry(error), error)
+        outcome = Raised(describe(error), self._wants_retry(error), error, type_name(error))
         self.stop(outcome, STOP_GRACE_SECONDS if self.task_type.is_async else 0.0)
 
     def _accept(self, value: Any) -> Handled | Raised:
@@ -311,7 +311,8 @@ class Attempt:
         if issubclass(type(error), asyncio.CancelledError):
             error = RuntimeError("the handler was cancelled from within: nobody stopped the task")
         is_plain = type(error) is Fatal and error.__cause__ is None
-        return Raised(describe(error), self._wants_retry(error), None if is_plain else error)
+        exception = None if is_plain else error
+        return Raised(describe(error), self._wants_retry(error), exception, type_name(error))
 
     def _wants_retry(self, error: BaseException) -> bool:
         try:
@@ -364,11 +365,11 @@ def _refuse_payload(error: BaseException) -> Raised:
     if isinstance(error, PayloadInvalid):
         return _fatal(str(error))
     # The payload's model may check it with code of its own, which may raise anything.
-    return Raised(describe(error), retryable=False, exception=error)
+    return Raised(describe(error), False, error, type_name(error))
 
 
 def _fatal(message: str) -> Raised:
-    return Raised(storable(message), retryable=False)
+    return Raised(storable(message), retryable=False, error_type=type_name(Fatal()))
 
 
 _NOTHING = Returned(b"null")

@@ -7,6 +7,7 @@ from headrace.limits import (
     MAX_CRASHES,
     MAX_RETRIES_LIMIT,
 )
+from headrace.taskqueue.attempts import AttemptOutcome, AttemptRecord
 from headrace.taskqueue.checks import check_options
 from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
@@ -71,6 +72,8 @@ __all__ = [
     "MAX_RETRIES_LIMIT",
     "RECORD_VERSION",
     "Ahead",
+    "AttemptOutcome",
+    "AttemptRecord",
     "Cancelled",
     "Claim",
     "ClaimedTask",

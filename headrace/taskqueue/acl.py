@@ -27,6 +27,7 @@ _CLIENTS = (
     "get",
     "hget",
     "hvals",
+    "lrange",
     "role",
     "script|load",
     "select",

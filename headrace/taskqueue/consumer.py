@@ -16,6 +16,7 @@ from headrace.limits import (
     MAX_ERROR_CHARACTERS,
     MAX_PROGRESS_MESSAGE,
 )
+from headrace.taskqueue.attempts import pack_details
 from headrace.taskqueue.errors import QueueError
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.records import request_hash
@@ -94,7 +95,7 @@ class Consumer:
         types = [part for info in self._types for part in (info.name, msgspec.json.encode(info))]
         args = (
             *(self.info.id, msgspec.json.encode(self.info), REGISTRATION_KEPT_SECONDS * 1000),
-            *(len(queues), *queues, *types),
+            *(self.info.version, len(queues), *queues, *types),
         )
         self.epoch = (await self._call("register", args)).decode()
 
@@ -295,9 +296,10 @@ def _script_and_arguments(settlement: Settlement) -> tuple[str, tuple[Any, ...]]
             return "finish", (*hold, "completed", run_ms, result)
         case Cancelled(_, run_ms):
             return "finish", (*hold, "cancelled", run_ms, b"")
-        case Failed(_, error, delay_ms, run_ms):
+        case Failed(_, error, delay_ms, run_ms, error_type, traceback):
             said = _utf8(error[:MAX_ERROR_CHARACTERS])
-            return "fail", (*hold, said, -1 if delay_ms is None else delay_ms, run_ms)
+            delay = -1 if delay_ms is None else delay_ms
+            return "fail", (*hold, said, delay, run_ms, pack_details(error_type, traceback))
         case Parked(_, unpark_at_ms, state, run_ms, wake_on):
             at = "" if unpark_at_ms is None else unpark_at_ms
             return "park", (*hold, at, state, run_ms, len(task.inbox), int(wake_on == "inbox"))

@@ -14,6 +14,11 @@ task:<id>           hash    a task's record, see below; expires once it is final
 payload:<id>        string  its payload, if that has more than 64 bytes
 result:<id>         string  its result, likewise
 inbox:<id>          list    items that were put in since it last parked; expires with the record
+attempts:<id>       list    what became of its attempts, the last 20, unless it simply succeeded at
+                            its first: number, worker, its version, started, ended, outcome, bytes
+                            of the message, a line each; then the message, and what the worker
+                            says besides (see attempts.py). Expires with the record, or a month
+                            later than that would if the last attempt were the end
 state:<id>          string  what a park or checkpoint kept; gone once the task is final
 queue:<type>        list    ids of waiting tasks, the next one first
 cancelled:<type>    set     ids in the list that were cancelled: their records may be gone by now
@@ -31,7 +36,7 @@ rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`; the letters 
 histogram:<type>    hash    waiting (`w`) and run (`r`) times by bucket, and their sums in ms
 workers             zset    worker → its last heartbeat
 worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that it answered),
-                            `reads` (the newest version of a record that it reads, unless 1)
+                            `version`, `reads` (the newest version of a record, unless 1)
 drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
@@ -61,6 +66,7 @@ bo  the last back-off in ms
 o   options, packed: headers and tags (see Options in task.py)
 i   `inbox:<id>` may be there
 wo  while pending: an item in its inbox wakes it
+at  `attempts:<id>` is there
 """
 
 from __future__ import annotations
@@ -96,6 +102,10 @@ class Keys:
     def signal(self, worker_id: str) -> str:
         """The list whose entries make a worker's heartbeat come at once."""
         return f"{self.prefix}signal:{worker_id}"
+
+    def attempts(self, task_id: str) -> str:
+        """What is kept of a task's attempts."""
+        return f"{self.prefix}attempts:{task_id}"
 
     def definition(self, sha256: str) -> str:
         """A pinned text."""

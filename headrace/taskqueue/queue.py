@@ -13,6 +13,7 @@ from headrace.limits import (
     MAX_INBOX_ITEM_BYTES,
     MAX_INBOX_ITEMS,
 )
+from headrace.taskqueue.attempts import AttemptRecord, decode_attempts
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
@@ -162,6 +163,14 @@ class TaskQueue:
         replies = await self._run("get", self.installation.retention_seconds, *task_ids)
         return [decode_task(i, flat) for i, flat in zip(task_ids, replies, strict=True)]
 
+    async def attempts(self, task_id: str) -> list[AttemptRecord]:
+        """What became of a task's attempts, the oldest first: the last 20 that have ended.
+
+        Empty for a task that succeeded at its first attempt, has not ended one, or is not there.
+        """
+        entries = await self._read("LRANGE", self._keys.attempts(task_id), 0, -1)
+        return decode_attempts(entries or [])
+
     async def dead_letters(self, task_type: str, offset: int = 0, limit: int = 50) -> list[Task]:
         """Failed tasks of a type whose records are kept, the latest first.
 
@@ -289,10 +298,10 @@ class TaskQueue:
         reply: bytes | None = await self._read("GET", self._keys.definition(sha256))
         return reply
 
-    async def _read(self, command: str, key: str) -> Any:
+    async def _read(self, command: str, key: str, *args: Any) -> Any:
         """What lies under a key; None also for what is of another type, and cannot be ours."""
         try:
-            return await self._link.call(command, key)
+            return await self._link.call(command, key, *args)
         except ReplyError as error:
             if error.code == "WRONGTYPE":
                 return None

@@ -26,6 +26,9 @@ class Failed(msgspec.Struct, frozen=True):
     error: str
     retry_delay_ms: int | None
     run_ms: int
+    error_type: str | None = None
+    """The error's class."""
+    traceback: str | None = None
 
 
 class Cancelled(msgspec.Struct, frozen=True):

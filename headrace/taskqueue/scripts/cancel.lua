@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, clock, leases, holds, reaping, repairing
+--- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping, repairing
 -- cancel: a task that has not begun is cancelled; one that runs is asked to stop, if that is wished.
 -- O(1) at any depth: a cancelled task stays in its list as a tombstone, which the claim skips.
 --

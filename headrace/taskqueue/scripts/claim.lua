@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, waiting, promoting, ending, clock, leases, reaping, draining
+--- include common, counters, histograms, records, waiting, promoting, ending, attempts, clock, leases, reaping, draining
 -- claim: a worker takes waiting tasks, and with them a lease on each.
 -- First the queues are tended: due delayed tasks enter their lists, expired leases are taken back. For
 -- a busy worker that is half the price, so it asks for it now and then only; and it is done in any case

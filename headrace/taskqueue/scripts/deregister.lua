@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, clock, leases, holds, reaping
+--- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping
 -- deregister: a worker goes. What it still holds is handed back, no crash counted.
 --
 -- KEYS  1  {namespace}:meta

@@ -1,10 +1,11 @@
---- include common, counters, histograms, records, waiting, ending, clock, leases, holds
+--- include common, counters, histograms, records, waiting, ending, attempts, clock, leases, holds
 -- fail: attempts end with an error. While retries remain the task is delayed by its back-off, then it
 -- is failed for good. Only the holder of the lease may; the same call twice is a success.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
---       5… per task: id, type, fence, error, back-off in ms (-1: not to be retried), run time in ms
+--       5… per task: id, type, fence, error, back-off in ms (-1: not to be retried), run time in ms,
+--          details (see attempts.py)
 -- Returns  per task its status ('pending': it will be retried), or 'lost'
 -- Errors   EPOCH <new>
 
@@ -16,12 +17,13 @@ if refused then
 end
 
 local reply = {}
-for a = 5, #ARGV, 6 do
+for a = 5, #ARGV, 7 do
   local id, task_type, fence, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local back_off, run_ms = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
   local r, status = give_up_lease(id, task_type, fence, worker, AFTERWARDS)
   if r then
     local retries, max_retries = tonumber(r.rc or 0), tonumber(r.m or 3)
+    note_attempt(id, r, r.x and 'cancelled' or 'failed', retention_seconds, message, ARGV[a + 6])
     if r.x then
       status = 'cancelled'
       end_task(id, task_type, status, r, retention_seconds, 'er', message)

@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, ending, clock, leases
+--- include common, counters, histograms, records, ending, attempts, clock, leases
 -- finish: attempts end with a result, or cancelled. Only the holder of the lease may; the same call
 -- twice is a success.
 --
@@ -16,16 +16,35 @@ end
 
 local NOTHING = {}
 
--- Ends an attempt that is held. Returns its status; 'lost' when there is no record to write it into.
-local function finish(id, task_type, hold, status, run_ms, result)
-  local key = P .. 'task:' .. id
-  local r = NOTHING
-  if is_marked(hold) then
-    local found = call('HMGET', key, 'pl', 'k', 'i', 'x', 'er')
-    r = { pl = found[1], k = found[2], i = found[3], x = found[4], er = found[5] }
+-- What the end of an attempt has to know of its task's record. Most are first attempts, of which nothing has
+-- to be looked up.
+local function record_of(key, fence, hold)
+  if not is_marked(hold) then
+    return NOTHING
+  elseif fence == '1' then
+    local found = call('HMGET', key, 'pl', 'k', 'i', 'x')
+    return { pl = found[1], k = found[2], i = found[3], x = found[4] }
   end
+  local found = call('HMGET', key, 'pl', 'k', 'i', 'x', 'er', 'at', 'rc', 'cc', 'b')
+  return {
+    pl = found[1], k = found[2], i = found[3], x = found[4], er = found[5], at = found[6], rc = found[7],
+    cc = found[8], b = found[9],
+  }
+end
+
+-- Ends an attempt that is held. Returns its status; 'lost' when there is no record to write it into.
+local function finish(id, task_type, fence, hold, status, run_ms, result)
+  local key = P .. 'task:' .. id
+  local r = record_of(key, fence, hold)
   if r.x then
     status = 'cancelled'
+  end
+  if status == 'cancelled' or r ~= NOTHING and failed_before(r) then
+    if r == NOTHING then
+      r = {}
+    end
+    r.w, r.b = worker, r.b or call('HGET', key, 'b')
+    note_attempt(id, r, status, retention_seconds)
   end
   local field, kept = 'r', result
   if #result > INLINE_BYTES then
@@ -65,7 +84,7 @@ for a = 5, #ARGV, 6 do
   held[member] = nil -- once, if the call names it twice
   local r = not hold and read_task(id)
   if hold or is_run_by(r, fence) then
-    status = finish(id, task_type, hold or '!', status, tonumber(ARGV[a + 4]), ARGV[a + 5])
+    status = finish(id, task_type, fence, hold or '!', status, tonumber(ARGV[a + 4]), ARGV[a + 5])
   else
     status = what_became(r, fence, FINAL)
   end

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, clock, leases, holds, versions
+--- include common, counters, records, waiting, ending, attempts, clock, leases, holds, versions
 -- park: a run gives its lease up until a later time, until an item comes into its inbox, or until either,
 -- and leaves bytes to go on from. No retry, no arrival, no completion; its start time stays. What it got
 -- through is behind it: crashes are counted anew from here, or a run of weeks would be taken for poison for
@@ -43,6 +43,7 @@ for a = 5, #ARGV, STRIDE do
     local key, retry = P .. 'task:' .. id, is_retry(r.rc, 0)
     if r.x then
       status = 'cancelled'
+      note_attempt(id, r, status, retention_seconds)
       end_task(id, task_type, status, r, retention_seconds)
       count(task_type, 'stopped', 1)
       count(task_type, 'service_ms', run_ms)

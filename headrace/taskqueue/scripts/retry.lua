@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, clock, leases, reaping, repairing, versions
+--- include common, counters, records, waiting, ending, attempts, clock, leases, reaping, repairing, versions
 -- retry: a failed or cancelled task is queued again, its retries counted from 0.
 --
 -- KEYS  1  {namespace}:meta
@@ -37,6 +37,9 @@ call('HDEL', key, 'rc', 'cc', 'bo', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', '
 redis.call('PERSIST', key)
 if r.pl then
   redis.call('PERSIST', P .. 'payload:' .. id)
+end
+if r.at then
+  keep_attempts(id, retention_seconds)
 end
 if r.z then
   -- Its id never left the list: it counts again, and is not pushed twice.

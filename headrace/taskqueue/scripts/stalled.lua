@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, clock, leases, reaping
+--- include common, counters, records, waiting, ending, attempts, clock, leases, reaping
 -- stalled: a worker stood still and is back. Counts that for the types that it ran, and keeps with each
 -- task that was taken back meanwhile why its lease ended: its worker was not lost.
 --

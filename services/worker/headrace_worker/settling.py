@@ -8,7 +8,16 @@ from datetime import datetime
 from typing import assert_never
 
 from headrace import taskqueue as tq
-from headrace.handlers import Backoff, Outcome, Park, Raised, Returned, Stopped, StopReason
+from headrace.handlers import (
+    Backoff,
+    Outcome,
+    Park,
+    Raised,
+    Returned,
+    Stopped,
+    StopReason,
+    traceback_of,
+)
 
 
 def settlement_for(
@@ -32,11 +41,12 @@ def settlement_for(
     match outcome:
         case Returned(result):
             return tq.Completed(claimed, result, run_ms)
-        case Raised(error, retryable):
+        case Raised(error, retryable, exception, error_type):
             delay_ms = None
             if retryable:
                 delay_ms = math.ceil(backoff.delay(claimed.retry_count, random) * 1000)
-            return tq.Failed(claimed, error, delay_ms, run_ms)
+            traceback = None if exception is None else traceback_of(exception)
+            return tq.Failed(claimed, error, delay_ms, run_ms, error_type, traceback)
         case Park(unpark_at, state, wake_on):
             return tq.Parked(claimed, _due_ms(unpark_at), state, run_ms, wake_on)
         case Stopped(StopReason.CANCELLED):
@@ -65,7 +75,7 @@ def call_of(settlements: Sequence[tq.Settlement]) -> Sequence[tq.Settlement]:
         elif isinstance(settlement, tq.Parked):
             left -= len(settlement.state)
         elif isinstance(settlement, tq.Failed):
-            left -= len(settlement.error)
+            left -= len(settlement.error) + len(settlement.traceback or "")
         if left <= 0:
             return settlements[:n]
     return settlements

@@ -280,7 +280,7 @@ async def test_a_dead_letter_whose_record_is_gone_is_left_out(rig: Rig) -> None:
         await rig.submit(max_retries=0)
         await settle(worker, Failed(await claim_one(worker), "no", 0, 1))
     [latest, other] = await rig.queue.dead_letters(TYPE)
-    rig.raw.delete(rig.key(f"task:{latest.id}"))
+    rig.raw.delete(*(rig.key(f"{kind}:{latest.id}") for kind in ("task", "attempts")))
     assert await rig.queue.dead_letters(TYPE) == [other]
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, model_validator
 
 from headrace import Backoff, Context, Fatal, Park, TaskStatus, handler
 from headrace.handlers import Resources
+from headrace.taskqueue import AttemptOutcome
 from tests.integration.worker.conftest import Bench, until
 
 SOON = Backoff(base_seconds=0.01, cap_seconds=0.02)
@@ -66,6 +67,29 @@ async def test_a_task_fails_for_good_once_its_retries_are_used_up(bench: Bench) 
         "ValueError: attempt 3",
         2,
     )
+
+
+async def test_attempts_are_kept_with_the_place_where_each_failed(bench: Bench) -> None:
+    @handler("late", backoff=SOON)
+    def late(ctx: Context, payload: Any) -> int:
+        secret = "hunter2"
+        if ctx.attempt == 1:
+            raise LookupError(f"{len(secret)} letters")
+        return ctx.attempt
+
+    bench.start(late)
+    task = await bench.ended(await bench.submit("late"))
+    first, second = await bench.queue.attempts(task.id)
+    assert (first.outcome, first.error, first.error_type) == (
+        AttemptOutcome.FAILED,
+        "LookupError: 7 letters",
+        "LookupError",
+    )
+    assert first.traceback is not None
+    assert 'raise LookupError(f"{len(secret)} letters")' in first.traceback
+    assert "hunter2" not in first.traceback
+    assert (first.worker, first.worker_version) == (task.worker, "1")
+    assert (second.number, second.outcome) == (2, AttemptOutcome.COMPLETED)
 
 
 async def test_what_cannot_be_mended_is_not_tried_again(bench: Bench) -> None:

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from headrace.handlers import Fatal, Raised, Returned, run_attempt
-from headrace.handlers.failures import describe, holds_fatal
+from headrace.handlers.errors import RemoteTraceback
+from headrace.handlers.failures import describe, holds_fatal, traceback_of, type_name
 from headrace.limits import MAX_RAISED_CHARACTERS
 from tests.unit.handlers.recording_host import make_context
 from tests.unit.handlers.test_runner import typed
@@ -97,3 +98,34 @@ async def test_a_sync_handlers_payload_is_checked_in_its_thread() -> None:
     outcome = (await run_attempt(typed(handler), b'{"where": "x"}', make_context())).outcome
     assert isinstance(outcome, Returned)
     assert outcome.result.startswith(b'"headrace-handler')
+
+
+def test_an_error_is_named_by_its_class_and_module() -> None:
+    class Local(Exception):
+        pass
+
+    class Hostile(type):
+        def __getattribute__(cls, name: str) -> Any:
+            raise SystemExit(name)
+
+    class Unspeakable(Exception, metaclass=Hostile):
+        pass
+
+    assert type_name(ValueError("x")) == "ValueError"
+    assert type_name(Fatal()) == "headrace.handlers.errors.Fatal"
+    assert type_name(Local()).endswith(
+        "test_failures.test_an_error_is_named_by_its_class_and_module.<locals>.Local"
+    )
+    assert type_name(Unspeakable()) == "Unspeakable"
+
+
+async def test_what_is_told_of_an_attempt_names_the_errors_class() -> None:
+    def broken(ctx: Any, payload: Any) -> Any:
+        raise LookupError("gone")
+
+    outcome = (await run_attempt(typed(broken), b"0", make_context())).outcome
+    assert isinstance(outcome, Raised)
+    assert outcome.error_type == "LookupError"
+    assert outcome.exception is not None
+    assert traceback_of(outcome.exception).endswith('raise LookupError("gone")\nLookupError: gone')
+    assert traceback_of(RemoteTraceback("as a child saw it")) == "as a child saw it"

@@ -28,7 +28,7 @@ end
 
 -- Final: the record and what belongs to it expire together. Returns false when there is no record: all
 -- fields were new then.
--- r: the record, of which `pl`, `k` and `i` are looked at: what has a key of its own
+-- r: its record, of which `pl`, `k`, `i` and `at` are looked at: what has a key of its own
 local function end_task(id, task_type, status, r, retention_seconds, ...)
   local key = P .. 'task:' .. id
   if call('HSET', key, 's', status, 'e', NOW, ...) == 2 + select('#', ...) / 2 then
@@ -41,6 +41,9 @@ local function end_task(id, task_type, status, r, retention_seconds, ...)
   end
   if r.i then
     redis.call('EXPIRE', P .. 'inbox:' .. id, retention_seconds)
+  end
+  if r.at then
+    redis.call('EXPIRE', P .. 'attempts:' .. id, retention_seconds)
   end
   if r.k then
     redis.call('DEL', P .. 'state:' .. id)

@@ -1,8 +1,10 @@
--- Tasks are taken from whoever holds them. Needs counters.lua, records.lua, waiting.lua, ending.lua, leases.lua.
+-- Tasks are taken from whoever holds them. Needs counters.lua, records.lua, waiting.lua, ending.lua,
+-- attempts.lua, leases.lua.
 
 -- Back to the front of its list, as if it had not been claimed. r: its record
 local function hand_back(id, task_type, r, retention_seconds)
   if r.x then
+    note_attempt(id, r, 'cancelled', retention_seconds)
     end_task(id, task_type, 'cancelled', r, retention_seconds)
     return 'cancelled'
   end
@@ -21,9 +23,11 @@ end
 
 -- One attempt more that ended without an outcome: to the front of its list, as a retry. More than
 -- max_crashes: the task is taken for the cause, and fails. r: its record
+-- message: why it counts, if its worker was not lost
 local function count_crash(id, task_type, r, max_crashes, retention_seconds, message)
   local crashes = tonumber(r.cc or 0) + 1
   count(task_type, 'crashes', 1)
+  note_attempt(id, r, message and 'handed_back' or 'crashed', retention_seconds, message)
   if r.x then
     end_task(id, task_type, 'cancelled', r, retention_seconds, 'cc', crashes)
     return 'cancelled'
