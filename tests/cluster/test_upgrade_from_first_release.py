@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.cluster import Cluster, CommandFailed, Images, Object, eventually
-from tests.cluster.driving import (
-    PodLoad,
-    Report,
-    all_ended,
-    interrupted,
-    types_configmap,
-    types_values,
-)
+from tests.cluster.driving import types_configmap, types_values
 from tests.cluster.operating import DEFINITION, Operator, Pool, autoscaling, define
 from tests.cluster.release import NAME, Release, merged, restarts, small, small_first, uids
+from tests.cluster.upgrading import Outcome, in_use, replaced
 from tests.servers import absent
 
 FIRST = Path(__file__).with_name("releases") / "headrace-0.1.0.tgz"
 WORKERS = 3
-QUIET_SECONDS = 5.0
-LOAD = ("--rate", "30", "--mix", "nap=2,hello=3,read=22,stats=3", "--nap-seconds", "1", "20")
 BIG = {
     "api": {"replicas": 2, "shutdownDelaySeconds": 10},
     "workerDefaults": {"replicas": WORKERS, "concurrency": 20, "gracePeriodSeconds": 60},
@@ -45,13 +36,10 @@ class Story:
     """What the tests below look at."""
 
     release: Release
-    refusal: str = ""
-    untouched: bool = False
+    refusal: str
+    untouched: bool
     """Whether all was as before after the refusal."""
-    report: Report = field(default_factory=Report)
-    records: list[Object] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    pods: list[Object] = field(default_factory=list)
+    outcome: Outcome
 
 
 @pytest.fixture(scope="module")
@@ -75,33 +63,17 @@ def story(
         cluster.apply(namespace, types_configmap())
         release = Release(cluster, namespace)
         release.install(merged(small_first(images), types_values(), BIG), chart=FIRST)
-        story = Story(release)
-        pool = Pool(release)
-        load = PodLoad(cluster, namespace, images.api, *LOAD)
-        with pool.sizes() as sizes:
-            time.sleep(QUIET_SECONDS)
+        with in_use(release, images.api, counted, "upgrade from the first release") as outcome:
             values = merged(small(images), types_values(), BIG, HELD, {"image": {"tag": other_tag}})
             before = _state(release)
             with pytest.raises(CommandFailed) as refused:
                 release.upgrade(values)
-            story.refusal, story.untouched = refused.value.said, _state(release) == before
+            story = Story(release, refused.value.said, _state(release) == before, outcome)
             _run(cluster, story.refusal)
-            old = uids(release.pods("api") + release.pods("worker"))
-            release.upgrade(values)
-            release.gone(old)
+            with replaced(release):
+                release.upgrade(values)
             Operator(release).await_leader()
-            pool.await_condition("Ready")
-            time.sleep(QUIET_SECONDS)
-            story.report = load.stop()
-            story.pods = release.pods()
-            with release.api() as api:
-                story.records = all_ended(api, list(story.report.acknowledged))
-            story.sizes = [size.replicas for size in sizes.all()]
-        broken = len(interrupted(story.records))
-        counted += [
-            f"upgrade from the first release: {story.report}",
-            f"  {len(story.records)} have ended, {broken} interrupted; sizes {story.sizes}",
-        ]
+            Pool(release).await_condition("Ready")
         yield story
 
 
@@ -111,26 +83,21 @@ def test_without_the_definition_it_is_refused_and_nothing_changes(story: Story) 
 
 
 def test_no_request_fails(story: Story) -> None:
-    report = story.report
-    assert report.count(200, 202) == report.requests, (report.answers, report.failures)
+    story.outcome.check_requests()
 
 
 def test_no_acknowledged_task_is_lost_or_interrupted(story: Story) -> None:
-    assert sorted(record["task_id"] for record in story.records) == sorted(
-        story.report.acknowledged
-    )
-    assert sum(record["type"] == "nap" for record in story.records) > 20
-    assert interrupted(story.records) == []
+    story.outcome.check_tasks(naps=20)
 
 
 def test_the_number_of_workers_is_unchanged(story: Story) -> None:
-    assert story.sizes == [WORKERS]
+    assert story.outcome.sizes == [WORKERS]
     assert Pool(story.release).status()["replicas"] == WORKERS
 
 
 def test_the_operator_is_there_and_nothing_has_been_started_again(story: Story) -> None:
     assert len(story.release.pods("controller")) == 1
-    assert set(restarts(story.pods).values()) == {0}
+    assert set(restarts(story.outcome.pods).values()) == {0}
 
 
 def _state(release: Release) -> Object:

@@ -12,25 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Absent, Cluster, Images, Object
-from tests.cluster.driving import (
-    PodLoad,
-    Report,
-    all_ended,
-    interrupted,
-    types_configmap,
-    types_values,
-)
-from tests.cluster.operating import Operator, Pool
+from tests.cluster.cluster import Absent, Cluster, Images
+from tests.cluster.driving import types_configmap, types_values
+from tests.cluster.operating import Operator
 from tests.cluster.release import Release, fixed, merged, restarts, small, uids
+from tests.cluster.upgrading import QUIET_SECONDS, Outcome, in_use, replaced
 from tests.servers import absent
 
 VERSION = "0.2.0"
 COMMIT = "ae23187ef8df72e36129609eedac622655549490"
 CHART = Path(__file__).with_name("releases") / f"headrace-{VERSION}.tgz"
 WORKERS = 2
-QUIET_SECONDS = 5.0
-LOAD = ("--rate", "30", "--mix", "nap=2,hello=3,read=22,stats=3", "--nap-seconds", "1", "20")
 SIZE = {
     "api": {"replicas": 2, "shutdownDelaySeconds": 10},
     "workerDefaults": {"concurrency": 30, "gracePeriodSeconds": 60},
@@ -46,16 +38,13 @@ class Story:
     """Of API, workers and operator: before, after the upgrade, and back."""
     redis: list[set[str]] = field(default_factory=list)
     """Redis's pods, likewise."""
-    report: Report = field(default_factory=Report)
-    records: list[Object] = field(default_factory=list)
-    pods: list[Object] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=Outcome)
 
     def look(self) -> None:
         """Take note of what runs now."""
         deployments = self.release.cluster.list(self.release.namespace, "deployments")
-        specs = [story["spec"]["template"]["spec"] for story in deployments]
-        self.images.append({story["containers"][0]["image"] for story in specs})
+        specs = [deployment["spec"]["template"]["spec"] for deployment in deployments]
+        self.images.append({spec["containers"][0]["image"] for spec in specs})
         self.redis.append(uids(self.release.pods("redis")))
 
 
@@ -80,43 +69,24 @@ def story(
         release.install(merged(small(before), common), chart=CHART)
         story = Story(release)
         story.look()
-        load = PodLoad(cluster, namespace, images.api, *LOAD)
-        with Pool(release).sizes() as sizes:
-            time.sleep(QUIET_SECONDS)
-            old = uids(release.pods("api") + release.pods("worker"))
-            release.upgrade(merged(small(images), common))
-            release.gone(old)
+        what = f"upgrade from {VERSION} and rollback"
+        with in_use(release, images.api, counted, what) as story.outcome:
+            with replaced(release):
+                release.upgrade(merged(small(images), common))
             story.look()
             time.sleep(QUIET_SECONDS)
-            old = uids(release.pods("api") + release.pods("worker"))
-            release.rollback(1)
-            release.gone(old)
+            with replaced(release):
+                release.rollback(1)
             story.look()
-            time.sleep(QUIET_SECONDS)
-            story.report = load.stop()
-            story.pods = release.pods()
-            with release.api() as api:
-                story.records = all_ended(api, list(story.report.acknowledged))
-            story.sizes = [size.replicas for size in sizes.all()]
-        broken = len(interrupted(story.records))
-        counted += [
-            f"upgrade from {VERSION} and rollback: {story.report}",
-            f"  {len(story.records)} have ended, {broken} interrupted; sizes {story.sizes}",
-        ]
         yield story
 
 
 def test_no_request_fails(story: Story) -> None:
-    report = story.report
-    assert report.count(200, 202) == report.requests, (report.answers, report.failures)
+    story.outcome.check_requests()
 
 
 def test_no_acknowledged_task_is_lost_or_interrupted(story: Story) -> None:
-    assert sorted(record["task_id"] for record in story.records) == sorted(
-        story.report.acknowledged
-    )
-    assert sum(record["type"] == "nap" for record in story.records) > 50
-    assert interrupted(story.records)[:5] == []
+    story.outcome.check_tasks(naps=50)
 
 
 def test_the_images_are_those_of_each_release(story: Story, before: Images, images: Images) -> None:
@@ -126,9 +96,9 @@ def test_the_images_are_those_of_each_release(story: Story, before: Images, imag
 
 def test_redis_runs_on_and_nothing_is_started_again(story: Story) -> None:
     assert story.redis[0] == story.redis[1] == story.redis[2]
-    assert set(restarts(story.pods).values()) == {0}
+    assert set(restarts(story.outcome.pods).values()) == {0}
 
 
 def test_an_operator_leads_and_the_number_of_workers_is_unchanged(story: Story) -> None:
-    assert story.sizes == [WORKERS]
+    assert story.outcome.sizes == [WORKERS]
     assert Operator(story.release).await_leader()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.taskqueue import Failed, Parked, TaskStatus
+from headrace.taskqueue import Consumer, Failed, Parked, TaskStatus
 from tests.integration.taskqueue.conftest import RigFactory
 from tests.integration.taskqueue.rig import TYPE, Rig, claim_one, ids, renew, settle, until
 from tests.servers import RedisServer
@@ -50,17 +50,22 @@ def clock_went_back(rig: Rig, by_ms: int = AHEAD_MS) -> None:
         raw.rename(name, f"{front}:{int(minute) + by_ms // 60_000}")
 
 
+async def next_claim(worker: Consumer, seconds: float) -> list[str]:
+    """The ids that a worker's next claim brings which is not empty, within so long."""
+
+    async def claim() -> list[str]:
+        return ids(await worker.claim(1))
+
+    return await until(claim, bool, seconds=seconds)
+
+
 async def test_tasks_of_a_lost_worker_are_taken_back_after_a_lease(ahead: Rig) -> None:
     gone, other = await ahead.worker("gone"), await ahead.worker("other")
     task_id = await ahead.submit()
     await claim_one(gone)
     ahead.raw.hset(ahead.key("meta"), "grace", ahead.now_ms() + LEASE_MS)
     clock_went_back(ahead)
-
-    async def claimed() -> list[str]:
-        return ids(await other.claim(1))
-
-    assert await until(claimed, bool, seconds=3 * LEASE_SECONDS) == [task_id]
+    assert await next_claim(other, 3 * LEASE_SECONDS) == [task_id]
 
 
 async def test_a_time_after_an_outage_that_lies_hours_ahead_ends_after_a_lease(ahead: Rig) -> None:
@@ -68,11 +73,7 @@ async def test_a_time_after_an_outage_that_lies_hours_ahead_ends_after_a_lease(a
     task_id = await ahead.submit()
     ahead.expire_lease(await claim_one(gone))
     ahead.raw.hset(ahead.key("meta"), "grace", ahead.now_ms() + AHEAD_MS)
-
-    async def claimed() -> list[str]:
-        return ids(await other.claim(1))
-
-    assert await until(claimed, bool, seconds=3 * LEASE_SECONDS) == [task_id]
+    assert await next_claim(other, 3 * LEASE_SECONDS) == [task_id]
 
 
 async def test_leases_that_lie_far_ahead_alone_are_cut(ahead: Rig) -> None:
@@ -124,11 +125,7 @@ async def test_a_back_off_is_no_longer_than_it_was_meant_to_be(ahead: Rig) -> No
     clock_went_back(ahead)
     stats = await ahead.stats()
     assert (stats.delayed, stats.due_soon) == (3, 2)
-
-    async def claimed() -> list[str]:
-        return ids(await worker.claim(1))
-
-    assert await until(claimed, bool, seconds=1) == [soon.id]
+    assert await next_claim(worker, 1) == [soon.id]
     due = (await ahead.queue.get(later.id)).due_at
     assert due is not None
     assert due.timestamp() * 1000 - ahead.now_ms() <= 5_000

@@ -41,10 +41,20 @@ def request(body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON) -> Req
     return Request({"type": "http", "method": "POST", "headers": list(headers)}, receive)
 
 
-async def problem(body: bytes) -> Problem:
+Read = Callable[[Request], Awaitable[object]]
+
+
+async def problem(
+    body: bytes, read: Read = execute_body, headers: tuple[tuple[bytes, bytes], ...] = JSON
+) -> Problem:
     with pytest.raises(Problem) as caught:
-        await execute_body(request(body))
+        await read(request(body, headers))
     return caught.value
+
+
+def places(found: Problem) -> list[str]:
+    """Where the mistakes are, as JSON pointers."""
+    return [error["pointer"] for error in found.extensions["errors"]]
 
 
 async def test_no_body_is_an_empty_one() -> None:
@@ -80,7 +90,7 @@ async def test_a_mistake_is_named_with_its_place(
     found = await problem(body)
     assert found.kind is kind
     if pointer is not None:
-        assert found.extensions["errors"][0]["pointer"] == pointer
+        assert places(found)[0] == pointer
 
 
 MSGSPECS_OWN = re.compile(
@@ -129,28 +139,24 @@ MSGSPECS_OWN = re.compile(
     ],
 )
 async def test_a_mistake_is_told_in_words_that_say_what_to_do(
-    read: Callable[[Request], Awaitable[object]], body: bytes, said: str
+    read: Read, body: bytes, said: str
 ) -> None:
-    with pytest.raises(Problem) as caught:
-        await read(request(body))
-    assert said in caught.value.detail
-    assert not MSGSPECS_OWN.search(caught.value.detail)
-    caught.value.response("/", "id")  # it can be sent, whatever it quotes
+    found = await problem(body, read)
+    assert said in found.detail
+    assert not MSGSPECS_OWN.search(found.detail)
+    found.response("/", "id")  # it can be sent, whatever it quotes
 
 
 async def test_all_mistakes_are_named_at_once() -> None:
     found = await problem(b'{"max_retries": -1, "start_at": "soon", "variabels": {}}')
-    pointers = [error["pointer"] for error in found.extensions["errors"]]
-    assert pointers == ["", "/max_retries", "/start_at"]
+    assert places(found) == ["", "/max_retries", "/start_at"]
 
 
 async def test_a_reply_names_a_bounded_number_of_mistakes_however_long() -> None:
-    with pytest.raises(Problem) as caught:
-        await batch_body(
-            request(b'{"tasks": [' + b",".join([b'{"%s": 1}' % (b"x" * 500)] * 900) + b"]}")
-        )
-    assert len(caught.value.extensions["errors"]) == 20
-    assert len(caught.value.detail) < 5000
+    tasks = b",".join([b'{"%s": 1}' % (b"x" * 500)] * 900)
+    found = await problem(b'{"tasks": [' + tasks + b"]}", batch_body)
+    assert len(places(found)) == 20
+    assert len(found.detail) < 5000
 
 
 def test_a_start_may_be_given_as_seconds_from_now() -> None:
@@ -164,13 +170,12 @@ def test_a_start_may_be_given_as_seconds_from_now() -> None:
 def test_two_start_times_are_refused() -> None:
     with pytest.raises(Problem) as caught:
         start_of(SubmitBody(start_in=1, start_at=datetime.now(UTC)), "/tasks/3")
-    assert caught.value.extensions["errors"][0]["pointer"] == "/tasks/3/start_in"
+    assert places(caught.value)[0] == "/tasks/3/start_in"
 
 
 async def test_a_batch_names_the_task_at_fault() -> None:
-    with pytest.raises(Problem) as caught:
-        await batch_body(request(b'{"tasks": [{}, {"max_retries": 500}]}'))
-    assert caught.value.extensions["errors"][0]["pointer"] == "/tasks/1/max_retries"
+    found = await problem(b'{"tasks": [{}, {"max_retries": 500}]}', batch_body)
+    assert places(found)[0] == "/tasks/1/max_retries"
 
 
 @pytest.mark.parametrize(
@@ -178,9 +183,7 @@ async def test_a_batch_names_the_task_at_fault() -> None:
 )
 async def test_what_a_foreign_page_could_send_is_not_taken(media_type: bytes) -> None:
     headers = ((b"content-type", media_type),) if media_type else ()
-    with pytest.raises(Problem) as caught:
-        await submit_body(request(b"{}", headers))
-    assert caught.value.kind is UNSUPPORTED_MEDIA_TYPE
+    assert (await problem(b"{}", submit_body, headers)).kind is UNSUPPORTED_MEDIA_TYPE
 
 
 def test_a_start_time_without_an_offset_is_utc() -> None:
@@ -200,7 +203,7 @@ def test_a_start_time_too_far_ahead_is_refused_with_its_place(asked: datetime) -
     with pytest.raises(Problem) as caught:
         start_of(SubmitBody(start_at=asked), "/tasks/1")
     assert caught.value.kind is INVALID_REQUEST
-    assert caught.value.extensions["errors"][0]["pointer"] == "/tasks/1/start_at"
+    assert places(caught.value)[0] == "/tasks/1/start_at"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_the_door_and_the_handlers_agree_on_how_deep_a_payload_may_be() -> None:
         except PayloadInvalid:
             with pytest.raises(Problem) as caught:
                 check_depth(payload, "/payload")
-            refused.append(caught.value.extensions["errors"][0]["pointer"])
+            refused += places(caught.value)
         else:
             check_depth(payload, "/payload")
     assert deepest > 180
