@@ -15,7 +15,6 @@ FUNCTION_LINES = 60
 
 ABOVE = {
     "tests/unit/handlers/test_runner.py": "is being divided",
-    "tests/unit/workflows/test_call_http.py": "is being divided",
 }
 """File, or file and function as `file:function` → why it may be longer. Best empty."""
 

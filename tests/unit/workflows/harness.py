@@ -34,6 +34,12 @@ def define(tasks: Any, **more: Any) -> Workflow:
     return parse(msgspec.json.encode(document(tasks, **more)), "sample.json")
 
 
+def calling(endpoint: Any, method: str = "get", **arguments: Any) -> Workflow:
+    """A workflow of one `call: http`."""
+    call = {"call": "http", "with": {"method": method, "endpoint": endpoint, **arguments}}
+    return define([{"call": call}])
+
+
 @dataclass
 class Bench:
     """Runs workflows and keeps what they report."""
