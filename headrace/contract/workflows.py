@@ -42,10 +42,11 @@ class WorkflowDetail(WorkflowSummary):
 
 
 class BrokenDefinition(Reply):
-    """A definition file that cannot be used."""
+    """One thing that is wrong with a definition file, which therefore cannot be used."""
 
     file: str
     line: int | None
+    column: int | None = None
     task: str | None
     """Where in the definition; null: not within a task."""
     reason: str

@@ -147,7 +147,7 @@ class Catalog:
                 if isinstance(outcome, Workflow):
                     workflows.append(outcome)
                 else:
-                    errors.append(outcome)
+                    errors += (outcome, *outcome.others)
         versions = _by_version(workflows, errors)
         latest = {
             name: max(found.values(), key=lambda workflow: version_key(workflow.version))

@@ -47,8 +47,9 @@ class WorkflowsError(Exception):
 class DefinitionError(WorkflowsError):
     """A definition was refused when it was loaded. Nothing of it ever runs.
 
-    `line` counts from 1 and is None where none can be named; `task` is the name of the task, and
-    `workflow_id` that of the workflow, if so much could be read.
+    `line` and `column` count from 1 and are None where none can be named; `task` is the name of the
+    task, and `workflow_id` that of the workflow, if so much could be read. `others` are the faults
+    that come after this one in the same file.
     """
 
     def __init__(
@@ -58,18 +59,21 @@ class DefinitionError(WorkflowsError):
         task: str | None,
         reason: str,
         *,
+        column: int | None = None,
         workflow_id: str | None = None,
     ) -> None:
         reason = shortened(reason)
         task = None if task is None else shortened(task)
-        place = file if line is None else f"{file}:{line}"
+        place = ":".join(str(part) for part in (file, line, column) if part is not None)
         where = place if task is None else f"{place}: task {task!r}"
         super().__init__(f"{where}: {reason}")
         self.file = file
         self.line = line
+        self.column = column
         self.task = task
         self.reason = reason
         self.workflow_id = workflow_id
+        self.others: tuple[DefinitionError, ...] = ()
 
 
 class StateError(WorkflowsError):

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 import msgspec
 
 from headrace.workflows.expressions.child import LENGTH, EvaluationFailed, Limits, framed, spawn
 from headrace.workflows.expressions.evaluator import read_reply
 
-# A program, and how to refuse the definition when it is wrong.
-Check = tuple[str, Callable[[str], NoReturn]]
+# A program, and what is told why it is wrong.
+Check = tuple[str, Callable[[str], None]]
 
 # So many programs are compiled, some 1 ms each, within the limits of one request.
 _PROGRAMS_PER_REQUEST = 100
+_MAX_WRONG = 100
 _REMEMBERED = 10_000
 _valid: set[str] = set()
+
+
+def _remember(programs: Iterable[str]) -> None:
+    """Keep in mind which programs are valid, so that they are not compiled again."""
+    if len(_valid) > _REMEMBERED:
+        _valid.clear()
+    _valid.update(programs)
 
 
 class Checker:
@@ -45,27 +53,29 @@ class Checker:
         self._end()
 
     def check(self, checks: Sequence[Check]) -> None:
-        """Compile each program; the first that is wrong is refused its own way."""
-        new = [check for check in checks if check[0] not in _valid]
-        for start in range(0, len(new), _PROGRAMS_PER_REQUEST):
-            self._check(new[start : start + _PROGRAMS_PER_REQUEST])
+        """Compile the programs, and tell each that is wrong why.
 
-    def _check(self, checks: Sequence[Check]) -> None:
-        try:
-            self._compile([program for program, _ in checks])
-        except EvaluationFailed as error:
-            if error.index is None and error.limit is None:
-                # The child is broken, not the definition.
-                raise RuntimeError(f"expressions cannot be checked: {error}") from error
-            if error.index is None and len(checks) > 1:
-                # A limit was hit: one at a time shows by which.
-                for check in checks:
-                    self._check([check])
-                return
-            checks[error.index or 0][1](str(error))
-        if len(_valid) > _REMEMBERED:
-            _valid.clear()
-        _valid.update(program for program, _ in checks)
+        Ends after 100 wrong ones, or one that hits a limit: each of these takes a second.
+        """
+        left = [check for check in checks if check[0] not in _valid]
+        size, wrong = _PROGRAMS_PER_REQUEST, 0
+        while left and wrong < _MAX_WRONG:
+            batch = left[:size]
+            valid, tell = len(batch), 0
+            try:
+                self._compile([program for program, _ in batch])
+            except EvaluationFailed as error:
+                if error.index is None and error.limit is None:
+                    # The child is broken, not the definition.
+                    raise RuntimeError(f"expressions cannot be checked: {error}") from error
+                if error.index is None and len(batch) > 1:
+                    size = 1  # a limit was hit: one at a time shows by which
+                    continue
+                valid, tell = error.index or 0, 1
+                batch[valid][1](str(error))
+                wrong += _MAX_WRONG if error.limit else 1
+            _remember(program for program, _ in batch[:valid])
+            left = left[valid + tell :]
 
     def _compile(self, programs: list[str]) -> None:
         if self._child is None:

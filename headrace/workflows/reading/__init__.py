@@ -6,7 +6,7 @@ is handed in: this package knows none.
 
 from __future__ import annotations
 
-from headrace.workflows.reading.cursor import Cursor, kind_of
+from headrace.workflows.reading.cursor import Attempts, Cursor, attempts, kind_of
 from headrace.workflows.reading.definition import hyphened, read_definition, version_key
 from headrace.workflows.reading.durations import parse_value, read_duration
 from headrace.workflows.reading.expressions import (
@@ -24,9 +24,11 @@ __all__ = [
     "ARGUMENTS",
     "MAX_SOURCE_BYTES",
     "STEP_BODY",
+    "Attempts",
     "Cursor",
     "StepReader",
     "StepType",
+    "attempts",
     "hyphened",
     "kind_of",
     "parse_value",

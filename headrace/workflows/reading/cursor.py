@@ -1,11 +1,17 @@
-"""Reads a definition piece by piece, and refuses what is wrong with file, line and task."""
+"""Reads a definition piece by piece, and notes what is wrong with file, line, column and task.
+
+Reading goes on after a fault, so that all of a file are found at once: what cannot be read raises
+`Refused`, and `attempts` goes on with the parts beside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
+from headrace.hints import did_you_mean
 from headrace.workflows.errors import DefinitionError
 from headrace.workflows.expressions import Check
 from headrace.workflows.reading.source import Source, pointer
@@ -26,6 +32,47 @@ def kind_of(value: Any) -> str:
     return _KINDS[type(value)]
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """A part of a definition cannot be read. Why is noted in its `Findings`."""
+
+
+class Attempts:
+    """Reads parts that stand beside each other, each even where another one is refused."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def __call__(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `read` returns; if it is refused, nothing that may be looked at."""
+        try:
+            return read(*args, **kwargs)
+        except Refused:
+            self.failed = True
+            return cast(T, None)
+
+
+@contextmanager
+def attempts() -> Iterator[Attempts]:
+    """Raises Refused at its end if a part was refused: what was made of the parts is then lost."""
+    attempts = Attempts()
+    yield attempts
+    if attempts.failed:
+        raise Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What comes up while a definition is read."""
+
+    faults: list[DefinitionError] = field(default_factory=list)
+    # The expressions, to be compiled together by a `Checker`.
+    checks: list[Check] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """One value of a definition and where it stands."""
@@ -36,8 +83,7 @@ class Cursor:
     task: str | None = None
     # What the loops around it bind, and its expressions may use.
     variables: frozenset[str] = frozenset()
-    # The definition's expressions as they are met, to be compiled together by a `Checker`.
-    checks: list[Check] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def key(self) -> str:
@@ -52,10 +98,16 @@ class Cursor:
         """The same value, seen as part of a loop that binds these names."""
         return replace(self, variables=self.variables | set(variables))
 
+    def note(self, reason: str) -> None:
+        """Note a fault of this value, and let reading go on."""
+        line, column = self.source.places.get(self.pointer, (None, None))
+        fault = DefinitionError(self.source.file, line, self.task, reason, column=column)
+        self.findings.faults.append(fault)
+
     def refuse(self, reason: str) -> NoReturn:
-        """Raise DefinitionError for this value."""
-        line = self.source.lines.get(self.pointer)
-        raise DefinitionError(self.source.file, line, self.task, reason)
+        """Note a fault of this value, and raise Refused: it cannot be used."""
+        self.note(reason)
+        raise Refused
 
     def child(self, key: str | int) -> Cursor:
         """The value below this one; it must exist."""
@@ -69,18 +121,22 @@ class Cursor:
     ) -> dict[str, Cursor]:
         """The fields of a mapping.
 
-        Refuses unknown and missing keys, and those of `later`: keys that the language has and we do
-        not support yet, each with a word for what it is.
+        Notes unknown keys, and those of `later`: keys that the language has and we do not support
+        yet, each with a word for what it is. Refuses a mapping without the required ones.
         """
         fields = self.fields()
+        here = f"`{self.key or 'the workflow'}`"
         for key, value in fields.items():
             if later is not None and key in later:
-                value.refuse(f"{later[key]} (`{key}`) is not supported yet")
-            if key not in allowed:
-                value.refuse(f"unknown key {key!r} in `{self.key or 'the workflow'}`")
-        for key in required:
-            if key not in fields:
-                self.refuse(f"`{key}` is missing in `{self.key or 'the workflow'}`")
+                value.note(f"{later[key]} (`{key}`) is not supported yet")
+            elif key not in allowed:
+                others = set(allowed).difference(fields)
+                value.note(f"unknown key {key!r} in {here}{did_you_mean(key, others)}")
+        missing = [key for key in required if key not in fields]
+        for key in missing:
+            self.note(f"`{key}` is missing in {here}")
+        if missing:
+            raise Refused
         return fields
 
     def fields(self) -> dict[str, Cursor]:
@@ -109,6 +165,13 @@ class Cursor:
         if not isinstance(self.value, bool):
             self.refuse(f"`{self.key}` must be true or false, not {kind_of(self.value)}")
         return self.value
+
+    def named(self, names: Collection[str], otherwise: str) -> str:
+        """The value as one of these names; `otherwise` begins the sentence that it is not."""
+        text = self.text()
+        if text not in names:
+            self.refuse(f"{otherwise} named {text!r}{did_you_mean(text, names)}")
+        return text
 
     def one_of(self, *choices: str) -> str:
         """The value as one of a few words."""

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.workflows.errors import DefinitionError
 from headrace.workflows.expressions import Checker
 from headrace.workflows.model import Workflow
-from headrace.workflows.reading.cursor import Cursor
-from headrace.workflows.reading.durations import read_duration
+from headrace.workflows.reading.cursor import Attempts, Cursor, attempts
+from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT
 from headrace.workflows.reading.steps import StepReader, StepType, read_data_field
@@ -19,6 +18,8 @@ from headrace.workflows.reading.steps import StepReader, StepType, read_data_fie
 # Names that stand in the API's paths where a workflow's id would.
 RESERVED_IDS = frozenset({"tasks", "queue"})
 MAX_VERSION = 128
+MAX_FAULTS = 100
+"""Of one definition, that are reported."""
 
 _DSL = re.compile(r"1\.0\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -42,7 +43,7 @@ _USE_LATER = {
 def read_definition(
     text: bytes, source: str, step_types: Mapping[str, StepType], checker: Checker
 ) -> Workflow:
-    """Read and check a definition. Raises DefinitionError naming file, line and task.
+    """Read and check a definition. Raises DefinitionError, its faults in the order of the file.
 
     `source` is what error messages call it, such as the file's name.
     """
@@ -51,13 +52,17 @@ def read_definition(
 
     read = read_source(text, source)
     root = Cursor(read, read.data)
-    try:
-        workflow = _read(root, text, step_types)
-        checker.check(root.checks)
-    except DefinitionError as error:
-        error.workflow_id = _name_in(read.data)
-        raise
-    return workflow
+    workflow = Attempts()(_read, root, text, step_types)
+    checker.check(root.findings.checks)
+    # An expression may be read twice, as a field of its own and as part of a template.
+    each = {str(fault): fault for fault in root.findings.faults}.values()
+    faults = sorted(each, key=lambda fault: (fault.line or 0, fault.column or 0))
+    if not faults:
+        return workflow
+    for fault in faults:
+        fault.workflow_id = _name_in(read.data)
+    faults[0].others = tuple(faults[1:MAX_FAULTS])
+    raise faults[0]
 
 
 def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Workflow:
@@ -66,10 +71,19 @@ def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Work
         ("document", "do"),
         _LATER,
     )
-    document = _read_document(fields["document"])
-    if "evaluate" in fields:
-        _check_evaluate(fields["evaluate"])
-    reader = _read_use(fields["use"], step_types) if "use" in fields else StepReader(step_types)
+    reader = StepReader(step_types)
+    with attempts() as part:
+        if "evaluate" in fields:
+            part(_check_evaluate, fields["evaluate"])
+        if "use" in fields:
+            part(_read_use, fields["use"], reader)
+        timeout = None
+        if "timeout" in fields:
+            timeout = part(reader.timeout, fields["timeout"], WORKFLOW_INPUT)
+        input_from = part(read_data_field, fields, "input", "from", WORKFLOW_INPUT)
+        output_as = part(read_data_field, fields, "output", "as", WORKFLOW_OUTPUT)
+        steps = part(reader.steps, fields["do"])
+        document = part(_read_document, fields["document"])
     return Workflow(
         id=document["name"],
         namespace=document["namespace"],
@@ -80,10 +94,10 @@ def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Work
         definition=text,
         definition_sha256=hashlib.sha256(text).hexdigest(),
         document=root.value,
-        steps=reader.steps(fields["do"]),
-        input_from=read_data_field(fields, "input", "from", WORKFLOW_INPUT),
-        output_as=read_data_field(fields, "output", "as", WORKFLOW_OUTPUT),
-        timeout=reader.timeout(fields["timeout"], WORKFLOW_INPUT) if "timeout" in fields else None,
+        steps=steps,
+        input_from=input_from,
+        output_as=output_as,
+        timeout=timeout,
     )
 
 
@@ -115,45 +129,48 @@ def version_key(version: str) -> tuple[Any, ...]:
 def _read_document(cursor: Cursor) -> dict[str, str]:
     texts = {"dsl", "namespace", "name", "version", "title", "summary"}
     fields = cursor.mapping(texts | {"tags", "metadata"}, ("dsl", "namespace", "name", "version"))
-    document = {key: field.text() for key, field in fields.items() if key in texts}
-    for key in ("tags", "metadata"):
-        if key in fields:
-            fields[key].fields()
-    if not _DSL.fullmatch(document["dsl"]):
-        fields["dsl"].refuse(f"the language's versions 1.0.x are read, not {document['dsl']}")
-    for key in ("namespace", "name"):
-        if not _NAME.fullmatch(document[key]):
-            fields[key].refuse(
+    with attempts() as part:
+        for key in fields.keys() & {"tags", "metadata"}:
+            part(fields[key].fields)
+        return {key: part(_read_text, fields[key]) for key in fields.keys() & texts}
+
+
+def _read_text(cursor: Cursor) -> str:
+    """One of the document's texts."""
+    text = cursor.text()
+    match cursor.key:
+        case "dsl" if not _DSL.fullmatch(text):
+            cursor.note(f"the language's versions 1.0.x are read, not {text}")
+        case ("namespace" | "name") as key if not _NAME.fullmatch(text):
+            cursor.note(
                 f"`{key}` must be 1 to 63 letters, digits and hyphens, with no hyphen at an end, "
-                f"not {document[key]!r}"
+                f"not {text!r}"
             )
-    if document["name"] in RESERVED_IDS:
-        fields["name"].refuse(f"a workflow cannot be named {document['name']!r}: choose another")
-    if not _VERSION.fullmatch(document["version"]) or len(document["version"]) > MAX_VERSION:
-        fields["version"].refuse(
-            "`version` must be a semantic version such as 1.0.0, with at most "
-            f"{MAX_VERSION} characters, not {document['version']!r}"
-        )
-    return document
+        case "name" if text in RESERVED_IDS:
+            cursor.note(f"a workflow cannot be named {text!r}: choose another")
+        case "version" if not _VERSION.fullmatch(text) or len(text) > MAX_VERSION:
+            cursor.note(
+                "`version` must be a semantic version such as 1.0.0, with at most "
+                f"{MAX_VERSION} characters, not {text!r}"
+            )
+    return text
 
 
 def _check_evaluate(cursor: Cursor) -> None:
     fields = cursor.mapping({"language", "mode"})
     if "language" in fields and fields["language"].text() != "jq":
-        fields["language"].refuse("expressions are read as `jq`; no other language is supported")
+        fields["language"].note("expressions are read as `jq`; no other language is supported")
     if "mode" in fields and fields["mode"].one_of("strict", "loose") == "loose":
-        fields["mode"].refuse("the `loose` mode is not supported: write expressions as ${ … }")
+        fields["mode"].note("the `loose` mode is not supported: write expressions as ${ … }")
 
 
-def _read_use(cursor: Cursor, step_types: Mapping[str, StepType]) -> StepReader:
+def _read_use(cursor: Cursor, reader: StepReader) -> None:
+    """Give the reader what the workflow names. A name counts even if what it names is wrong."""
     fields = cursor.mapping({"errors", "timeouts"}, later=_USE_LATER)
-    errors = fields["errors"].fields() if "errors" in fields else {}
-    timeouts = fields["timeouts"].fields() if "timeouts" in fields else {}
-    return StepReader(
-        step_types,
-        timeouts={
-            name: read_duration(field.mapping({"after"}, ("after",))["after"], WORKFLOW_INPUT)
-            for name, field in timeouts.items()
-        },
-        errors={name: read_error(field) for name, field in errors.items()},
-    )
+    part = Attempts()
+    if "timeouts" in fields:
+        for name, timeout in fields["timeouts"].fields().items():
+            reader.timeouts[name] = part(read_timeout, timeout, WORKFLOW_INPUT)
+    if "errors" in fields:
+        for name, error in fields["errors"].fields().items():
+            reader.errors[name] = part(read_error, error)

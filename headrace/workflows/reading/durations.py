@@ -68,6 +68,11 @@ def read_duration(cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Durati
         cursor.refuse(str(error))
 
 
+def read_timeout(cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Duration:
+    """The duration under `after`."""
+    return read_duration(cursor.mapping({"after"}, ("after",))["after"], allowed)
+
+
 def _bounded(**parts: float) -> timedelta:
     try:
         duration = timedelta(**parts)

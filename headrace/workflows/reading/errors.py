@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from headrace.workflows.model import Template
-from headrace.workflows.reading.cursor import Cursor
+from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.expressions import STEP_BODY, read_template
 
 _FORMS = {
@@ -19,11 +19,16 @@ def read_error(cursor: Cursor) -> Template:
     fields = cursor.mapping({"type", "status", "title", "detail", "instance"}, ("type", "status"))
     status = fields["status"].value
     if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
-        fields["status"].refuse(f"`status` must be a number from 100 to 599, not {status!r}")
-    for key in fields.keys() - {"status"}:
-        text = fields[key].text()
-        if key in _FORMS and "${" not in text:
-            form, what = _FORMS[key]
-            if not form.fullmatch(text):
-                fields[key].refuse(f"`{key}` must be {what}, not {text!r}")
-    return read_template(cursor, STEP_BODY)
+        fields["status"].note(f"`status` must be a number from 100 to 599, not {status!r}")
+    with attempts() as part:
+        for key in fields.keys() - {"status"}:
+            part(_check_text, fields[key])
+        return part(read_template, cursor, STEP_BODY)
+
+
+def _check_text(cursor: Cursor) -> None:
+    text = cursor.text()
+    if cursor.key in _FORMS and "${" not in text:
+        form, what = _FORMS[cursor.key]
+        if not form.fullmatch(text):
+            cursor.note(f"`{cursor.key}` must be {what}, not {text!r}")

@@ -6,11 +6,11 @@ Only text that stands in a definition becomes an expression; data never does.
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from headrace.workflows.expressions import make_expression, variables_in
 from headrace.workflows.model import Expression, Template
-from headrace.workflows.reading.cursor import Cursor
+from headrace.workflows.reading.cursor import Attempts, Cursor, attempts
 
 # Which arguments an expression may use, by where it stands (DSL, "Runtime expression arguments").
 WORKFLOW_INPUT = frozenset({"workflow", "runtime"})
@@ -41,15 +41,15 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
         if name in _UNSUPPORTED:
             cursor.refuse(f"`${name}`: {_UNSUPPORTED[name]} not supported yet")
 
-    def refuse(reason: str) -> NoReturn:
+    def note(reason: str) -> None:
         reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
         reason = reason.removeprefix("jq: error: ")
         names = ", ".join(f"${name}" for name in sorted(allowed))
         others = set(variables_in(expression.text)) - allowed
         hint = f" (known here: {names})" if others else ""
-        cursor.refuse(f"`{cursor.key}` is no valid jq expression: {reason}{hint}")
+        cursor.note(f"`{cursor.key}` is no valid jq expression: {reason}{hint}")
 
-    cursor.checks.append((expression.program, refuse))
+    cursor.findings.checks.append((expression.program, note))
     return expression
 
 
@@ -76,7 +76,8 @@ def read_items(cursor: Cursor, allowed: frozenset[str]) -> Template:
 def read_template(cursor: Cursor, allowed: frozenset[str]) -> Template:
     """Any JSON value in which the texts of the form `${ … }` are expressions."""
     found: list[Expression] = []
-    value = _read_template(cursor, allowed, found)
+    with attempts() as part:
+        value = _read_template(cursor, allowed, found, part)
     return Template(value, tuple(found))
 
 
@@ -89,19 +90,22 @@ def read_transformation(cursor: Cursor, allowed: frozenset[str]) -> Template:
     return read_template(cursor, allowed)
 
 
-def _read_template(cursor: Cursor, allowed: frozenset[str], found: list[Expression]) -> Any:
+def _read_template(
+    cursor: Cursor, allowed: frozenset[str], found: list[Expression], part: Attempts
+) -> Any:
     value = cursor.value
     if isinstance(value, dict):
-        return {key: _read_template(cursor.child(key), allowed, found) for key in value}
+        return {key: _read_template(cursor.child(key), allowed, found, part) for key in value}
     if isinstance(value, list):
-        return [_read_template(item, allowed, found) for item in cursor.items()]
+        return [_read_template(item, allowed, found, part) for item in cursor.items()]
     if isinstance(value, str) and "${" in value:
         if _ENCLOSED.fullmatch(value) is None:
-            cursor.refuse(
+            cursor.note(
                 f"`{cursor.key}` mixes text and an expression: make it one expression, "
                 r'such as ${ "Hello \(.name)" }'
             )
-        expression = read_expression(cursor, allowed)
+            return value
+        expression = part(read_expression, cursor, allowed)
         found.append(expression)
         return expression
     return value

@@ -1,4 +1,4 @@
-"""What was read of a definition's text: plain data in which every value knows its line."""
+"""What was read of a definition's text: plain data in which every value knows its place."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ MAX_SOURCE_BYTES = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A definition's data and the line (from 1) of each value in it, by JSON pointer."""
+    """A definition's data and the place of each value in it, by JSON pointer.
+
+    A place is a line and a column, both from 1; of a mapping's value it is its key's.
+    """
 
     file: str
     data: Any
-    lines: dict[str, int]
+    places: dict[str, tuple[int, int]]
 
 
 def pointer(parent: str, key: str | int) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from headrace.hints import did_you_mean
 from headrace.workflows.model import Action, Duration, Step, Template
-from headrace.workflows.reading.cursor import Cursor
-from headrace.workflows.reading.durations import read_duration
+from headrace.workflows.reading.cursor import Cursor, attempts
+from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import (
     STEP_BEFORE,
@@ -45,33 +46,23 @@ class StepReader:
     """
 
     types: Mapping[str, StepType]
-    timeouts: Mapping[str, Duration] = field(default_factory=dict)
-    errors: Mapping[str, Template] = field(default_factory=dict)
+    timeouts: dict[str, Duration] = field(default_factory=dict)
+    errors: dict[str, Template] = field(default_factory=dict)
     # Where the steps of the list that is being read lead to, as far as these are steps.
     _targets: list[Cursor] = field(default_factory=list)
 
     def steps(self, cursor: Cursor) -> tuple[Step, ...]:
         """A list of named steps."""
         reader = replace(self, _targets=[])
-        steps: list[Step] = []
         named: set[str] = set()
-        for item in cursor.items():
-            fields = item.fields()
-            if len(fields) != 1:
-                item.refuse(f"an item of `{cursor.key}` must hold one task under its name")
-            ((name, step_cursor),) = fields.items()
-            step_cursor = step_cursor.inside(name)
-            if name in named:
-                step_cursor.refuse(f"two tasks of this list are named {name!r}: rename one")
-            if name in DIRECTIVES:
-                step_cursor.refuse(f"a task cannot be named {name!r}: `then` gives it a meaning")
-            named.add(name)
-            steps.append(reader._step(name, step_cursor))
-        for target in reader._targets:
-            if target.value not in named:
-                target.refuse(
-                    f"`then` names {target.value!r}, and no task of this list has that name"
-                )
+        with attempts() as part:
+            steps = [part(reader._item, item, named, cursor.key) for item in cursor.items()]
+            for target in reader._targets:
+                if target.value not in named:
+                    target.note(
+                        f"`then` names {target.value!r}, and no task of this list has that name"
+                        f"{did_you_mean(target.value, (*named, *DIRECTIVES))}"
+                    )
         return tuple(steps)
 
     def then(self, cursor: Cursor) -> str:
@@ -84,36 +75,55 @@ class StepReader:
     def timeout(self, cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Duration:
         """A time-out: a duration, or the name of one of `use.timeouts`."""
         if isinstance(cursor.value, str):
-            if cursor.value not in self.timeouts:
-                cursor.refuse(f"`use.timeouts` has no time-out named {cursor.value!r}")
-            return self.timeouts[cursor.value]
-        return read_duration(cursor.mapping({"after"}, ("after",))["after"], allowed)
+            return self.timeouts[cursor.named(self.timeouts, "`use.timeouts` has no time-out")]
+        return read_timeout(cursor, allowed)
 
     def error(self, cursor: Cursor) -> Template:
         """The error that a step raises: described here, or the name of one of `use.errors`."""
         if isinstance(cursor.value, str):
-            if cursor.value not in self.errors:
-                cursor.refuse(f"`use.errors` has no error named {cursor.value!r}")
-            return self.errors[cursor.value]
+            return self.errors[cursor.named(self.errors, "`use.errors` has no error")]
         return read_error(cursor)
+
+    def _item(self, item: Cursor, named: set[str], key: str) -> Step:
+        """One item of the list under `key`. Its name counts even if the step is wrong."""
+        fields = item.fields()
+        if len(fields) != 1:
+            named.update(fields)
+            item.refuse(f"an item of `{key}` must hold one task under its name")
+        ((name, cursor),) = fields.items()
+        cursor = cursor.inside(name)
+        if name in named:
+            cursor.note(f"two tasks of this list are named {name!r}: rename one")
+        if name in DIRECTIVES:
+            cursor.note(f"a task cannot be named {name!r}: `then` gives it a meaning")
+        named.add(name)
+        return self._step(name, cursor)
 
     def _step(self, name: str, cursor: Cursor) -> Step:
         step_type = self._type(cursor)
         fields = cursor.mapping(COMMON_FIELDS | step_type.fields)
-        if "metadata" in fields:
-            fields["metadata"].fields()
-        return Step(
-            name=name,
-            reference=cursor.pointer,
-            document=cursor.value,
-            action=step_type.read(fields, self),
-            condition=read_condition(fields["if"], STEP_BEFORE) if "if" in fields else None,
-            input_from=read_data_field(fields, "input", "from", STEP_BEFORE),
-            output_as=read_data_field(fields, "output", "as", STEP_BODY),
-            export_as=read_data_field(fields, "export", "as", STEP_EXPORT),
-            timeout=self.timeout(fields["timeout"]) if "timeout" in fields else None,
-            then=self.then(fields["then"]) if "then" in fields else "continue",
-        )
+        with attempts() as part:
+            if "metadata" in fields:
+                part(fields["metadata"].fields)
+            condition, timeout, then = None, None, "continue"
+            if "if" in fields:
+                condition = part(read_condition, fields["if"], STEP_BEFORE)
+            if "timeout" in fields:
+                timeout = part(self.timeout, fields["timeout"])
+            if "then" in fields:
+                then = part(self.then, fields["then"])
+            return Step(
+                name=name,
+                reference=cursor.pointer,
+                document=cursor.value,
+                action=part(step_type.read, fields, self),
+                condition=condition,
+                input_from=part(read_data_field, fields, "input", "from", STEP_BEFORE),
+                output_as=part(read_data_field, fields, "output", "as", STEP_BODY),
+                export_as=part(read_data_field, fields, "export", "as", STEP_EXPORT),
+                timeout=timeout,
+                then=then,
+            )
 
     def _type(self, cursor: Cursor) -> StepType:
         fields = cursor.fields()
@@ -125,8 +135,10 @@ class StepReader:
                     f"{', '.join(f'`{key}`' for key in self.types)})"
                 )
         if not present:
+            meant = next(filter(None, (did_you_mean(key, self.types) for key in fields)), "")
             cursor.refuse(
                 f"this is no task: it has none of {', '.join(f'`{key}`' for key in self.types)}"
+                f"{meant}"
             )
         # `do` is a type of step, and a field of `for`.
         types = [key for key in present if not self._is_field(key, present)]

@@ -67,14 +67,15 @@ class _BoundedComposer(Composer):
         return node
 
     def _stop(self, reason: str) -> NoReturn:
-        raise _LimitReached(reason, self.parser.peek_event().start_mark.line + 1)
+        raise _LimitReached(reason, *_place(self.parser.peek_event().start_mark))
 
 
 class _LimitReached(Exception):
-    def __init__(self, reason: str, line: int) -> None:
+    def __init__(self, reason: str, line: int, column: int) -> None:
         super().__init__(reason)
         self.reason = reason
         self.line = line
+        self.column = column
 
 
 def _compose(text: str, file: str) -> Node:
@@ -83,11 +84,14 @@ def _compose(text: str, file: str) -> Node:
     try:
         root = yaml.compose(text)
     except _LimitReached as reached:
-        raise DefinitionError(file, reached.line, None, reached.reason) from None
+        raise DefinitionError(
+            file, reached.line, None, reached.reason, column=reached.column
+        ) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = None if mark is None else mark.line + 1
-        raise DefinitionError(file, line, None, f"not valid YAML: {error.problem}") from None
+        line, column = (None, None) if mark is None else _place(mark)
+        reason = f"not valid YAML: {error.problem}"
+        raise DefinitionError(file, line, None, reason, column=column) from None
     except YAMLError as error:
         reason = str(error).partition("\n")[0]
         raise DefinitionError(file, None, None, f"not valid YAML: {reason}") from None
@@ -96,28 +100,33 @@ def _compose(text: str, file: str) -> Node:
     return root
 
 
+def _place(mark: Any) -> tuple[int, int]:
+    """A mark's line and column, both from 1."""
+    return mark.line + 1, mark.column + 1
+
+
 class _Builder:
     """Turns composed nodes into plain data, once."""
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._lines: dict[str, int] = {}
+        self._places: dict[str, tuple[int, int]] = {}
         self._unfolded = 0
 
     def build(self, root: Node) -> Source:
         data = self._value(root, "", 0)
-        return Source(self._file, data, self._lines)
+        return Source(self._file, data, self._places)
 
     def _value(self, node: Node, at: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             self._refuse(node, _TOO_DEEP)
         # Counted as they are built, so that aliases of aliases are counted as often as they appear.
-        if len(self._lines) >= MAX_VALUES:
+        if len(self._places) >= MAX_VALUES:
             self._refuse(node, f"the file holds more than {MAX_VALUES} values")
         self._unfolded += len(at) + (len(node.value) if isinstance(node, ScalarNode) else 0)
         if self._unfolded > MAX_UNFOLDED:
             self._refuse(node, f"the file unfolds to more than {MAX_UNFOLDED} characters")
-        self._lines.setdefault(at, node.start_mark.line + 1)
+        self._places.setdefault(at, _place(node.start_mark))
         if isinstance(node, MappingNode):
             return self._mapping(node, at, depth)
         if isinstance(node, SequenceNode):
@@ -140,8 +149,8 @@ class _Builder:
             if key in result:
                 self._refuse(key_node, f"the key {key!r} stands here twice")
             at_key = pointer(at, key)
-            # A key's line, not its value's: a block value starts on the line below.
-            self._lines[at_key] = key_node.start_mark.line + 1
+            # A key's place, not its value's: a block value starts on the line below.
+            self._places[at_key] = _place(key_node.start_mark)
             result[key] = self._value(value_node, at_key, depth + 1)
         return result
 
@@ -176,7 +185,8 @@ class _Builder:
             self._refuse(node, f"the tag {node.tag!r} is not supported")
 
     def _refuse(self, node: Node, reason: str) -> NoReturn:
-        raise DefinitionError(self._file, node.start_mark.line + 1, None, reason)
+        line, column = _place(node.start_mark)
+        raise DefinitionError(self._file, line, None, reason, column=column)
 
 
 def _text(text: str) -> str:

@@ -10,6 +10,7 @@ from headrace.workflows.model import Done, Flow, Scope, Template
 from headrace.workflows.reading import (
     STEP_BODY,
     Cursor,
+    attempts,
     kind_of,
     read_runtime_expression,
     read_template,
@@ -73,28 +74,32 @@ def read_http_call(fields: dict[str, Cursor]) -> HttpCallAction:
         {"method", "endpoint", "headers", "query", "body", "output", "redirect"},
         ("method", "endpoint"),
     )
-    method = given["method"].text()
-    if "${" not in method:
-        try:
-            check_method(method)
-        except ValueError as error:
-            given["method"].refuse(str(error))
-    _read_endpoint(given["endpoint"])
-    for field in ("headers", "query"):
-        if field in given:
-            _read_map(given[field])
-    return HttpCallAction(
-        arguments=_read_arguments(fields["with"], given),
-        output=given["output"].one_of("raw", "content", "response")
-        if "output" in given
-        else "content",
-        redirect=given["redirect"].flag() if "redirect" in given else False,
-    )
+    with attempts() as part:
+        part(_read_method, given["method"])
+        part(_read_endpoint, given["endpoint"])
+        for field in ("headers", "query"):
+            if field in given:
+                part(_read_map, given[field])
+        output, redirect = "content", False
+        if "output" in given:
+            output = part(given["output"].one_of, "raw", "content", "response")
+        if "redirect" in given:
+            redirect = part(given["redirect"].flag)
+        return HttpCallAction(part(_read_arguments, fields["with"], given), output, redirect)
 
 
 def _read_arguments(cursor: Cursor, given: dict[str, Cursor]) -> Template:
     kept = {key: given[key].value for key in given if key not in ("output", "redirect")}
     return read_template(replace(cursor, value=kept), STEP_BODY)
+
+
+def _read_method(cursor: Cursor) -> None:
+    method = cursor.text()
+    if "${" not in method:
+        try:
+            check_method(method)
+        except ValueError as error:
+            cursor.refuse(str(error))
 
 
 def _read_endpoint(cursor: Cursor) -> None:
@@ -115,11 +120,12 @@ def _read_map(cursor: Cursor) -> None:
     if isinstance(cursor.value, str) and "${" in cursor.value:
         read_runtime_expression(cursor, STEP_BODY)
         return
-    for field in cursor.fields().values():
-        # The language's schema wants texts; a bare number would be refused by other runtimes.
-        field.text()
-        if cursor.key == "headers":
-            try:
-                check_header_name(field.key)
-            except ValueError as error:
-                field.refuse(str(error))
+    with attempts() as part:
+        for field in cursor.fields().values():
+            # The language's schema wants texts; a bare number would be refused by other runtimes.
+            part(field.text)
+            if cursor.key == "headers":
+                try:
+                    check_header_name(field.key)
+                except ValueError as error:
+                    field.note(str(error))

@@ -12,6 +12,7 @@ from headrace.workflows.reading import (
     STEP_BODY,
     Cursor,
     StepReader,
+    attempts,
     kind_of,
     read_condition,
     read_items,
@@ -56,17 +57,23 @@ def read_for(fields: dict[str, Cursor], reader: StepReader) -> ForAction:
     each = _read_variable(loop, "each", "item")
     at = _read_variable(loop, "at", "index")
     if each == at:
-        loop.get("at", loop.get("each", fields["for"])).refuse(
+        loop.get("at", loop.get("each", fields["for"])).note(
             f"`each` and `at` are both named {each!r}: name one of them otherwise"
         )
     body = fields["do"].binding(each, at)
-    steps = reader.steps(body)
-    if not steps:
-        body.refuse("`do` holds no task")
+    if body.value == []:
+        body.note("`do` holds no task")
     condition = Template(True, ())
-    if "while" in fields:
-        condition = read_condition(fields["while"].binding(each, at), STEP_BODY)
-    return ForAction(read_items(loop["in"], STEP_BODY), each, at, condition, steps)
+    with attempts() as part:
+        if "while" in fields:
+            condition = part(read_condition, fields["while"].binding(each, at), STEP_BODY)
+        return ForAction(
+            items=part(read_items, loop["in"], STEP_BODY),
+            each=each,
+            at=at,
+            condition=condition,
+            steps=part(reader.steps, body),
+        )
 
 
 def _read_variable(loop: dict[str, Cursor], key: str, default: str) -> str:
@@ -74,7 +81,7 @@ def _read_variable(loop: dict[str, Cursor], key: str, default: str) -> str:
         return default
     name = loop[key].text()
     if name in ARGUMENTS or not _VARIABLE.fullmatch(name):
-        loop[key].refuse(
+        loop[key].note(
             f"`{key}` must be a name of letters, digits and `_` without `$` in front, and none of "
             f"{', '.join(sorted(ARGUMENTS))}, not {name!r}"
         )

@@ -26,5 +26,5 @@ def read_set(fields: dict[str, Cursor], _reader: StepReader) -> SetAction:
         if "${" not in cursor.text():
             cursor.refuse("`set` must be a mapping, or an expression such as ${ .order }")
     elif not cursor.fields():
-        cursor.refuse("`set` sets nothing")
+        cursor.note("`set` sets nothing")
     return SetAction(read_template(cursor, STEP_BODY))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.workflows.model import Done, Flow, Scope, Template, is_true
-from headrace.workflows.reading import STEP_BODY, Cursor, StepReader, read_condition
+from headrace.workflows.reading import STEP_BODY, Cursor, StepReader, attempts, read_condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +25,38 @@ class SwitchAction:
 
 def read_switch(fields: dict[str, Cursor], reader: StepReader) -> SwitchAction:
     """The list of named cases under `switch`."""
-    cases: list[tuple[Template, str]] = []
-    default: str | None = None
-    names: set[str] = set()
-    for item in fields["switch"].items():
+    cases = _Cases()
+    with attempts() as part:
+        for item in fields["switch"].items():
+            part(cases.read, item, reader)
+    if not cases.names:
+        fields["switch"].refuse("`switch` has no case")
+    return SwitchAction(tuple(cases.conditional), cases.default)
+
+
+class _Cases:
+    """The cases that were read."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.conditional: list[tuple[Template, str]] = []
+        self.default: str | None = None
+
+    def read(self, item: Cursor, reader: StepReader) -> None:
+        """Add an item of the list."""
         named = item.fields()
         if len(named) != 1:
             item.refuse("an item of `switch` must hold one case under its name")
         ((name, cursor),) = named.items()
-        if name in names:
-            cursor.refuse(f"two cases of this `switch` are named {name!r}: rename one")
-        names.add(name)
-        case = cursor.mapping({"when", "then"}, ("then",))
-        then = reader.then(case["then"])
-        if "when" in case:
-            cases.append((read_condition(case["when"], STEP_BODY), then))
-        elif default is not None:
-            cursor.refuse("two cases of this `switch` have no `when`: only one is the default")
-        else:
-            default = then
-    if not names:
-        fields["switch"].refuse("`switch` has no case")
-    return SwitchAction(tuple(cases), default)
+        if name in self.names:
+            cursor.note(f"two cases of this `switch` are named {name!r}: rename one")
+        self.names.add(name)
+        fields = cursor.mapping({"when", "then"}, ("then",))
+        with attempts() as part:
+            then = part(reader.then, fields["then"])
+            if "when" in fields:
+                self.conditional.append((part(read_condition, fields["when"], STEP_BODY), then))
+            elif self.default is None:
+                self.default = then
+            else:
+                cursor.note("two cases of this `switch` have no `when`: only one is the default")

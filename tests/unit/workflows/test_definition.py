@@ -83,7 +83,8 @@ def test_all_that_is_supported_is_accepted() -> None:
 def test_the_message_names_file_line_task_and_reason() -> None:
     error = refused_task("set:\n  x: ${ .a +}")
     assert (error.file, error.line, error.task) == ("flows/sample.yaml", 9, "step")
-    assert str(error).startswith("flows/sample.yaml:9: task 'step': `x` is no valid jq expression")
+    place = "flows/sample.yaml:9:9: task 'step'"
+    assert str(error).startswith(f"{place}: `x` is no valid jq expression")
 
 
 UNSUPPORTED = {

@@ -39,15 +39,15 @@ def test_numbers_booleans_and_nothing_are_those_of_the_core_schema() -> None:
     assert read(text) == [17, 15, 31, -3, 1.5, 1000.0, True, False, None, None]
 
 
-def test_every_value_has_the_line_of_its_key() -> None:
+def test_every_value_has_the_place_of_its_key() -> None:
     source = read_source(b"a:\n  b:\n    - 1\n    - c/d~: 2\n", "f.yaml")
-    assert source.lines == {
-        "": 1,
-        "/a": 1,
-        "/a/b": 2,
-        "/a/b/0": 3,
-        "/a/b/1": 4,
-        "/a/b/1/c~1d~0": 4,
+    assert source.places == {
+        "": (1, 1),
+        "/a": (1, 1),
+        "/a/b": (2, 3),
+        "/a/b/0": (3, 7),
+        "/a/b/1": (4, 7),
+        "/a/b/1/c~1d~0": (4, 7),
     }
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.contract.problems import INVALID_REQUEST, MALFORMED_JSON
-from headrace_api.http.hints import closest
+from headrace.hints import closest
 from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
+from headrace.hints import closest
 from headrace_api.http.auth import KEY_NAME, Permission
 from headrace_api.http.bodies import invalid_parameter
-from headrace_api.http.hints import closest
 from headrace_api.http.mistakes import shown
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from headrace.contract import (
     TaskPage,
 )
 from headrace.contract.problems import QUEUE_NOT_FOUND
+from headrace.hints import did_you_mean
 from headrace.taskqueue import QueueUnavailable
 from headrace_api.context import Api, api_of
 from headrace_api.http.auth import Permission
-from headrace_api.http.hints import did_you_mean
 from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs

@@ -107,7 +107,13 @@ async def workflows(request: HttpRequest) -> WorkflowsReply:
     return WorkflowsReply(
         workflows=[workflow_summary(workflow) for workflow in definitions.workflows],
         errors=[
-            BrokenDefinition(file=error.file, line=error.line, task=error.task, reason=error.reason)
+            BrokenDefinition(
+                file=error.file,
+                line=error.line,
+                column=error.column,
+                task=error.task,
+                reason=error.reason,
+            )
             for error in definitions.errors
         ],
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.contract.problems import INVALID_PAYLOAD, WORKFLOW_BROKEN, WORKFLOW_NOT_FOUND
+from headrace.hints import did_you_mean
 from headrace.logs import get_logger
 from headrace.workflows import hyphened
-from headrace_api.http.hints import did_you_mean
 from headrace_api.http.problems import Problem
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Definitions:
                 workflow_id=workflow_id,
                 file=broken.file,
                 line=broken.line,
+                column=broken.column,
                 task=broken.task,
             )
         raise Problem(

@@ -16,9 +16,9 @@ import msgspec
 from headrace.client.opening import type_info
 from headrace.contract.problems import INVALID_PAYLOAD, QUEUE_UNAVAILABLE, TASK_TYPE_UNKNOWN
 from headrace.handlers import PayloadInvalid
+from headrace.hints import did_you_mean
 from headrace.logs import get_logger
 from headrace.taskqueue import QueueError, QueueUnavailable
-from headrace_api.http.hints import did_you_mean
 from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
