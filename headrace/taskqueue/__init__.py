@@ -8,6 +8,7 @@ from headrace.limits import (
     MAX_RETRIES_LIMIT,
 )
 from headrace.taskqueue.attempts import AttemptOutcome, AttemptRecord
+from headrace.taskqueue.blocking import BlockingTaskQueue
 from headrace.taskqueue.checks import check_options
 from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
@@ -52,7 +53,7 @@ from headrace.taskqueue.stats import (
     WorkerInfo,
     WorkerStatus,
 )
-from headrace.taskqueue.submitter import Submitted
+from headrace.taskqueue.submits import Submitted
 from headrace.taskqueue.task import (
     RECORD_VERSION,
     ClaimedTask,
@@ -74,6 +75,7 @@ __all__ = [
     "Ahead",
     "AttemptOutcome",
     "AttemptRecord",
+    "BlockingTaskQueue",
     "Cancelled",
     "Claim",
     "ClaimedTask",

@@ -7,22 +7,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace.limits import (
-    DEFAULT_MAX_PAYLOAD_BYTES,
     MAX_BATCH,
     MAX_CRASHES,
     MAX_INBOX_ITEM_BYTES,
     MAX_INBOX_ITEMS,
 )
 from headrace.taskqueue.attempts import AttemptRecord, decode_attempts
+from headrace.taskqueue.base import QueueBase, status_after_cancel
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
-from headrace.taskqueue.installation import Installation
-from headrace.taskqueue.keys import Keys
-from headrace.taskqueue.records import decode_task, request_hash
+from headrace.taskqueue.records import decode_task, decode_tasks, request_hash
 from headrace.taskqueue.redis.connection import ReplyError
-from headrace.taskqueue.redis.url import parse_url
-from headrace.taskqueue.replies import script_error
 from headrace.taskqueue.scripts import script
 from headrace.taskqueue.stats import (
     SOON_MS,
@@ -34,7 +30,8 @@ from headrace.taskqueue.stats import (
     decode_stats,
     published,
 )
-from headrace.taskqueue.submitter import SubmitLimits, Submitted, Submitter
+from headrace.taskqueue.submits import Submitted
+from headrace.taskqueue.submitter import Submitter
 from headrace.taskqueue.task import NewTask, Options, Task, TaskStatus, milliseconds
 
 DRAIN_SECONDS = 60
@@ -43,7 +40,7 @@ DRAIN_SECONDS = 60
 HISTORY_MINUTES = 60
 
 
-class TaskQueue:
+class TaskQueue(QueueBase):
     """A client of one installation of the queue: bytes in, bytes out.
 
     Payloads and results are JSON documents, as bytes. Nothing here knows a task type's model:
@@ -54,60 +51,12 @@ class TaskQueue:
         submitted = await queue.submit(NewTask(type="resize", payload=b'{"id": 7}', id=new_id()))
         task = await queue.get(submitted.id)
 
-    Every call raises QueueUnavailable when Redis cannot be used: NotSent if the call provably did
-    nothing, NoReply if it may have been carried out. Connections are made when needed, and again
-    after an outage.
-
-    Args:
-        redis_url: where Redis is (see redis/url.py for the forms it may have).
-        namespace: the installation's name; part of every key.
-        lease_seconds: how long a worker holds a task without renewing its lease. The same for all
-            processes of an installation.
-        retention_seconds: how long the record of an ended task is kept.
-        max_length: how many tasks of one type may wait; further ones are refused.
-        max_payload_bytes: larger payloads are refused.
-        timeout_seconds: a call without an answer for so long fails with NoReply.
-        client_name: shown by Redis's CLIENT LIST.
-        tls_ca_file: the certificate authority that signed Redis's certificate (rediss://).
-        wait_replicas: a submit counts once so many replicas have it (WAIT), else NoReply.
-        wait_fsync: a submit counts once it is in the append-only file, here and on
-            `wait_replicas` replicas (WAITAOF; Redis 7.2), else NoReply.
+    Its arguments, and what every call raises, stand at QueueBase.
     """
 
-    def __init__(
-        self,
-        redis_url: str = "redis://localhost:6379/0",
-        *,
-        namespace: str = "headrace",
-        lease_seconds: float = 15.0,
-        retention_seconds: int = 7 * 24 * 3600,
-        max_length: int = 1_000_000,
-        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
-        timeout_seconds: float = 1.0,
-        client_name: str = "headrace",
-        tls_ca_file: str | None = None,
-        wait_replicas: int = 0,
-        wait_fsync: bool = False,
-    ) -> None:
-        self.installation = Installation(
-            Keys(namespace),
-            parse_url(redis_url, namespace=namespace, tls_ca_file=tls_ca_file),
-            int(lease_seconds * 1000),
-            retention_seconds,
-            timeout_seconds,
-            client_name,
-        )
-        self.max_length = max_length
-        self.max_payload_bytes = max_payload_bytes
-        self.epoch: str | None = None
-        """The last epoch that this client met; another than before: Redis lost its data."""
-        self._keys = self.installation.keys
+    def _open(self) -> None:
         self._link = self.installation.link()
-        self._submitter = Submitter(
-            self.installation,
-            self._link,
-            SubmitLimits(max_length, max_payload_bytes, wait_replicas, wait_fsync),
-        )
+        self._submitter = Submitter(self._submits, self._link)
 
     async def connect(self) -> None:
         """Connect, and check that the server can do what the settings ask of it.
@@ -116,7 +65,8 @@ class TaskQueue:
         LayoutTooNew.
         """
         await self.get_many([])
-        await self._submitter.check_server()
+        if self._submits.question is not None:
+            self._submits.check_server(await self._link.call(*self._submits.question))
 
     async def close(self) -> None:
         """Close the connection. Calls in flight fail with NoReply."""
@@ -146,7 +96,7 @@ class TaskQueue:
     async def submit_many(self, tasks: Sequence[NewTask]) -> list[Submitted]:
         """Add up to 1000 tasks, all or none of them. Raises as `submit` does."""
         submitted = await self._submitter.submit(tasks)
-        self.epoch = self._submitter.epoch
+        self.epoch = self._submits.epoch
         return submitted
 
     # Looking up
@@ -161,7 +111,7 @@ class TaskQueue:
     async def get_many(self, task_ids: Sequence[str]) -> list[Task | None]:
         """Records by id; None where there is none."""
         replies = await self._run("get", self.installation.retention_seconds, *task_ids)
-        return [decode_task(i, flat) for i, flat in zip(task_ids, replies, strict=True)]
+        return decode_tasks(task_ids, replies)
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What became of a task's attempts, the oldest first: the last 20 that have ended.
@@ -210,10 +160,8 @@ class TaskQueue:
 
         Returns CANCELLED, or RUNNING if it was asked to stop. Raises TaskNotFound, NotAllowed.
         """
-        before = await self._run(
-            "cancel", task_id, int(running), self.installation.retention_seconds, subject=task_id
-        )
-        return TaskStatus.RUNNING if before == b"running" else TaskStatus.CANCELLED
+        args = (task_id, int(running), self.installation.retention_seconds)
+        return status_after_cancel(await self._run("cancel", *args, subject=task_id))
 
     async def retry(self, task_id: str) -> TaskStatus:
         """Queue a failed or cancelled task again, its retries counted from 0.
@@ -311,6 +259,4 @@ class TaskQueue:
         try:
             return await self._link.evalsha(script(name), (self._keys.meta,), args)
         except ReplyError as error:
-            raise script_error(
-                error, subject=subject, move=name, max_length=self.max_length
-            ) from None
+            raise self._script_error(error, name, subject) from None

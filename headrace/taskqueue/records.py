@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.taskqueue.errors import LayoutTooNew
@@ -73,6 +74,11 @@ def count_of(fields: dict[bytes, bytes], name: bytes) -> int:
         return int(fields.get(name, 0))
     except ValueError:
         return 0
+
+
+def decode_tasks(task_ids: Sequence[str], replies: Sequence[Any]) -> list[Task | None]:
+    """Tasks as the script `get` tells of them; None where there is none."""
+    return [decode_task(i, flat) for i, flat in zip(task_ids, replies, strict=True)]
 
 
 def decode_task(task_id: str, flat: Sequence[bytes]) -> Task | None:
