@@ -1,0 +1,52 @@
+"""Runs that release 0.2.0 parked or saved go on as they would have gone on there.
+
+`recorded/states-0.2.0.json` was written by that release: the definition, the state that it saved of
+a run with the variables {"n": 1}, when the run went on, how many calls it still made (the n-th call
+of a run is answered with {"call": n}, and a retry counts), and how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from headrace.workflows import RunCompleted, RunParked, Runtime, WorkflowError, parse
+from tests.unit.workflows.harness import Bench
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "states-0.2.0.json").read_bytes())
+
+
+@pytest.mark.parametrize("run", RECORDED, ids=lambda run: run["name"])
+async def test_a_run_of_0_2_0_goes_on(run: dict[str, Any]) -> None:
+    calls = 0
+
+    def answer(_request: httpx2.Request) -> httpx2.Response:
+        nonlocal calls
+        calls += 1
+        return httpx2.Response(200, json={"call": 2 + calls})
+
+    runtime = Runtime(transport=httpx2.MockTransport(answer))
+    bench = Bench(runtime, can_park=True, clock=datetime.fromisoformat(run["resumed_at"]))
+    workflow = parse(json.dumps(run["definition"]).encode(), "sample.json")
+    assert workflow.definition_sha256 == run["state"]["workflow"]
+    state = json.dumps(run["state"]).encode()
+    ended: Any = None
+    while ended is None:
+        try:
+            outcome = await bench.execute(workflow, {"n": 1}, state)
+        except WorkflowError as error:
+            ended = {"error": error.as_dict()}
+            continue
+        if isinstance(outcome, RunCompleted):
+            ended = {"output": outcome.output}
+        else:
+            assert isinstance(outcome, RunParked)
+            state, bench.clock = outcome.state, outcome.unpark_at
+    await runtime.close()
+    assert ended == {key: run[key] for key in ("output", "error") if key in run}
+    assert calls == run["calls_after"]
