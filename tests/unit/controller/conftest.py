@@ -5,6 +5,13 @@ from __future__ import annotations
 import socket
 
 import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> None:
+    """As in a process of the operator's own: other tests may have set structlog up for theirs."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
