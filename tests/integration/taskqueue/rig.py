@@ -44,7 +44,9 @@ def new_task(
     task_id: str | None = None,
     max_retries: int = 3,
     delay_seconds: float | None = None,
+    **options: Any,
 ) -> NewTask:
+    """A task to submit; `options`: headers, tags, options_needed."""
     start = None
     if delay_seconds is not None:
         start = datetime.now(UTC) + timedelta(seconds=delay_seconds)
@@ -54,6 +56,7 @@ def new_task(
         id=task_id or new_id(),
         max_retries=max_retries,
         start_at=start,
+        **options,
     )
 
 
