@@ -127,6 +127,14 @@ _KEY = {
     "description": "The same key again makes no second task; for another one it is a 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
+_PARENT = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "W3C Trace Context: the task gets it as a header. What is none is passed over.",
+    "schema": {"type": "string"},
+    "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
 _ASYNC = {
     "name": "async_execute",
     "in": "query",
@@ -155,7 +163,13 @@ EXECUTE: dict[str, Any] = {
         ),
     },
     "openapi_extra": {
-        "parameters": [_path("workflow_id", "The workflow's name."), _ASYNC, _KEY, _LANGUAGE],
+        "parameters": [
+            _path("workflow_id", "The workflow's name."),
+            _ASYNC,
+            _KEY,
+            _PARENT,
+            _LANGUAGE,
+        ],
         "requestBody": _body(ExecuteBody, examples.EXECUTE_BODIES, required=False),
     },
 }
@@ -174,7 +188,7 @@ SUBMIT: dict[str, Any] = {
         **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING, problems.INLINE_BUSY),
     },
     "openapi_extra": {
-        "parameters": [_TYPE, _KEY],
+        "parameters": [_TYPE, _KEY, _PARENT],
         "requestBody": _body(SubmitBody, examples.SUBMIT_BODIES, required=True),
     },
 }
@@ -189,7 +203,7 @@ BATCH: dict[str, Any] = {
         **errors(problems.TASK_TYPE_UNKNOWN, *_TAKING),
     },
     "openapi_extra": {
-        "parameters": [_TYPE, _KEY],
+        "parameters": [_TYPE, _KEY, _PARENT],
         "requestBody": _body(BatchBody, examples.BATCH_BODIES, required=True),
     },
 }
