@@ -1,4 +1,4 @@
-"""The states of a task: one name each for the queue, the HTTP replies and their readers."""
+"""The states of a task, and the ends of attempts: once for the queue and the HTTP replies."""
 
 from __future__ import annotations
 
@@ -22,3 +22,15 @@ class TaskStatus(StrEnum):
 
 
 FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    CRASHED = "crashed"
+    """Its worker was lost, or stood still for longer than its lease."""
+    HANDED_BACK = "handed_back"
+    """It was handed back so often that it counts as a crash. Other hand-backs are not kept."""

@@ -29,11 +29,13 @@ from headrace.contract.stats import (
     WorkersReply,
 )
 from headrace.contract.tasks import (
+    AttemptReply,
     BatchSubmitted,
     CancelReply,
     InlineReply,
     Progress,
     RetryReply,
+    TaskDetail,
     TaskPage,
     TaskReply,
     TaskSubmitted,
@@ -52,6 +54,7 @@ from headrace.contract.workflows import (
 
 __all__ = [
     "TASK_ID",
+    "AttemptReply",
     "BatchSubmitted",
     "BrokenDefinition",
     "CancelReply",
@@ -72,6 +75,7 @@ __all__ = [
     "StatsDisabled",
     "StatsReply",
     "StatsUnavailable",
+    "TaskDetail",
     "TaskPage",
     "TaskReply",
     "TaskSubmitted",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from datetime import datetime
+from functools import partial
+from operator import is_, not_
 from typing import Any, Literal
 
 from pydantic import Field
 
 from headrace import limits
 from headrace.contract.replies import TASK_ID, LiveWorkerCount, Reply
-from headrace.status import TaskStatus
+from headrace.status import AttemptOutcome, TaskStatus
 
 
 def is_task_id(text: str) -> bool:
@@ -25,6 +26,24 @@ class Progress(Reply):
     percent: float
     """0 to 100; 100 once it is completed."""
     message: str | None
+
+
+class AttemptReply(Reply):
+    """An attempt of a task that did not simply succeed at its first one."""
+
+    number: int
+    """From 1; after a retry by hand, from 1 again."""
+    outcome: AttemptOutcome
+    worker: str
+    worker_version: str | None
+    """Null: not known, for its worker had gone, or is of 0.2.0."""
+    started_at: datetime
+    ended_at: datetime
+    error: str | None
+    error_type: str | None
+    """The error's class."""
+    traceback: str | None
+    """At most 8 KiB, without values of variables."""
 
 
 class TaskReply(Reply):
@@ -57,10 +76,18 @@ class TaskReply(Reply):
     cancel_requested: bool
     """Whether a running task was asked to stop."""
     live_workers: LiveWorkerCount
-    headers: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    headers: dict[str, str] = Field(default={}, exclude_if=not_)
     """Its headers, the API's own among them; absent: it has none."""
-    tags: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    tags: tuple[str, ...] = Field(default=(), exclude_if=not_)
     """What it can be found by; absent: it has none."""
+
+
+class TaskDetail(TaskReply):
+    """A task's record, with what was asked for besides."""
+
+    attempts: list[AttemptReply] | None = Field(default=None, exclude_if=partial(is_, None))
+    """With `?include=attempts`: the last 20 attempts that have ended, the oldest first; empty for a
+    task that succeeded at its first one. Otherwise absent."""
 
 
 class InlineReply(TaskReply):

@@ -5,24 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from datetime import datetime
-from enum import StrEnum
 
 import msgspec
 
 from headrace.limits import MAX_ERROR_TYPE_CHARACTERS, MAX_TRACEBACK_BYTES
+from headrace.status import AttemptOutcome as AttemptOutcome
 from headrace.taskqueue.task import utc
-
-
-class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    CRASHED = "crashed"
-    """Its worker was lost, or stood still for longer than its lease."""
-    HANDED_BACK = "handed_back"
-    """It was handed back so often that it counts as a crash. Other hand-backs are not kept."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from headrace.handlers import Context, handler
+from headrace.taskqueue import Failed
 from headrace_api.http import middleware
 from tests.integration.api.conftest import RESIZE
 from tests.unit.api.harness import ECHO, WAITING, ApiUnderTest, api_settings, check, running
@@ -391,3 +392,39 @@ async def test_what_a_reply_says_of_a_wrong_payload_is_bounded(
         response = await api.post("/api/tasks/resize_image", json={"payload": payload})
         check(response, "invalid-payload")
         assert len(response.content) < 2_000
+
+
+async def test_the_attempts_of_a_task_are_shown_where_they_are_asked_for(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    task_id = await submit(api)
+    task = await worker.claim()
+    await worker.consumer.settle([Failed(task, "ValueError: no", None, 5, "ValueError", "at home")])
+    for address in ("/api/tasks", "/api/workflows/tasks"):
+        assert "attempts" not in (await api.get(f"{address}/{task_id}")).json()
+        record = (await api.get(f"{address}/{task_id}?include=attempts")).json()
+        assert list(record)[-1] == "attempts"
+        [attempt] = record["attempts"]
+        assert attempt["started_at"] == record["started_at"]
+        assert attempt["ended_at"] == record["completed_at"]
+        assert {**attempt, "started_at": None, "ended_at": None} == {
+            "number": 1,
+            "outcome": "failed",
+            "worker": worker.id,
+            "worker_version": "0.1.0",
+            "started_at": None,
+            "ended_at": None,
+            "error": "ValueError: no",
+            "error_type": "ValueError",
+            "traceback": "at home",
+        }
+    check(await api.get(f"/api/tasks/{task_id}?include=all"), "invalid-request")
+
+
+async def test_a_task_that_simply_succeeded_has_no_attempts_to_show(
+    api: ApiUnderTest, worker: HandWorker
+) -> None:
+    task_id = await submit(api)
+    await worker.complete()
+    record = (await api.get(f"/api/tasks/{task_id}?include=attempts")).json()
+    assert record["attempts"] == []

@@ -222,7 +222,7 @@ WORKFLOW: dict[str, Any] = {
 TASK: dict[str, Any] = {
     "responses": {
         200: _reply(examples.RECORD),
-        **errors(problems.TASK_NOT_FOUND, *_REACHING_REDIS),
+        **errors(problems.TASK_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
     },
 }
 CANCEL: dict[str, Any] = {

@@ -5,14 +5,14 @@ Both addresses answer for tasks of every type: an id is unique, whatever it is o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
-from headrace.contract import CancelReply, InlineReply, RetryReply, TaskReply, is_task_id
+from headrace.contract import CancelReply, InlineReply, RetryReply, TaskDetail, is_task_id
 from headrace.contract.problems import QUEUE_DISABLED, TASK_RUNNING
 from headrace.taskqueue import (
     NewTask,
@@ -41,7 +41,7 @@ from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.executions import TASK_TYPE, payload_of
-from headrace_api.tasks.replies import execution, task_fields, task_reply
+from headrace_api.tasks.replies import execution, task_detail, task_fields
 from headrace_api.tasks.submission import Admission, InlineRun
 
 if TYPE_CHECKING:
@@ -180,12 +180,23 @@ def _task(
     return task, workflow
 
 
-async def get(request: HttpRequest, task_id: str) -> Response:
+async def get(
+    request: HttpRequest,
+    task_id: str,
+    *,
+    include: Annotated[
+        Literal["attempts"] | None,
+        Query(description="`attempts`: what became of its last 20 attempts."),
+    ] = None,
+) -> Response:
     """A task's record. It is kept for 7 days after the task has ended."""
     queue, task_id = _addressed(request, task_id)
-    api = api_of(request)
-    task = await api.availability.call(lambda: queue.get(task_id))
-    reply = task_reply(task, api.live_workers.count(task.type))
+    api, by = api_of(request), decide_by()
+    task = await api.availability.call(lambda: queue.get(task_id), by)
+    attempts = None
+    if include == "attempts":
+        attempts = await api.availability.call(lambda: queue.attempts(task_id), by)
+    reply = task_detail(task, api.live_workers.count(task.type), attempts)
     return Response(reply.model_dump_json(), media_type="application/json")
 
 
@@ -234,7 +245,7 @@ needs(Permission.SUBMIT)(cancel)
 needs(Permission.SUBMIT)(retry)
 for _prefix in _PREFIXES:
     _at = _prefix + "/{task_id}"
-    router.add_api_route(_at, get, methods=["GET"], response_model=TaskReply, **docs.TASK)
+    router.add_api_route(_at, get, methods=["GET"], response_model=TaskDetail, **docs.TASK)
     router.add_api_route(
         _at + "/cancel", cancel, methods=["POST"], response_model=CancelReply, **docs.CANCEL
     )

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from headrace.contract import (
+    AttemptReply,
     MinuteReply,
     Progress,
     QueueReply,
     RunningReply,
     StatsReply,
+    TaskDetail,
     TaskReply,
     WorkerReply,
     WorkflowSummary,
@@ -20,13 +22,27 @@ from headrace.contract import (
 from headrace.taskqueue import TaskStatus
 
 if TYPE_CHECKING:
-    from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, WorkerStatus
+    from collections.abc import Sequence
+
+    from headrace.taskqueue import AttemptRecord, MinuteRates, QueueStats, Stats, Task, WorkerStatus
     from headrace.workflows import Workflow
 
 
 def task_reply(task: Task, live_workers: int | None) -> TaskReply:
     """A task's record."""
     return TaskReply.model_construct(**task_fields(task, live_workers))
+
+
+def task_detail(
+    task: Task, live_workers: int | None, attempts: Sequence[AttemptRecord] | None
+) -> TaskDetail:
+    """A task's record, with what became of its attempts; None: that was not asked for."""
+    replies = None
+    if attempts is not None:
+        replies = [
+            AttemptReply.model_validate(msgspec.structs.asdict(attempt)) for attempt in attempts
+        ]
+    return TaskDetail.model_construct(attempts=replies, **task_fields(task, live_workers))
 
 
 def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:

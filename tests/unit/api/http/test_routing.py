@@ -31,7 +31,7 @@ TASK = "/api/tasks/550e8400-e29b-41d4-a716-446655440000"
         ),
         ("POST", "/api/tasks/t?async_execute=true", "async_execute", "this address takes none"),
         ("POST", "/api/tasks/t/batch?x", "x", "this address takes none"),
-        ("GET", f"{TASK}?verbose=1", "verbose", "this address takes none"),
+        ("GET", f"{TASK}?verbose=1", "verbose", "this address takes include"),
         ("POST", f"{TASK}/cancel?runing=true", "runing", "`running` is meant"),
         ("POST", f"{TASK}/retry?running=true", "running", "this address takes none"),
         ("GET", "/api/workflows?limit=5", "limit", "this address takes none"),
