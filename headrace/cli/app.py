@@ -142,28 +142,21 @@ def new_key(
 
 @workflows.command("check")
 def check_workflows(
-    folder: Annotated[Path, typer.Argument(help="A folder of definitions, as WORKFLOWS_DIR.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Definitions, and folders of them, as WORKFLOWS_DIR.")
+    ],
+    form: Annotated[
+        Literal["text", "json"],
+        typer.Option("--format", help="json: one object with `workflows` and `errors`."),
+    ] = "text",
 ) -> None:
-    """Check every definition in a folder, and say what is wrong: file, line and task.
+    """Check definitions, and say all that is wrong with each: file, line, column and task.
 
     Exits with status 1 if a definition is refused, and with 2 if there is none.
     """
-    from headrace.workflows import Catalog
+    from headrace.cli import checking
 
-    if not folder.is_dir():
-        reason = "is a file: give the folder that it is in" if folder.exists() else "does not exist"
-        typer.echo(f"{folder} {reason}", err=True)
-        raise typer.Exit(2)
-    catalog = Catalog.load(folder)
-    if not catalog.workflows and not catalog.errors:
-        typer.echo(f"{folder} holds no definitions: files *.yaml, *.yml or *.json", err=True)
-        raise typer.Exit(2)
-    for workflow in catalog.workflows.values():
-        typer.echo(f"ok       {workflow.id} {workflow.version}")
-    for error in catalog.errors:
-        typer.echo(f"refused  {error}", err=True)
-    if catalog.errors:
-        raise typer.Exit(1)
+    raise typer.Exit(checking.main(paths, as_json=form == "json"))
 
 
 @app.command("redis-acl")

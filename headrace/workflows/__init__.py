@@ -9,7 +9,7 @@ when they are first needed.
 
 from __future__ import annotations
 
-from headrace.workflows.catalog import Catalog, parse
+from headrace.workflows.catalog import Catalog, check_file, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
 from headrace.workflows.model import Workflow
 from headrace.workflows.reading import hyphened
@@ -28,6 +28,7 @@ __all__ = [
     "Workflow",
     "WorkflowError",
     "WorkflowsError",
+    "check_file",
     "execute",
     "hyphened",
     "parse",

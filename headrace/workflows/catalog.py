@@ -53,6 +53,17 @@ def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
     return read_definition(text, source, STEP_TYPES, checker)
 
 
+def check_file(path: Path) -> tuple[list[Workflow], list[DefinitionError]]:
+    """Read one file: the workflow in it, or all that is wrong with it. Errors name the path."""
+    try:
+        return [parse(_read_file(path, str(path)), str(path))], []
+    except DefinitionError as error:
+        return [], [error, *error.others]
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror}"
+        return [], [DefinitionError(str(path), None, None, reason)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     """What a folder held when it was read, replaced as one."""

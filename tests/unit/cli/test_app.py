@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -76,13 +77,40 @@ def test_a_broken_definition_is_named_and_fails_the_check(tmp_path: Path) -> Non
     assert "a.yaml" in result.output
 
 
+def test_files_and_folders_are_checked_together_and_all_mistakes_are_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "good.yaml").write_text(DEFINITION)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(DEFINITION.replace("set:", "sett:") + "      thenn: end\ntimeuot: 1\n")
+    paths = [str(tmp_path / "folder"), str(wrong)]
+    result = runner.invoke(app, ["workflows", "check", *paths])
+    assert result.exit_code == 1
+    ok, *refused = result.output.splitlines()
+    assert ok == "ok       greet 1.0.0"
+    assert [line.split(": ")[0] for line in refused] == [
+        f"refused  {wrong}:3:5",
+        f"refused  {wrong}:7:1",
+    ]
+    result = runner.invoke(app, ["workflows", "check", "--format", "json", *paths])
+    assert result.exit_code == 1
+    report = json.loads(result.output)
+    assert report["workflows"] == [
+        {"file": "good.yaml", "workflow_id": "greet", "version": "1.0.0"}
+    ]
+    assert [(fault["line"], fault["column"], fault["task"]) for fault in report["errors"]] == [
+        (3, 5, "greet"),
+        (7, 1, None),
+    ]
+    assert report["errors"][0]["file"] == str(wrong)
+    assert "Did you mean 'set'?" in report["errors"][0]["reason"]
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("empty", "holds no definitions"), ("nowhere", "does not exist"), ("a.yaml", "is a file")],
+    [("empty", "holds no definitions"), ("nowhere", "does not exist")],
 )
 def test_a_check_of_nothing_does_not_pass(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.yaml").write_text(DEFINITION)
     result = runner.invoke(app, ["workflows", "check", str(tmp_path / name)])
     assert result.exit_code == 2
     assert sentence in result.output
