@@ -13,8 +13,8 @@ from headrace.handlers import Fatal, Raised, Returned, run_attempt
 from headrace.handlers.errors import RemoteTraceback
 from headrace.handlers.failures import describe, holds_fatal, traceback_of, type_name
 from headrace.limits import MAX_RAISED_CHARACTERS
+from tests.unit.handlers.attempts import typed
 from tests.unit.handlers.recording_host import make_context
-from tests.unit.handlers.test_runner import typed
 
 
 def nested(error: BaseException, levels: int) -> BaseException:

@@ -16,7 +16,7 @@ import pytest
 
 from headrace import logs
 from headrace.handlers import Attempt, Context, LoopWatch
-from tests.unit.handlers.test_runner import Watched, typed, until
+from tests.unit.handlers.attempts import Watched, typed, until
 
 BLOCK_SECONDS = 2.0
 
