@@ -19,7 +19,7 @@ LASTING = frozenset({"meta", "queues", "types", "workers", "damaged"})
 LASTING_KINDS = frozenset(
     {
         *("counts", "histogram", "definition", "queue", "cancelled", "wake", "delayed", "retries"),
-        "leases",
+        *("leases", "tend"),
     }
 )
 """Keys that stay, or vanish when they are empty."""

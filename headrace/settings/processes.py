@@ -186,6 +186,12 @@ class ApiSettings(_BothSettings):
     max_connections: int = Field(default=2048, ge=1, le=100_000)
     """How many connections may be open. Above that, idle ones are closed and only probes served."""
 
+    ended_index_max: int = Field(default=100_000, ge=0)
+    """How many ended tasks of one type can be listed, completed and cancelled ones each."""
+
+    ended_index_max_total: int = Field(default=1_000_000, ge=0)
+    """How many completed and cancelled tasks of all types together can be listed."""
+
     inline_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long a workflow may run inside a request."""
 

@@ -14,7 +14,9 @@ from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
     EpochChanged,
+    Fenced,
     IdempotencyConflict,
+    InboxFull,
     LayoutTooNew,
     NoReply,
     NotAllowed,
@@ -62,6 +64,7 @@ from headrace.taskqueue.task import (
     TaskStatus,
     utc,
 )
+from headrace.taskqueue.tending import FencedLease
 
 __all__ = [
     "BOUNDS_SECONDS",
@@ -84,8 +87,11 @@ __all__ = [
     "EndWatch",
     "EpochChanged",
     "Failed",
+    "Fenced",
+    "FencedLease",
     "Histogram",
     "IdempotencyConflict",
+    "InboxFull",
     "LayoutTooNew",
     "MinuteRates",
     "NewTask",

@@ -14,6 +14,7 @@ QueueError
 ├── TaskNotFound             no record under this id: never submitted, or its retention is over
 ├── NotAllowed               the move is not allowed in the task's present state
 ├── EpochChanged             Redis lost its data: register again and restore what runs
+├── Fenced                   another process does this work now; nothing was written
 ├── WorkerNotFound           no worker is registered under this id
 ├── UpgradeInProgress        a live worker of an older Headrace could not read the task
 ├── LayoutTooNew             Redis, or a record in it, was written by a newer Headrace
@@ -134,6 +135,14 @@ class EpochChanged(QueueError):
     def __init__(self, epoch: str) -> None:
         super().__init__(f"Redis lost its data: its epoch is now {epoch}")
         self.epoch = epoch
+
+
+class Fenced(QueueError):
+    """A lease on work that one process at a time does is held no more. Nothing was written."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the lease {name!r} has ended, or another process holds it")
+        self.name = name
 
 
 class WorkerNotFound(QueueError):

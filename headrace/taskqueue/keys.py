@@ -40,6 +40,7 @@ worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that 
 drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
+tend:<name>         hash    who does this work, one process at a time: `holder`, `until`, `fence`
 damaged             stream  what could not be used, the last 1000: `what` and `why`
 aside:<key>         any     what was moved out of the way for that, kept a week
 

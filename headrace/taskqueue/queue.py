@@ -33,6 +33,8 @@ from headrace.taskqueue.stats import (
 from headrace.taskqueue.submits import Submitted
 from headrace.taskqueue.submitter import Submitter
 from headrace.taskqueue.task import NewTask, Options, Task, TaskStatus, milliseconds
+from headrace.taskqueue.tending import LEASE_SECONDS as FENCED_SECONDS
+from headrace.taskqueue.tending import FencedLease
 
 DRAIN_SECONDS = 60
 """A drain mark that is not renewed for so long ends by itself."""
@@ -79,6 +81,11 @@ class TaskQueue(QueueBase):
     def end_watch(self) -> EndWatch:
         """Tells those who wait that their tasks have ended. One is enough for an event loop."""
         return EndWatch(self.installation, self._link)
+
+    def fenced_lease(self, name: str, lease_seconds: float = FENCED_SECONDS) -> FencedLease:
+        """A lease on work that one process at a time does. Nothing is taken yet."""
+        kept = self.installation.retention_seconds
+        return FencedLease(self._run, name, kept, lease_seconds)
 
     # Submitting
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace.taskqueue.errors import (
     EpochChanged,
+    Fenced,
     InboxFull,
     LayoutTooNew,
     NotAllowed,
@@ -42,6 +43,8 @@ def script_error(
             return WorkerNotFound(subject)
         case "NOTALLOWED":
             return NotAllowed(subject, move, detail)
+        case "FENCED":
+            return Fenced(subject)
         case "INBOX":
             return InboxFull(subject)
         case "FULL":

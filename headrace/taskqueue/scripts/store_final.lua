@@ -40,6 +40,7 @@ if message ~= '' then
 end
 call('HSET', key, unpack(fields))
 redis.call('EXPIRE', key, retention_seconds)
+call('SADD', P .. 'queues', task_type)
 note_end(id, task_type, ARGV[3], ARGV[9])
 write_ends(retention_seconds)
 return 1

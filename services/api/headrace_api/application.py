@@ -37,6 +37,7 @@ from headrace_api.tasks.inline import InlineRunner, no_queue
 from headrace_api.tasks.live_workers import LiveWorkers
 from headrace_api.tasks.submission import Submission
 from headrace_api.tasks.task_types import TaskTypes
+from headrace_api.tend import LEASE, Tend, Trimming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -176,7 +177,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _background(api.types.run(), "task types"),
         _background(api.definitions.run(), "definitions"),
     ]
-    collector = ApiCollector(api.http_metrics, api.availability, api.inline)
+    tend = None if api.queue is None else _new_tend(api.queue, api.settings)
+    if tend is not None:
+        tasks.append(_background(tend.run(), "tend"))
+    collector = ApiCollector(api.http_metrics, api.availability, api.inline, tend)
     served = metrics.serve(collector, api.settings.metrics_host, api.settings.metrics_port)
     try:
         yield
@@ -193,6 +197,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await api.runtime.close()
         if api.queue is not None:
             await api.queue.close()
+
+
+def _new_tend(queue: TaskQueue, settings: ApiSettings) -> Tend:
+    """The loop that does what is periodic."""
+    trimming = Trimming(settings.ended_index_max, settings.ended_index_max_total)
+    return Tend(queue.fenced_lease(LEASE), [trimming])
 
 
 def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

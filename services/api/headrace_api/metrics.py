@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headrace_api.http.metrics import HttpMetrics
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.inline import InlineRunner
+    from headrace_api.tend import Tend
 
 log = get_logger(__name__)
 
@@ -58,10 +59,17 @@ _COUNTERS = {
 class ApiCollector:
     """Everything on `/metrics`. Reads what the event loop's thread leaves; asks Redis nothing."""
 
-    def __init__(self, http: HttpMetrics, availability: Availability, inline: InlineRunner) -> None:
+    def __init__(
+        self,
+        http: HttpMetrics,
+        availability: Availability,
+        inline: InlineRunner,
+        tend: Tend | None = None,
+    ) -> None:
         self._http = http
         self._availability = availability
         self._inline = inline
+        self._tend = tend
 
     def describe(self) -> list[Metric]:
         """Nothing: the families depend on what there is."""
@@ -76,6 +84,8 @@ class ApiCollector:
         yield info
         yield from self._http.collect()
         yield from self._inline_runs()
+        if self._tend is not None:
+            yield from _periodic_work(self._tend)
         if self._availability.state is not RedisState.DISABLED:
             yield GaugeMetricFamily(
                 "headrace_redis_available",
@@ -102,6 +112,21 @@ class ApiCollector:
         for status, count in self._inline.ended.items():
             ended.add_metric([str(status)], count)
         yield ended
+
+
+def _periodic_work(tend: Tend) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "headrace_tend_holds",
+        "Whether this process does the periodic work: 1, or 0 while another one does.",
+        value=int(tend.holds),
+    )
+    runs = CounterMetricFamily(
+        "headrace_tend_runs", "Runs of periodic work that ended.", labels=["job", "result"]
+    )
+    for job in tend.jobs:
+        runs.add_metric([job, "ok"], tend.runs[job])
+        runs.add_metric([job, "error"], tend.failures[job])
+    yield runs
 
 
 def serve(collector: ApiCollector, host: str, port: int) -> tuple[WSGIServer, Thread] | None:

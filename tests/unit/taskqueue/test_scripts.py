@@ -14,6 +14,7 @@ from headrace.taskqueue import (
     BOUNDS_SECONDS,
     RECORD_VERSION,
     Consumer,
+    FencedLease,
     Renewer,
     TaskQueue,
     consumer,
@@ -22,6 +23,7 @@ from headrace.taskqueue import (
     scripts,
     submits,
     submitter,
+    tending,
 )
 from headrace.taskqueue.errors import QueueError
 from headrace.taskqueue.redis.connection import ReplyError
@@ -36,6 +38,10 @@ METHODS: dict[str, Callable[..., Any]] = {
     "cancel": TaskQueue.cancel,
     "retry": TaskQueue.retry,
     "wake": TaskQueue.wake,
+    # What one process at a time does
+    "tend": FencedLease.take,
+    "untend": FencedLease.release,
+    "trim": FencedLease.trim_ended,
     "dead_letters": TaskQueue.dead_letters,
     "stats": TaskQueue.stats,
     "history": TaskQueue.history,
@@ -76,7 +82,7 @@ REDIS_6_2 = (
         "XADD",
         "XREVRANGE",
     ),
-    *("ZADD", "ZCARD", "ZCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE"),
+    *("ZADD", "ZCARD", "ZCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK"),
     *("ZREVRANGE", "ZSCAN", "ZSCORE"),
 )
 """What Redis 6.2 has, as far as it is used, with the arguments that it takes there. Commands whose
@@ -114,7 +120,8 @@ def test_each_move_has_one_script_and_each_script_is_a_move() -> None:
 
 def test_each_script_is_called_from_one_place() -> None:
     """But for `get` and `cancel`, which the client without an event loop calls as well."""
-    text = "\n".join(inspect.getsource(module) for module in (queue, submits, consumer, renewer))
+    modules = (queue, submits, consumer, renewer, tending)
+    text = "\n".join(inspect.getsource(module) for module in modules)
     for name in METHODS:
         callers = re.findall(rf'(?:script|_run|_call)\(\s*"{name}"', text)
         callers += set(
@@ -212,7 +219,17 @@ def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
     ]
     order = ["common", "counters", "histograms", "records", "waiting", "promoting", "ending"]
     order += ["attempts"]
-    order += ["clock", "leases", "holds", "reaping", "repairing", "draining", "damage", "versions"]
+    order += [
+        "clock",
+        "leases",
+        "holds",
+        "reaping",
+        "repairing",
+        "draining",
+        "damage",
+        "tending",
+        "versions",
+    ]
     assert included == [part for part in order if part in included]
     for part in included:
         assert (FOLDER / "lib" / f"{part}.lua").is_file()
