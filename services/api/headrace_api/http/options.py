@@ -24,18 +24,19 @@ MAX_KEY_NAME = 128
 """A longer name of an API key is cut in the header."""
 
 _is_traceparent = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
 
 
 def added_headers(request: Request) -> dict[str, str]:
     """The headers that the API adds to each task of a request."""
     headers = {}
-    if name := request.scope[KEY_NAME]:
-        headers[KEY_HEADER] = name[:MAX_KEY_NAME]
-    traceparent = request.headers.get("traceparent")
-    if traceparent is not None and _is_traceparent(traceparent):
-        headers["traceparent"] = traceparent
+    if key_name := request.scope[KEY_NAME]:
+        headers[KEY_HEADER] = key_name[:MAX_KEY_NAME]
+    # As the server has them: `request.headers` decodes each one that it passes.
+    for name, value in request.scope["headers"]:
+        if name == b"traceparent" and _is_traceparent(value):
+            headers["traceparent"] = value.decode()
     return headers
 
 
@@ -48,8 +49,8 @@ def options_of(
     422 problem.
     """
     given, tags = body.headers, body.tags
-    if not (given or tags or added):
-        return {}
+    if not (given or tags):
+        return {"headers": added, "options_needed": False} if added else {}
     for name in given:
         if name.startswith(OWN_HEADER_PREFIX):
             reason = f"the API sets the headers that begin with {OWN_HEADER_PREFIX}: rename {name}"
@@ -59,4 +60,4 @@ def options_of(
         check_options(headers, tags)
     except TaskInvalid as error:
         raise invalid_field(place, str(error)) from None
-    return {"headers": headers, "tags": tags, "options_needed": bool(given or tags)}
+    return {"headers": headers, "tags": tags, "options_needed": True}
