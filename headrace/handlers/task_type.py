@@ -27,15 +27,16 @@ DEFAULT_TIMEOUT_SECONDS = 300.0
 
 P = TypeVar("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class TaskType(Generic[P, R]):
+class TaskType(Generic[P, R_co]):
     """What `@handler` makes of a function. Calling it calls the function: `f(ctx, payload)`."""
 
     def __init__(
         self,
         name: str,
-        function: Callable[[Context, P], R],
+        function: Callable[[Context, P], R_co],
         *,
         max_retries: int = DEFAULT_MAX_RETRIES,
         timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
@@ -62,7 +63,7 @@ class TaskType(Generic[P, R]):
         self.__name__ = getattr(function, "__name__", name)
         self.__wrapped__ = function
 
-    def __call__(self, ctx: Context, payload: P) -> R:
+    def __call__(self, ctx: Context, payload: P) -> R_co:
         """Run the function itself, as in its own tests."""
         return self.function(ctx, payload)
 

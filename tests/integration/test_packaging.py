@@ -33,6 +33,7 @@ def test_the_wheel_holds_library_api_and_worker_with_the_scripts(tmp_path: Path)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
+    assert "headrace/py.typed" in names
     info = f"headrace-{PROJECT['project']['version']}.dist-info"
     assert tops == {"headrace", "headrace_api", "headrace_worker", info}
     scripts = {path.name for path in (ROOT / "headrace/taskqueue/scripts").rglob("*.lua")}

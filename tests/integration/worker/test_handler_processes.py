@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from headrace import TaskStatus
 from tests.integration.worker.conftest import LEASE_SECONDS, Bench, Process, until
@@ -109,3 +112,56 @@ async def test_it_dies_with_its_worker(bench: Bench, new_process: Callable[..., 
     await asyncio.sleep(0.5)
     worker.send(signal.SIGKILL)
     await until(lambda: gone(pid))
+
+
+COMPUTING = """
+import itertools
+while True:
+    sum(itertools.repeat(1, 10_000_000))
+"""
+
+
+async def latencies(bench: Bench, count: int) -> list[float]:
+    """How long so many quick tasks took, in ms, by Redis's clock: about a hundred a second."""
+    ids = []
+    for _ in range(count):
+        ids.append(await bench.submit("nap", 0))
+        await asyncio.sleep(0.01)
+    records = [await bench.ended(task_id) for task_id in ids]
+    return [
+        (record.completed_at - record.created_at).total_seconds() * 1000
+        for record in records
+        if record.completed_at is not None
+    ]
+
+
+def p99(values: list[float]) -> float:
+    return sorted(values)[len(values) * 99 // 100]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+async def test_beside_a_call_of_60_s_a_thousand_others_are_as_quick(
+    bench: Bench, new_process: Callable[..., Process]
+) -> None:
+    """Compared with the same while another program takes that core."""
+    worker = new_process(QUEUES="crunch,nap", MAX_WORKERS="10")
+    await worker.logged("worker.started")
+    await latencies(bench, 200)  # until all is warm
+    other = subprocess.Popen([sys.executable, "-c", COMPUTING])  # noqa: ASYNC220
+    try:
+        before = await latencies(bench, 1000)
+    finally:
+        other.kill()
+        other.wait(10)
+    computing = await bench.submit("crunch", 60)
+    await its_process(bench, computing)
+    await asyncio.sleep(2)  # it has seen how much makes 60 s, and is within that call
+    beside = await latencies(bench, 1000)
+    assert (await bench.queue.get(computing)).status is TaskStatus.RUNNING
+    record = await bench.ended(computing, 200)
+    assert (record.result, record.crash_count) == (b"1", 0)
+    assert worker.lines("worker.stalled") == []
+    print(f"p99 of 1000 quick tasks: {p99(before):.0f} ms, beside it {p99(beside):.0f} ms")
+    # Redis tells milliseconds.
+    assert p99(beside) <= 1.2 * p99(before) + 1
