@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from headrace.workflows.errors import WorkflowError
 
@@ -130,8 +130,7 @@ class Scope:
         return replace(self, variables={**self.variables, **variables})
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """What an action, or a sequence of steps, returns: its output, and where to go on.
 
     `then` is what a step's `then` may be. None: an action leaves it to the step's, and a sequence

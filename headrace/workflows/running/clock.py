@@ -40,6 +40,8 @@ class RunClock:
         saved_ms: what the run's time was before each of its saved steps, in their order.
     """
 
+    __slots__ = ("_saved_ms", "_used", "now", "time")
+
     def __init__(
         self, now: Callable[[], datetime], started_at_ms: int, saved_ms: Sequence[int]
     ) -> None:

@@ -156,9 +156,16 @@ class Run:
         """Perform steps within a step; the last one's output."""
         return await self._sequence(steps, data, scope.deadline, scope.variables)
 
-    async def evaluate(self, template: Template, data: Any, scope: Scope) -> Any:
+    async def evaluate(self, template: Template, data: Any, scope: Scope | None) -> Any:
         """Evaluate a template on `data`. Raises WorkflowError."""
-        return await self._evaluate(template, data, scope)
+        try:
+            return await evaluate(
+                template, data, self._arguments(scope), self.environment.runtime.evaluator
+            )
+        except EvaluationFailed as error:
+            instance = _WORKFLOW_INSTANCE if scope is None else scope.step.reference
+            name = "timeout" if error.limit == "time" else "expression"
+            raise WorkflowError.standard(name, str(error), instance=instance) from None
 
     async def duration(self, duration: Duration, scope: Scope) -> timedelta:
         """How long that is, on the step's input. Raises WorkflowError."""
@@ -241,7 +248,7 @@ class Run:
         step = scope.step
         self.clock.check(scope.deadline)
         if step.condition is not None:
-            met = await self._evaluate(step.condition, scope.raw_input, scope)
+            met = await self.evaluate(step.condition, scope.raw_input, scope)
             if not is_true(met):
                 return Done(scope.raw_input)
         self.environment.on_step(step.reference)
@@ -255,30 +262,20 @@ class Run:
         scope.raw_output = done.output
         scope.output = await self._transform(step.output_as, scope.raw_output, scope)
         if step.export_as is not None:
-            self.context = await self._evaluate(step.export_as, scope.output, scope)
+            self.context = await self.evaluate(step.export_as, scope.output, scope)
         return Done(scope.output, step.then if done.then is None else done.then)
-
-    async def _evaluate(self, template: Template, data: Any, scope: Scope | None) -> Any:
-        try:
-            return await evaluate(
-                template, data, self._arguments(scope), self.environment.runtime.evaluator
-            )
-        except EvaluationFailed as error:
-            instance = _WORKFLOW_INSTANCE if scope is None else scope.step.reference
-            name = "timeout" if error.limit == "time" else "expression"
-            raise WorkflowError.standard(name, str(error), instance=instance) from None
 
     async def _transform(
         self, template: Template | None, data: Any, scope: Scope | None = None
     ) -> Any:
-        return data if template is None else await self._evaluate(template, data, scope)
+        return data if template is None else await self.evaluate(template, data, scope)
 
     async def _duration(self, duration: Duration, data: Any, scope: Scope | None) -> timedelta:
         if duration.template is None:
             assert duration.fixed is not None
             return duration.fixed
         try:
-            return parse_value(await self._evaluate(duration.template, data, scope))
+            return parse_value(await self.evaluate(duration.template, data, scope))
         except ValueError as error:
             fail("expression", str(error))
 
@@ -332,9 +329,7 @@ class Run:
         self.environment.progress(percent, scope.step.name)
 
     def _arguments(self, scope: Scope | None) -> Arguments:
-        variables = {} if scope is None else scope.variables
-        return {
-            **{name: partial(variables.get, name) for name in variables},
+        arguments: dict[str, Callable[[], Any]] = {
             "context": lambda: self.context,
             "input": lambda: None if scope is None else scope.input,
             "output": lambda: None if scope is None else scope.output,
@@ -343,6 +338,10 @@ class Run:
             "runtime": lambda: {"name": "headrace", "version": self.state.runtime, "metadata": {}},
             NOW: self.clock.time.timestamp,
         }
+        if scope is not None:
+            for name in scope.variables:
+                arguments[name] = partial(scope.variables.get, name)
+        return arguments
 
     def _describe_workflow(self) -> dict[str, Any]:
         return {

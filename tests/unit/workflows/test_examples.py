@@ -21,7 +21,7 @@ def catalog() -> Catalog:
 
 def test_all_examples_can_be_loaded(catalog: Catalog) -> None:
     assert catalog.errors == []
-    assert set(catalog.workflows) == {"hello", "my-workflow", "wait-and-greet", "fetch"}
+    assert set(catalog.workflows) == {"hello", "my-workflow", "wait-and-greet", "fetch", "restock"}
 
 
 async def test_hello_greets(catalog: Catalog, bench: Bench) -> None:
@@ -64,3 +64,17 @@ async def test_fetch_returns_what_was_answered(catalog: Catalog, bench: Bench, w
         "type": "text/plain",
         "content": "hi",
     }
+
+
+async def test_restock_finds_what_is_missing(catalog: Catalog, bench: Bench) -> None:
+    flow = catalog.workflows["restock"]
+    lines = [
+        {"article": "tea", "wanted": 5, "stock": 2},
+        {"article": "milk", "wanted": 1, "stock": 4},
+        {"article": "sugar", "wanted": 2, "stock": 0},
+    ]
+    missing = [{"article": "tea", "count": 3}, {"article": "sugar", "count": 2}]
+    assert await bench.output(flow, {"lines": lines}) == {"order": missing}
+    assert await bench.output(flow, {}) == {"order": []}
+    error = await bench.error(flow, {"lines": lines * 50})
+    assert (error.status, error.detail) == (422, "150 lines, at most 100 are taken")
