@@ -90,7 +90,7 @@ def _text(data: dict[str, str], name: str) -> str:
     try:
         return base64.b64decode(data.get(name) or "").decode()
     except ValueError:
-        raise ValueError(f"its `{name}` is no text") from None
+        raise ValueError(f"its `{name}` is not text") from None
 
 
 class Api:

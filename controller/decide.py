@@ -53,10 +53,11 @@ Window = tuple[tuple[float, int], ...]
 TOLERANCE = 0.1
 """A worker goes only if so much more load would not need it: HPA's default tolerance."""
 STALE_SECONDS = 30.0
-"""A reading this much older than the operator's clock is none."""
+"""A reading that is this much older than the operator's clock does not count."""
 STANDSTILL_SECONDS = 5.0
-"""Nor is one whose time stands still for so long. A shorter gap is no outage: StatsAvailable stays
-and the window goes on, or a poll lost each minute would stop all shrinking."""
+"""Neither does a reading whose time stands still for so long. A shorter gap is not an outage:
+StatsAvailable stays and the window goes on. Else a poll lost each minute would stop all
+shrinking."""
 SOON_FREE_SECONDS = 5.0
 """A draining worker expected to be free so soon is as good as an idle one."""
 REGISTERS_SECONDS = 30.0

@@ -83,7 +83,7 @@ class Kube:
             listed = await self._call("GET", path, query, accept=accept)
             if "items" not in listed:
                 # An empty list would mean that all of them are gone.
-                raise KubeError(0, f"GET {path}: the answer is no list")
+                raise KubeError(0, f"GET {path}: the answer is not a list")
             yield [item["metadata"] for item in listed["items"] or []]
             query["continue"] = (listed.get("metadata") or {}).get("continue") or ""
             if not query["continue"]:

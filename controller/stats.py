@@ -16,7 +16,7 @@ from controller.resource import described
 LARGEST_REPLY = 8 * 2**20
 """Bytes. A thousand workers of a hundred tasks each are less."""
 
-# The bounds keep out what is no number, too: NaN and infinity.
+# The bounds keep out what is not a number, too: NaN and infinity.
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0, le=2.0**53)]
 

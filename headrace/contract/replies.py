@@ -19,7 +19,7 @@ class Reply(BaseModel):
 LiveWorkerCount = Annotated[
     int | None,
     Field(
-        description="How many live workers serve its queue, as of a second ago; one that drains "
-        "does not. 0: it waits until one starts. Null: not known, for Redis is away."
+        description="How many live workers serve its queue, as of a second ago, without those "
+        "that drain. 0: it waits until a worker starts. Null: Redis is away."
     ),
 ]

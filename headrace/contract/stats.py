@@ -14,21 +14,21 @@ class QueueReply(Reply):
     """One queue's numbers. `*_per_minute` covers the last 60 s, sliding."""
 
     queue_length: int
-    """What a worker could claim now: waiting, due and given-up tasks; cancelled ones are not."""
+    """How many tasks a worker could claim now: waiting, due, and those of lost workers."""
     running: int
     delayed: int
-    """Tasks whose time lies ahead: start times, back-offs, waiting workflows."""
+    """Tasks that wait for a time: start times, back-offs, waiting workflows."""
     due_soon: int
     """Delayed tasks that are due within 30 s."""
     oldest_age_seconds: float | None
-    """How long the oldest waiting task has waited; null: none waits."""
+    """How long the oldest waiting task has waited; null: no task waits."""
     arrivals_per_minute: float
     completions_per_minute: float
     failures_per_minute: float
     retries_per_minute: float
     crashes_per_minute: float
     failure_rate: float | None
-    """Failed ÷ ended in the last 60 s; null: none ended."""
+    """Failed ÷ ended in the last 60 s; null: no attempt ended."""
     service_seconds_mean: float | None
     """Mean run time of the last 60 s; null: nothing was measured."""
     queue_length_retries: int
@@ -40,7 +40,7 @@ class QueueReply(Reply):
     crashes_total: int
     service_seconds_total: float
     stalls_total: int
-    """How often a worker that ran such a task stood still."""
+    """How often a worker that ran a task of this type stood still."""
 
 
 class RunningReply(Reply):
@@ -51,7 +51,7 @@ class RunningReply(Reply):
     attempt: int
     started_at: datetime
     timed_out: bool
-    """Its time is over, but its thread cannot be killed and still takes up the slot."""
+    """It ran out of time, but its thread cannot be killed and still takes the slot."""
 
 
 class WorkerReply(Reply):
@@ -65,13 +65,13 @@ class WorkerReply(Reply):
     running: list[RunningReply]
     busy_slots: int
     draining: bool
-    """It was told to claim nothing more."""
+    """It is marked, and claims no more tasks."""
     drained: bool
-    """It is draining, holds no task and runs none: it may be taken away."""
+    """It is draining and has no task: it may be removed."""
     oldest_started_at: datetime | None
     expected_free_seconds: float | None
-    """When it will probably be free, by the mean run times; null: nobody can tell, as a mean is not
-    known or a task has run for longer than its type's mean."""
+    """When it will probably be free, by the mean run times; null: unknown, because there is no mean
+    yet or a task has run for longer than its type's mean."""
     host: str
     pid: int
     version: str
@@ -89,7 +89,7 @@ class StatsReply(Reply):
     at: datetime
     version: int
     epoch: str
-    """Drawn when the queue first writes to a Redis: another one means that its data was lost."""
+    """Made when the queue first writes to a Redis. A new one means that the data was lost."""
     workers: list[WorkerReply]
 
 
@@ -134,7 +134,7 @@ class WorkersReply(Reply):
 
 
 class DrainReply(Reply):
-    """A worker was marked, or its mark taken away."""
+    """A worker was marked, or its mark was removed."""
 
     id: str
     draining: bool

@@ -21,7 +21,7 @@ def is_task_id(text: str) -> bool:
 
 
 class Progress(Reply):
-    """How far a task is, as its handler said last."""
+    """How far a task is, as its handler last reported."""
 
     percent: float
     """0 to 100; 100 once it is completed."""
@@ -54,7 +54,7 @@ class TaskReply(Reply):
     status: TaskStatus
     created_at: datetime
     started_at: datetime | None
-    """When its last attempt started (of a workflow that waited: its first part)."""
+    """When its last attempt started. For a workflow that waited: when its first part started."""
     completed_at: datetime | None
     """When it reached a final state."""
     result: Any
@@ -65,9 +65,9 @@ class TaskReply(Reply):
     """Failures so far."""
     max_retries: int
     attempt: int
-    """The attempt that runs, ran last, or comes first: from 1."""
+    """The number of the attempt that runs or ran last, from 1."""
     crash_count: int
-    """How often a worker died with it."""
+    """How many workers were lost while they ran it."""
     due_at: datetime | None
     """When a pending task enters its queue."""
     progress: Progress | None
@@ -94,9 +94,9 @@ class InlineReply(TaskReply):
     """The record of a task that ran inside the request."""
 
     execution: Literal["inline", "queue"]
-    """`queue` only for a repeated idempotency key whose first request went through the queue."""
+    """`queue` only if an earlier request with the same key went through the queue."""
     stored: bool
-    """Whether the record can be read later. It cannot after a run made without Redis."""
+    """Whether you can read the record later. You cannot if Redis was away."""
 
 
 class TaskSubmitted(Reply):
@@ -115,7 +115,7 @@ class BatchSubmitted(Reply):
 
 
 class CancelReply(Reply):
-    """What a cancel led to."""
+    """The result of a cancel."""
 
     task_id: str
     status: TaskStatus
@@ -124,7 +124,7 @@ class CancelReply(Reply):
 
 
 class RetryReply(Reply):
-    """What a retry led to."""
+    """The result of a retry."""
 
     task_id: str
     status: TaskStatus
@@ -142,7 +142,7 @@ class TaskPage(Reply):
 
 
 class TaskTypeReply(Reply):
-    """A task type: what its payload must be, and what holds for a task that says nothing else."""
+    """A task type: the schema of its payload, and the defaults of its tasks."""
 
     name: str
     """Also the name of its queue."""
@@ -151,12 +151,12 @@ class TaskTypeReply(Reply):
     max_retries: int
     """Retries after a failure."""
     timeout_seconds: float | None
-    """How long one attempt may take; null: for ever."""
+    """How long one attempt may take; null: no limit."""
     version: str
-    """Of the package that brings it."""
+    """The version of the package that has it."""
     live_workers: LiveWorkerCount
     runs_inline: bool
-    """Whether this API can run one inside a request, while Redis is away."""
+    """Whether this API can run such a task inside a request while Redis is away."""
 
 
 class TaskTypesReply(Reply):

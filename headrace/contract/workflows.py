@@ -15,7 +15,7 @@ class WorkflowSubmitted(Reply):
     task_id: str = Field(examples=[TASK_ID])
     status: TaskStatus
     message: str
-    """Chinese as in the guide; English when `Accept-Language` prefers it."""
+    """In Chinese as in the guide; in English if `Accept-Language` prefers that."""
     workflow_id: str
     live_workers: LiveWorkerCount
 
@@ -31,7 +31,7 @@ class WorkflowSummary(Reply):
     version: str
     title: str | None
     sha256: str
-    """Of its checked text: what a submit pins."""
+    """The SHA-256 of its definition: a submit is pinned to it."""
 
 
 class WorkflowDetail(WorkflowSummary):
@@ -48,7 +48,7 @@ class BrokenDefinition(Reply):
     line: int | None
     column: int | None = None
     task: str | None
-    """Where in the definition; null: not within a task."""
+    """The place in the definition; null: not in a task."""
     reason: str
 
 

@@ -116,7 +116,7 @@ class Host(Protocol):
         """Keep `state` under the task."""
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
-        """Submit a task of the handler's; one of its id that is there already is no error.
+        """Submit a task of the handler's; one of its id that is there already is not an error.
 
         Raises:
             SubmitFailed: the queue does not take it.

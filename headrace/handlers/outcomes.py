@@ -94,7 +94,7 @@ class Park(msgspec.Struct, frozen=True):
         if unpark_at is None:
             return None
         if not isinstance(unpark_at, datetime) or unpark_at.utcoffset() is None:
-            return "has a time that is no datetime with a time zone"
+            return "has a time that is not a datetime with a time zone"
         if unpark_at > LATEST_UNPARK:
             return f"lies beyond {LATEST_UNPARK:%Y-%m-%d}"
         return None

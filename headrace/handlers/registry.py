@@ -30,7 +30,7 @@ class Registry:
             self.add(task_type)
 
     def add(self, task_type: TaskType[Any, Any]) -> None:
-        """Add one. The same object twice is no error: a module may import another's.
+        """Add one. The same object twice is not an error: a module may import another's.
 
         Raises:
             DuplicateType: another one carries this name.

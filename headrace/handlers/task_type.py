@@ -79,7 +79,7 @@ class TaskType(Generic[P, R_co]):
         """The payload as the handler takes it.
 
         Raises:
-            PayloadInvalid: it is no JSON, or does not fit the model.
+            PayloadInvalid: it is not JSON, or does not fit the model.
         """
         try:
             return self._validate(payload)  # type: ignore[no-any-return]
@@ -175,7 +175,7 @@ def _check(
 ) -> None:
     if not re.fullmatch(TASK_TYPE_NAME, name):
         raise RegistrationError(
-            f"{name!r} is no name for a task type: {TASK_TYPE_NAME_RULE}, "
+            f"{name!r} is not a name for a task type: {TASK_TYPE_NAME_RULE}, "
             'as in @handler("resize_image")'
         )
     if not 0 <= max_retries <= MAX_RETRIES_LIMIT:

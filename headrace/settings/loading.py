@@ -54,7 +54,9 @@ def unreadable_lines(env_file: Path = ENV_FILE) -> list[str]:
             # The text is not shown: it may be a part of a secret.
             where = f"{env_file}, line {line.original.line}"
             if line.error:
-                found.append(f"{where}: this is no NAME=value, nor a comment that begins with #")
+                found.append(
+                    f"{where}: this is neither NAME=value nor a comment that begins with #"
+                )
             elif line.value is None and line.key in ours and line.key not in os.environ:
                 found.append(f"{where}: {line.key} has no value: write {line.key}=value")
     return found

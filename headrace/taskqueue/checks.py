@@ -33,7 +33,8 @@ def check(task: NewTask, max_payload_bytes: int) -> None:
         raise PayloadTooLarge(len(task.payload), max_payload_bytes)
     if not _is_type_name(task.type):
         raise TaskInvalid(
-            f"{task.type!r} is no name for a task type: {TASK_TYPE_NAME_RULE}, as in 'resize_image'"
+            f"{task.type!r} is not a name for a task type: {TASK_TYPE_NAME_RULE}, as in "
+            "'resize_image'"
         )
     if not _is_id(task.id):
         raise TaskInvalid(
@@ -58,7 +59,7 @@ def _check_json(payload: bytes) -> None:
             payload.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TaskInvalid(
-            f"the payload is no JSON document ({error}): write it with json.dumps(…).encode() or "
+            f"the payload is not a JSON document ({error}): write it by json.dumps(…).encode() or "
             "msgspec.json.encode(…)"
         ) from None
 
@@ -67,12 +68,12 @@ def check_options(headers: dict[str, str], tags: tuple[str, ...]) -> None:
     """Raise TaskInvalid for headers or tags that no task may have."""
     for name, value in headers.items():
         if not _is_header_name(name):
-            raise TaskInvalid(f"{name!r} is no name for a header: {HEADER_NAME_RULE}")
+            raise TaskInvalid(f"{name!r} is not a name for a header: {HEADER_NAME_RULE}")
         if not isinstance(value, str):
             raise TaskInvalid(f"the header {name!r} is a {type(value).__name__}: it must be a str")
     for tag in tags:
         if not _is_tag(tag):
-            raise TaskInvalid(f"{tag!r} is no tag: {TAG_RULE}")
+            raise TaskInvalid(f"{tag!r} is not a tag: {TAG_RULE}")
     size = len(Options(headers, tags).pack())
     if size > MAX_OPTIONS_BYTES:
         raise TaskInvalid(

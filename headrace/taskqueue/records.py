@@ -69,7 +69,7 @@ def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 def count_of(fields: dict[bytes, bytes], name: bytes) -> int:
-    """A counter; 0 for one that is no number, which the next script to count there sets aside."""
+    """A counter; 0 if it is not a number. The next script that counts there sets it aside."""
     try:
         return int(fields.get(name, 0))
     except ValueError:

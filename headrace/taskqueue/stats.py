@@ -111,7 +111,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     crashes_total: int
     service_seconds_total: float
     stalls_total: int = 0
-    """How often a worker that ran such a task stood still."""
+    """How often a worker that ran a task of this type stood still."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -215,7 +215,7 @@ def _read_file(path: Path, file: str) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DefinitionError(file, None, None, "this is no regular file")
+            raise DefinitionError(file, None, None, "this is not a regular file")
         if status.st_size > MAX_SOURCE_BYTES:
             raise too_large(file, status.st_size)
         with open(descriptor, "rb", closefd=False) as opened:

@@ -38,7 +38,7 @@ def test_a_killed_redis_loses_nothing_and_everybody_recovers(
         records = all_ended(api, list(report.acknowledged))
     counted.append(f"  {len(records)} of them have ended, {len(interrupted(records))} interrupted")
     assert len(records) == len(report.acknowledged)
-    # An outage of Redis is no crash: each task ran once, without a break.
+    # An outage of Redis is not a crash: each task ran once, without a break.
     assert interrupted(records) == []
     after = _others(busy)
     assert uids(after) == uids(others)

@@ -226,7 +226,7 @@ def run_with_port(port: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_port_that_is_none_is_refused_in_a_sentence(port: str, tmp_path: Path) -> None:
     done = run_with_port(port, tmp_path / "dev")
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"PORT={port} is no port: it must be a number from 1 to 65535" in done.stdout
+    assert f"PORT={port} is not a port: it must be a number from 1 to 65535" in done.stdout
 
 
 def test_each_server_and_major_version_keeps_its_data_apart(dev: Start) -> None:

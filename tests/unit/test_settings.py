@@ -313,7 +313,7 @@ def test_each_line_of_the_env_file_that_sets_nothing_is_named(
 ) -> None:
     Path(".env").write_text("# fine\nREDIS_URL redis://h:1\nPORT\nexport HOST=::1\nOTHER\n= 5\n")
     assert refusal(ApiSettings, capsys).splitlines() == [
-        "settings: .env, line 2: this is no NAME=value, nor a comment that begins with #",
+        "settings: .env, line 2: this is neither NAME=value nor a comment that begins with #",
         "settings: .env, line 3: PORT has no value: write PORT=value",
-        "settings: .env, line 6: this is no NAME=value, nor a comment that begins with #",
+        "settings: .env, line 6: this is neither NAME=value nor a comment that begins with #",
     ]

@@ -80,4 +80,4 @@ def test_what_is_no_version_is_refused_and_nothing_is_written(text: str, checkou
     before = texts(checkout)
     status, said = run(checkout, text)
     assert (status, texts(checkout)) == (1, before)
-    assert "is no version" in said
+    assert "is not a version" in said

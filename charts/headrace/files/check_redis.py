@@ -43,7 +43,7 @@ def main() -> None:
     except (QueueError, ValueError, OSError) as error:
         sys.exit(
             f"Redis cannot be used, so no pod was replaced: {error}\n"
-            "It is the one that externalRedis names. checks.enabled=false upgrades all the same."
+            "externalRedis names this server. checks.enabled=false upgrades without this check."
         )
 
 

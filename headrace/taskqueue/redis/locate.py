@@ -226,7 +226,7 @@ def _nobody_knows(target: Target, problems: list[str]) -> str:
     what = (
         f"no Sentinel knows the master {target.service!r}"
         if target.kind == "sentinel"
-        else "no node of the Redis Cluster told which one holds the queue"
+        else "no node of the Redis Cluster said which node has the queue"
     )
     return f"{what} ({'; '.join(problems)}): check that they run, and REDIS_URL"
 

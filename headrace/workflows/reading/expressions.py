@@ -47,7 +47,7 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
         names = ", ".join(f"${name}" for name in sorted(allowed))
         others = set(variables_in(expression.text)) - allowed
         hint = f" (known here: {names})" if others else ""
-        cursor.note(f"`{cursor.key}` is no valid jq expression: {reason}{hint}")
+        cursor.note(f"`{cursor.key}` is not a valid jq expression: {reason}{hint}")
 
     cursor.findings.checks.append((expression.program, note))
     return expression

@@ -137,7 +137,7 @@ class StepReader:
         if not present:
             meant = next(filter(None, (did_you_mean(key, self.types) for key in fields)), "")
             cursor.refuse(
-                f"this is no task: it has none of {', '.join(f'`{key}`' for key in self.types)}"
+                f"this is not a task: it has none of {', '.join(f'`{key}`' for key in self.types)}"
                 f"{meant}"
             )
         # `do` is a type of step, and a field of `for`.

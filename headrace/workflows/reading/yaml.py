@@ -144,7 +144,7 @@ class _Builder:
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode) or key_node.tag != _TAG + "str":
                 shown = key_node.value if isinstance(key_node, ScalarNode) else "this"
-                self._refuse(key_node, f"the key {shown!r} is no text: put it in quotes")
+                self._refuse(key_node, f"the key {shown!r} is not text: put it in quotes")
             key = _text(key_node.value)
             if key in result:
                 self._refuse(key_node, f"the key {key!r} stands here twice")
@@ -167,7 +167,7 @@ class _Builder:
                 return self._integer(node, text) if _INTEGER.fullmatch(text) else text
             case "float":
                 if not _FLOAT.fullmatch(text):
-                    self._refuse(node, f"{text!r} is no number that JSON can hold")
+                    self._refuse(node, f"{text!r} is not a number that JSON can hold")
                 value = float(text)
                 if not math.isfinite(value):
                     self._refuse(node, f"{text!r} is too large a number")

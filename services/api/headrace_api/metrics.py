@@ -42,7 +42,7 @@ READER_SECONDS = 5.0
 _GAUGES = {
     "queue_length": "Tasks that a worker could claim now.",
     "running": "Tasks that run.",
-    "delayed": "Tasks whose time lies ahead.",
+    "delayed": "Tasks that wait for a time.",
     "due_soon": "Delayed tasks that are due within 30 s.",
     "queue_length_retries": "Waiting tasks that are not first attempts.",
 }

@@ -91,7 +91,7 @@ def lost(task: ClaimedTask, age_ms: int) -> None:
 
 def still_running(task: ClaimedTask, age_ms: int) -> None:
     """The attempt was ended and reported, and its code runs on."""
-    why = "its code does not stop when told to: the slot stays taken until it ends"
+    why = "its code ignores the request to stop: the slot stays taken until it ends"
     _warn("task.still_running", task, age_ms, why)
 
 

@@ -1,4 +1,4 @@
-"""Leases: renewed, lost, given back, taken back after a crash; and Redis's absence is no crash."""
+"""Leases: renewed, lost, given back, taken back after a crash; Redis's absence is not a crash."""
 
 from __future__ import annotations
 

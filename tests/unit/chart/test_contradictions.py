@@ -177,7 +177,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a Redis without bounds": (
         {"redis": {"resources": {"limits": {"memory": None}}}},
-        "redis.resources.limits.memory is no amount of memory and redis.maxmemory is empty",
+        "redis.resources.limits.memory is not an amount of memory and redis.maxmemory is empty",
     ),
     "more data than memory": (
         {"redis": {"maxmemory": "1gb"}},
@@ -227,11 +227,11 @@ def test_a_word_of_other_charts_is_refused_with_the_right_one(word: str) -> None
     for name in reversed(word.split(".")):
         value = {name: value}
     instead = ELSEWHERE[word.replace("workers.default.", "workerDefaults.")]
-    assert f"{word} is no value of this chart: use {instead}" in refusal(value)
+    assert f"{word} is not a value of this chart: use {instead}" in refusal(value)
 
 
 def test_a_word_of_other_charts_is_refused_when_its_value_is_empty_too() -> None:
-    assert "replicaCount is no value of this chart: use api.replicas" in refusal(
+    assert "replicaCount is not a value of this chart: use api.replicas" in refusal(
         {"replicaCount": 0}
     )
 

@@ -327,7 +327,7 @@ async def test_a_secret_that_cannot_be_read_is_told_and_the_known_key_is_kept(
     [
         (secret(key="a\nb"), "`key` holds"),
         (secret(key="schlüssel"), "`key` holds"),
-        ({"data": {"key": "/w=="}}, "`key` is no text"),
+        ({"data": {"key": "/w=="}}, "`key` is not text"),
         (secret(key="k", ca="no certificate"), "no certificates in PEM"),
     ],
     ids=str,

@@ -132,7 +132,7 @@ async def test_an_answer_that_is_no_list_is_not_taken_for_an_empty_one() -> None
         return web.json_response({"kind": "Status", "status": "Success"})
 
     async with server(answer) as connection:
-        with pytest.raises(KubeError, match="no list"):
+        with pytest.raises(KubeError, match="not a list"):
             await connection.metadata(kube.pods())
 
 

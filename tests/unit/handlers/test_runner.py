@@ -252,7 +252,7 @@ async def test_a_cancellation_from_within_is_an_error_like_any_other() -> None:
         (datetime.now(UTC), "step 2", "a str for its state: it must be bytes"),
         (datetime.now(UTC), b"x" * (2**24 + 1), "a state of 16777217 bytes, the limit is 16777216"),
         (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), b"", "lies beyond 9999-01-01"),
-        (time(tzinfo=UTC), b"", "has a time that is no datetime"),
+        (time(tzinfo=UTC), b"", "has a time that is not a datetime"),
         (None, b"", "has neither a time nor wake_on: the task would never go on"),
     ],
 )

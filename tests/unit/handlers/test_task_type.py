@@ -95,7 +95,7 @@ def test_retries_go_by_the_kind_of_error() -> None:
 def test_a_bad_name_is_refused(name: str) -> None:
     def f(ctx: Context, payload: Any) -> None: ...
 
-    with pytest.raises(RegistrationError, match="no name for a task type"):
+    with pytest.raises(RegistrationError, match="not a name for a task type"):
         handler(name)(f)
 
 

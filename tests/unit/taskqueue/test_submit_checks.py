@@ -38,9 +38,9 @@ def task(task_type: str = "report", payload: bytes = b"{}", **rules: Any) -> New
 async def test_a_name_that_no_handler_can_have_is_refused_by_the_queue_as_by_handlers(
     name: str,
 ) -> None:
-    with pytest.raises(TaskInvalid, match=r"is no name for a task type: up to 64 of a-z, 0-9"):
+    with pytest.raises(TaskInvalid, match=r"is not a name for a task type: up to 64 of a-z, 0-9"):
         await TaskQueue(NOWHERE).submit(task(name))
-    with pytest.raises(RegistrationError, match=r"is no name for a task type: up to 64 of a-z"):
+    with pytest.raises(RegistrationError, match=r"is not a name for a task type: up to 64 of a-z"):
 
         @handler(name)
         def refused(ctx: Any, payload: Any) -> None: ...
@@ -65,7 +65,7 @@ async def test_an_id_that_is_no_uuid_is_refused(task_id: str) -> None:
     [b"", b"{", b"{'a': 1}", b"NaN", b"1 2", b"[1,]", b'"\xff"', b'"\x01"', b"[" * 100_000],
 )
 async def test_a_payload_that_is_no_json_is_refused(payload: bytes) -> None:
-    with pytest.raises(TaskInvalid, match=r"the payload is no JSON document \("):
+    with pytest.raises(TaskInvalid, match=r"the payload is not a JSON document \("):
         await TaskQueue(NOWHERE).submit(task(payload=payload))
 
 
@@ -83,11 +83,14 @@ async def test_a_payload_that_the_caller_has_checked_is_not_checked_again() -> N
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"headers": {"Trace": "1"}}, "'Trace' is no name for a header: up to 64 of a-z, 0-9"),
-        ({"headers": {"": "1"}}, "'' is no name for a header"),
+        (
+            {"headers": {"Trace": "1"}},
+            "'Trace' is not a name for a header: up to 64 of a-z, 0-9",
+        ),
+        ({"headers": {"": "1"}}, "'' is not a name for a header"),
         ({"headers": {"trace": 1}}, "the header 'trace' is a int: it must be a str"),
-        ({"tags": ("a b",)}, "'a b' is no tag: 1 to 64 letters, digits and"),
-        ({"tags": ("x" * 65,)}, "is no tag"),
+        ({"tags": ("a b",)}, "'a b' is not a tag: 1 to 64 letters, digits and"),
+        ({"tags": ("x" * 65,)}, "is not a tag"),
         ({"headers": {"trace": "x" * 4096}}, "have 4109 bytes together, the limit is 4096"),
     ],
 )

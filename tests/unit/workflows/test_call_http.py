@@ -227,7 +227,7 @@ async def test_json_that_is_none_is_a_communication_error(bench: Bench, web: Web
 @pytest.mark.parametrize(
     ("workflow", "given", "type_", "detail"),
     [
-        (calling("${ .u }"), {"u": "ftp://a/"}, CONFIGURATION, "no absolute http or https"),
+        (calling("${ .u }"), {"u": "ftp://a/"}, CONFIGURATION, "not an absolute http or https"),
         (calling("${ .u }"), {"u": "http://u:p@127.0.0.1/"}, CONFIGURATION, "credentials"),
         (calling("${ .u }"), {"u": 5}, CONFIGURATION, "must be a text, not a number"),
         (calling("${ .u }"), {"u": "http://a:65536/"}, CONFIGURATION, "Port out of range"),
@@ -236,7 +236,7 @@ async def test_json_that_is_none_is_a_communication_error(bench: Bench, web: Web
         (calling("${ .u }"), {"u": "http://[::1/"}, CONFIGURATION, "Invalid IPv6"),
         (calling("${ .u }"), {"u": "http://a..b/"}, CONFIGURATION, "a..b"),
         (calling("http://{h}.example/"), {"h": "a" * 64}, CONFIGURATION, "a.example"),
-        (calling("{u}"), {"u": "127.0.0.1"}, CONFIGURATION, "no absolute http or https"),
+        (calling("{u}"), {"u": "127.0.0.1"}, CONFIGURATION, "not an absolute http or https"),
         (calling("http://127.0.0.1/{id}"), {"id": [1]}, EXPRESSION, "a list"),
         (calling("http://127.0.0.1/", method="${ .m }"), {"m": "A B"}, CONFIGURATION, "method"),
         (

@@ -114,7 +114,7 @@ def test_a_fifo_a_folder_and_a_device_are_refused_at_once(tmp_path: Path) -> Non
     catalog = Catalog.load(tmp_path)
     assert list(catalog.workflows) == ["good"]
     assert [(error.file, error.reason) for error in catalog.errors] == [
-        (f"{name}.yaml", "this is no regular file") for name in ("fifo", "folder", "null")
+        (f"{name}.yaml", "this is not a regular file") for name in ("fifo", "folder", "null")
     ]
 
 

@@ -84,7 +84,7 @@ def test_the_message_names_file_line_task_and_reason() -> None:
     error = refused_task("set:\n  x: ${ .a +}")
     assert (error.file, error.line, error.task) == ("flows/sample.yaml", 9, "step")
     place = "flows/sample.yaml:9:9: task 'step'"
-    assert str(error).startswith(f"{place}: `x` is no valid jq expression")
+    assert str(error).startswith(f"{place}: `x` is not a valid jq expression")
 
 
 UNSUPPORTED = {
@@ -119,7 +119,7 @@ CALL = "call: http\nwith:\n  method: get\n  endpoint: https://example.com/\n"
     ("task", "line", "reason"),
     [
         ("set: {x: 1}\nwaitt: 1", 9, "unknown key 'waitt'"),
-        ("{}", 7, "this is no task"),
+        ("{}", 7, "this is not a task"),
         ("set: {x: 1}\nwait: {seconds: 1}", 7, "a task is of one type"),
         ("set: {}", 8, "sets nothing"),
         ("set: .a", 8, "must be a mapping, or an expression"),
@@ -130,9 +130,9 @@ CALL = "call: http\nwith:\n  method: get\n  endpoint: https://example.com/\n"
         ("set: {x: '${ $output }'}", 8, "$output is not defined (known here: $context, $input"),
         ("set: {x: '${ $nothing }'}", 8, "$nothing is not defined"),
         ("set: {x: '${ nope(1) }'}", 8, "nope/1 is not defined"),
-        ("set: {x: '${ }'}", 8, "no valid jq expression"),
-        ("set: {x: '${ 1) | (2 }'}", 8, "no valid jq expression"),
-        ("set: {x: '${ import \"a\" as a; 1 }'}", 8, "no valid jq expression"),
+        ("set: {x: '${ }'}", 8, "not a valid jq expression"),
+        ("set: {x: '${ 1) | (2 }'}", 8, "not a valid jq expression"),
+        ("set: {x: '${ import \"a\" as a; 1 }'}", 8, "not a valid jq expression"),
         ("set: {x: '${ \"x\" * 2000000000 }'}", 8, "memory"),
         ("set: {x: 1}\nif: $input.a", 9, "$input is not defined"),
         ("set: {x: 1}\nif: true", 9, "must be a text, not a boolean"),
@@ -159,12 +159,12 @@ CALL = "call: http\nwith:\n  method: get\n  endpoint: https://example.com/\n"
         (CALL + "  output: text", 12, "must be one of raw, content, response"),
         (CALL + "  redirect: 'yes'", 12, "must be true or false"),
         (CALL + "  headers: {Host: a}", 12, "cannot be set by a workflow"),
-        (CALL + "  headers: {'a b': a}", 12, "is no header name"),
+        (CALL + "  headers: {'a b': a}", 12, "is not a header name"),
         (CALL + "  headers: {X-Count: 1}", 12, "put it in quotes"),
         (CALL + "  query: [a]", 12, "must be a mapping"),
         ("call: http\nwith: {method: 'GET /', endpoint: 'https://a/'}", 9, "no HTTP method"),
-        ("call: http\nwith: {method: get, endpoint: 'ftp://a/'}", 9, "no absolute http or https"),
-        ("call: http\nwith: {method: get, endpoint: /a}", 9, "no absolute http or https"),
+        ("call: http\nwith: {method: get, endpoint: 'ftp://a/'}", 9, "not an absolute http"),
+        ("call: http\nwith: {method: get, endpoint: /a}", 9, "not an absolute http"),
         ("call: http\nwith: {method: get, endpoint: 'https://u:p@a/'}", 9, "credentials"),
         ("call: http\nwith: {method: get, endpoint: 'https://a/b c'}", 9, "space"),
         ("call: http\nwith: {method: get, endpoint: 'https://a/{id'}", 9, "brace"),

@@ -65,7 +65,7 @@ def test_every_value_has_the_place_of_its_key() -> None:
         (b"a: !!python/object:os.system x\n", 1, "tag"),
         (b"a: !!set {x}\n", 1, "tag"),
         (b"x: 1\n1: a\n", 2, "put it in quotes"),
-        (b"a: .nan\n", 1, "no number"),
+        (b"a: .nan\n", 1, "not a number"),
         (b"a: 1e999\n", 1, "too large"),
         (b"a: " + b"9" * 5_000, 1, "a number of 5000 digits is too large"),
         (b"base: &b {x: 1}\na:\n  <<: *b\n", 3, "put it in quotes"),

@@ -97,7 +97,7 @@ class _CheckedBackend(httpcore2.AsyncNetworkBackend):
         except OSError as error:
             raise httpcore2.ConnectError(f"the name {host} was not resolved: {error}") from None
         except UnicodeError as error:
-            raise HostInvalid(f"{host!r} can be no host's name: {error}") from None
+            raise HostInvalid(f"{host!r} cannot be a host's name: {error}") from None
         permitted = self._policy.permitted(host, addresses)
         if not permitted:
             raise EgressRefused(

@@ -32,7 +32,7 @@ _CHARSETS = re.compile(
 def check_header_name(name: str) -> None:
     """Raise ValueError for a name that is none, or not a workflow's to set."""
     if not _HEADER_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no header name")
+        raise ValueError(f"{name!r} is not a header name")
     if name.lower() in _FIXED_HEADERS:
         raise ValueError(f"the header {name!r} cannot be set by a workflow")
 

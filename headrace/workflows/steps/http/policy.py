@@ -83,7 +83,7 @@ class HttpPolicy:
             except ValueError:
                 if "/" in entry or ":" in entry or "*" in entry.removeprefix("*"):
                     raise ValueError(
-                        f"HTTP_ALLOW: {entry!r} is no host, address or network; write hosts "
+                        f"HTTP_ALLOW: {entry!r} is neither host, address nor network; write hosts "
                         "without scheme and port, such as api.example.com or *.example.com"
                     ) from None
                 hosts.append(entry.lower().rstrip("."))

@@ -27,7 +27,7 @@ def check_endpoint(uri: str) -> None:
     """Raise ValueError unless it is a URL or a URI template that can become one."""
     for name in _placeholders(uri):
         if not name or name.startswith(_OPERATORS) or name.endswith("*"):
-            raise ValueError(f"`{{{name}}}`: only simple names can stand in a URI template")
+            raise ValueError(f"`{{{name}}}`: a URI template may have only simple names")
     if not uri.startswith("{"):
         _check_url(_PLACEHOLDER.sub("1", uri))  # "1" may also be a part of a port
 
@@ -54,9 +54,9 @@ def _check_url(url: str) -> None:
     if re.search(r"\s", url):
         raise ValueError(f"{url!r} has a space in it: write %20")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is no absolute http or https URL")
+        raise ValueError(f"{url!r} is not an absolute http or https URL")
     if "@" in parts.netloc:
-        raise ValueError("credentials cannot stand in a URL: everyone who sees it would know them")
+        raise ValueError("a URL may not have credentials: everyone who sees it would know them")
 
 
 def expand(template: str, data: Any) -> str:

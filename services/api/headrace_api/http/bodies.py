@@ -27,7 +27,7 @@ MaxRetries = Annotated[
     Meta(
         ge=0,
         le=MAX_RETRIES_LIMIT,
-        description="Retries after a failure; without it, the type's own.",
+        description="Retries after a failure. Default: those of the task type.",
     ),
 ]
 StartAt = Annotated[
@@ -43,7 +43,7 @@ StartIn = Annotated[
     Meta(
         ge=0,
         le=MAX_AHEAD.total_seconds(),
-        description="Not before so many seconds from now. Instead of `start_at`.",
+        description="Not before this many seconds from now. Use it instead of `start_at`.",
     ),
 ]
 Headers = Annotated[
@@ -69,7 +69,7 @@ Count = Meta(min_length=1, max_length=MAX_BATCH)
 
 
 class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a workflow is executed with."""
+    """The input of a workflow, and when to execute it."""
 
     variables: Annotated[dict[str, Any], Meta(description="The workflow's input.")] = {}
     max_retries: MaxRetries | None = None
@@ -82,7 +82,9 @@ class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
 class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
     """A task to be submitted."""
 
-    payload: Annotated[Any, Meta(description="As the task type's schema wants it.")] = None
+    payload: Annotated[
+        Any, Meta(description="A JSON document that fits the task type's schema.")
+    ] = None
     max_retries: MaxRetries | None = None
     start_at: StartAt | None = None
     start_in: StartIn | None = None

@@ -73,7 +73,7 @@ class Form:
                 yield from self.items.mistakes(item, f"{place}/{name}/{number}")
 
     def _strangers(self, value: dict[str, Any], place: str, fields: list[str]) -> Iterator[Mistake]:
-        """What is no field: a misspelt one is named, the rest is probably the caller's own data."""
+        """Unknown fields: a misspelt one is named, the rest is probably the caller's own data."""
         others = []
         for name in value:
             if name in fields:

@@ -67,7 +67,7 @@ class CannotListen(Exception):
 
 
 class Server(uvicorn.Server):
-    """uvicorn with the stop described above; a signal that asks for it is no failure: exit 0."""
+    """uvicorn with the stop described above; a signal that asks for it is not a failure: exit 0."""
 
     def __init__(self, app: ASGIApp, settings: ApiSettings, lifecycle: Lifecycle) -> None:
         self._places = places(settings.max_connections)

@@ -29,8 +29,8 @@ TAGS = [
     },
     {
         "name": "tasks",
-        "description": "Tasks of every type: submit one or many, look one up, cancel it, queue it "
-        "again. `/api/workflows/tasks` is the guide's address for the same.",
+        "description": "Tasks of every type: submit, look up, cancel and retry them. "
+        "`/api/workflows/tasks` is the guide's address for the same.",
     },
     {
         "name": "queue",
@@ -39,10 +39,10 @@ TAGS = [
     },
     {
         "name": "workers",
-        "description": "The live workers, what each runs, and the mark that keeps one from "
-        "claiming more before it is taken away.",
+        "description": "The live workers, what each runs, and the mark that stops a worker "
+        "from claiming before it is removed.",
     },
-    {"name": "health", "description": "For the probes of whatever runs this process. No key."},
+    {"name": "health", "description": "For probes. They need no key."},
 ]
 """In the order of the page."""
 
@@ -124,7 +124,7 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key again makes no second task; for another one it is a 409.",
+    "description": "The same key again makes no second task. With another body it is a 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 _PARENT = {
@@ -146,7 +146,7 @@ _LANGUAGE = {
     "name": "Accept-Language",
     "in": "header",
     "required": False,
-    "description": "`message` is Chinese unless English is preferred.",
+    "description": "`message` is in Chinese unless you prefer English.",
     "schema": {"type": "string"},
     "example": "en",
 }
@@ -181,7 +181,7 @@ SUBMIT: dict[str, Any] = {
             "model": InlineReply,
             **_reply(
                 {**examples.RECORD, "worker": None, "execution": "inline", "stored": False},
-                "It ran inside the request, for Redis was away",
+                "It ran inside the request, because Redis was away",
             ),
         },
         202: _reply(examples.QUEUED, "Queued"),

@@ -69,10 +69,10 @@ _MESSAGES: dict[str, dict[Language, str]] = {
 @router.post("/tasks/{task_type}", **docs.SUBMIT)
 @needs(Permission.SUBMIT, lean=True)
 async def submit(request: HttpRequest) -> Response:
-    """Submit a task of any type. The payload is checked by the type's schema.
+    """Submit a task of any type. The type's schema checks the payload.
 
-    While Redis is away, or the queue switched off, it runs inside the request if this API has the
-    type's handler.
+    While Redis is away, or if the queue is switched off, the task runs inside the request if this
+    API has the type's handler.
     """
     api = api_of(request)
     await request.body()  # however long that takes: only what follows has a limit
@@ -103,7 +103,7 @@ async def submit(request: HttpRequest) -> Response:
 async def submit_batch(request: HttpRequest) -> Response:
     """Submit up to 1000 tasks of a type: all of them, or none. They never run inside the request.
 
-    With an Idempotency-Key each task's own key is made of it and the task's place in the batch.
+    With an Idempotency-Key, each task's key is that key and the task's place in the batch.
     """
     api = api_of(request)
     await request.body()

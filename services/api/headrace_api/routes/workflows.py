@@ -61,9 +61,9 @@ _MESSAGES: dict[Language, dict[str, str]] = {
 async def execute(request: HttpRequest) -> Response:
     """Execute a workflow: through its queue, or inside the request.
 
-    With `async_execute=true` (the default) the workflow goes into its queue and the reply, a 202,
-    comes at once. With `false` it runs inside the request, and the reply, a 200, holds its record
-    too. So it does when the queue is switched off or Redis is away.
+    With `async_execute=true` (the default) the workflow goes into its queue, and the reply is a 202
+    at once. With `false` it runs inside the request, and the reply is a 200 with its record. It
+    also runs inside the request if the queue is switched off or Redis is away.
     """
     api = api_of(request)
     workflow_id: str = request.path_params["workflow_id"]

@@ -133,7 +133,7 @@ class Submission:
         except NotConfirmed:
             # Redis is well: it is its replicas, or its disk, that are late.
             raise _unconfirmed(
-                named, "Redis has taken the submit, and was not told in time that its copies did"
+                named, "Redis has taken the submit, but its copies did not confirm it in time"
             ) from None
         except (QueueUnavailable, TimeoutError) as error:
             lost = error if isinstance(error, QueueUnavailable) else NoReply("no answer in time")
