@@ -121,11 +121,11 @@ def _periodic_work(tend: Tend) -> Iterator[Metric]:
         value=int(tend.holds),
     )
     runs = CounterMetricFamily(
-        "headrace_tend_runs", "Runs of periodic work that ended.", labels=["job", "result"]
+        "headrace_tend_runs", "Runs of periodic work that ended.", labels=["duty", "result"]
     )
-    for job in tend.jobs:
-        runs.add_metric([job, "ok"], tend.runs[job])
-        runs.add_metric([job, "error"], tend.failures[job])
+    for duty in tend.duties:
+        runs.add_metric([duty, "ok"], tend.runs[duty])
+        runs.add_metric([duty, "error"], tend.failures[duty])
     yield runs
 
 

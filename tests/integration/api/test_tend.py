@@ -153,7 +153,7 @@ def test_of_two_apis_one_trims_and_hands_over_when_it_ends(
             assert not second.events("tend.taken")
             metrics = httpx2.get(f"http://127.0.0.1:{metrics_port}/metrics").text
             assert "headrace_tend_holds 1.0" in metrics
-            assert re.search(r'headrace_tend_runs_total{job="trim",result="ok"} [1-9]', metrics)
+            assert re.search(r'headrace_tend_runs_total{duty="trim",result="ok"} [1-9]', metrics)
             assert [line["entries"] for line in first.events("tend.trimmed")] == [30]
             first.terminate()
             assert first.wait() == 0

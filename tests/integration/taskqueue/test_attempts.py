@@ -53,7 +53,7 @@ def seconds_kept(rig: Rig, task_id: str) -> int:
 
 
 async def outcomes(rig: Rig, task_id: str) -> list[tuple[int, AttemptOutcome]]:
-    return [(one.number, one.outcome) for one in await rig.queue.attempts(task_id)]
+    return [(attempt.number, attempt.outcome) for attempt in await rig.queue.attempts(task_id)]
 
 
 @pytest.mark.parametrize("payload", [b"{}", b'"' + b"x" * 100 + b'"'])
@@ -117,7 +117,7 @@ async def test_of_many_attempts_the_newest_are_kept(rig: Rig) -> None:
     for n in range(MAX_ATTEMPTS + 5):
         await fail(rig, worker, f"error {n}")
     attempts = await rig.queue.attempts(task_id)
-    assert [one.number for one in attempts] == list(range(6, MAX_ATTEMPTS + 6))
+    assert [attempt.number for attempt in attempts] == list(range(6, MAX_ATTEMPTS + 6))
     assert attempts[-1].error == (await rig.queue.get(task_id)).error
 
 
@@ -129,9 +129,11 @@ async def test_a_lost_worker_leaves_a_crash(any_rig: Rig) -> None:
         await any_rig.queue.reap([TYPE])
     assert await any_rig.status(task_id) is TaskStatus.FAILED
     attempts = await any_rig.queue.attempts(task_id)
-    assert [(one.number, one.outcome) for one in attempts] == [(n, CRASHED) for n in (1, 2, 3, 4)]
-    assert {one.worker for one in attempts} == {"w1"}
-    assert {one.error for one in attempts} == {None}
+    assert [(attempt.number, attempt.outcome) for attempt in attempts] == [
+        (n, CRASHED) for n in (1, 2, 3, 4)
+    ]
+    assert {attempt.worker for attempt in attempts} == {"w1"}
+    assert {attempt.error for attempt in attempts} == {None}
 
 
 async def test_the_same_report_twice_keeps_one_attempt(rig: Rig) -> None:

@@ -1,6 +1,6 @@
 """What is done again and again: one loop, in one API process at a time."""
 
-from headrace_api.tend.loop import LEASE, Job, Tend
+from headrace_api.tend.loop import LEASE, Duty, Tend
 from headrace_api.tend.trimming import Trimming
 
-__all__ = ["LEASE", "Job", "Tend", "Trimming"]
+__all__ = ["LEASE", "Duty", "Tend", "Trimming"]

@@ -2,7 +2,7 @@
 
 Every API process runs it. The one that holds the lease does the work; the others ask for the lease
 now and then. A process that ends gives it up; one that is lost, or cut off from Redis, keeps it for
-30 s at most. Whatever a job writes is checked against the lease in Redis.
+30 s at most. Whatever a duty writes is checked against the lease in Redis.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ASKED_AGAIN_SECONDS = 1.0
 """How soon the lease is asked for again after an error."""
 
 
-class Job(Protocol):
+class Duty(Protocol):
     """Periodic work, done in short steps: the lease is renewed between them."""
 
     @property
@@ -48,30 +48,30 @@ class Job(Protocol):
 
 
 class Tend:
-    """Runs jobs, each at its time, while this process holds the lease."""
+    """Runs duties, each at its time, while this process holds the lease."""
 
     def __init__(
         self,
         lease: FencedLease,
-        jobs: Sequence[Job],
+        duties: Sequence[Duty],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runs: Counter[str] = Counter()
-        """Runs that ended well, by job."""
+        """Runs that ended well, by duty."""
         self.failures: Counter[str] = Counter()
-        """Runs that ended with an error of their own, by job."""
+        """Runs that ended with an error of their own, by duty."""
         self._lease = lease
         self._renew_seconds = lease.lease_seconds / 3
-        self._jobs = jobs
+        self._duties = duties
         self._clock = clock
-        self._due = dict.fromkeys((job.name for job in jobs), 0.0)
+        self._due = dict.fromkeys((duty.name for duty in duties), 0.0)
         self._renew_at = 0.0
         self._was_held = False
 
     @property
-    def jobs(self) -> list[str]:
-        """The names of the jobs."""
-        return [job.name for job in self._jobs]
+    def duties(self) -> list[str]:
+        """The names of the duties."""
+        return [duty.name for duty in self._duties]
 
     @property
     def holds(self) -> bool:
@@ -94,9 +94,9 @@ class Tend:
             if not await self._held():
                 # Right when the other's lease ends: it may be lost.
                 return min(self._renew_seconds, self._lease.free_in_seconds + 0.01)
-            for job in self._jobs:
-                if self._due[job.name] <= self._clock():
-                    await self._run(job)
+            for duty in self._duties:
+                if self._due[duty.name] <= self._clock():
+                    await self._run(duty)
         except QueueError as error:
             self._note_held(held=False, why=str(error))
             return ASKED_AGAIN_SECONDS
@@ -111,19 +111,19 @@ class Tend:
             self._renew_at = now + self._renew_seconds
         return self._was_held
 
-    async def _run(self, job: Job) -> None:
-        """A job's run. Its own errors do no harm to the others; those of the queue are raised."""
+    async def _run(self, duty: Duty) -> None:
+        """A duty's run. Its own errors do no harm to the others; those of the queue are raised."""
         try:
             while await self._held():
-                if not await job.step(self._lease):
-                    self.runs[job.name] += 1
+                if not await duty.step(self._lease):
+                    self.runs[duty.name] += 1
                     break
         except (QueueUnavailable, Fenced):
             raise
         except Exception:
-            self.failures[job.name] += 1
-            log.exception("tend.failed", job=job.name)
-        self._due[job.name] = self._clock() + job.every_seconds
+            self.failures[duty.name] += 1
+            log.exception("tend.failed", duty=duty.name)
+        self._due[duty.name] = self._clock() + duty.every_seconds
 
     def _note_held(self, *, held: bool, why: str = "another process holds the lease") -> None:
         if held and not self._was_held:

@@ -13,7 +13,7 @@ log = get_logger(__name__)
 
 
 class Trimming:
-    """A job of the tend loop's: the oldest entries leave an index that has too many."""
+    """A duty of the tend loop's: the oldest entries leave an index that has too many."""
 
     name = "trim"
     every_seconds = 10.0

@@ -1,4 +1,4 @@
-"""When the tend loop runs which job, told by a clock that the test turns."""
+"""When the tend loop runs which duty, told by a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lease:
 
 
 class Work:
-    """A job that notes when it ran."""
+    """A duty that notes when it ran."""
 
     def __init__(self, clock: Clock, name: str = "work", every_seconds: float = 20.0) -> None:
         self.name = name
@@ -71,9 +71,9 @@ class Harness:
     def __init__(self, *names: str) -> None:
         self.clock = Clock()
         self.lease = Lease()
-        self.jobs = [Work(self.clock, name) for name in names or ("work",)]
-        self.work = self.jobs[0]
-        self.tend = Tend(self.lease, self.jobs, self.clock)  # type: ignore[arg-type]
+        self.duties = [Work(self.clock, name) for name in names or ("work",)]
+        self.work = self.duties[0]
+        self.tend = Tend(self.lease, self.duties, self.clock)  # type: ignore[arg-type]
 
     async def pass_by(self, seconds: float) -> None:
         """Round for round, until so much time has passed."""
@@ -141,7 +141,7 @@ async def test_an_error_in_one_job_is_counted_and_does_no_harm_to_others() -> No
     harness = Harness("bad", "good")
     harness.work.results = [ValueError("a defect"), QueueError("a script's error")]
     await harness.pass_by(25)
-    bad, good = harness.jobs
+    bad, good = harness.duties
     assert (bad.ran, good.ran) == ([0, 20], [0, 20])
     assert (harness.tend.runs, harness.tend.failures) == ({"good": 2}, {"bad": 2})
     assert harness.tend.holds
