@@ -81,7 +81,7 @@ async def test_no_body_is_an_empty_one() -> None:
         (b'{"variables": {"n": NaN}}', MALFORMED_JSON, None),
         (b'{"variables": {"s": "\\ud800"}}', MALFORMED_JSON, None),
         (b'{"variables": {"s": "\xff"}}', MALFORMED_JSON, None),
-        (b'{"variables":' + b'{"a":' * 5000 + b"1" + b"}" * 5001, MALFORMED_JSON, None),
+        (b'{"variables":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001, MALFORMED_JSON, None),
     ],
 )
 async def test_a_mistake_is_named_with_its_place(
