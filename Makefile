@@ -87,7 +87,7 @@ soak: $(READY) ## Send the API generated requests and compare each reply with it
 	@HEADRACE_API_CASES=$(CASES) $(BIN)/python -m pytest tests/integration/api/test_properties.py -s \
 		--timeout 3600 -o faulthandler_timeout=0 $(ARGS)
 
-soak-worker: $(READY) ## Sixty hostile handlers on the Python of the images, where this machine has it
+soak-worker: $(READY) ## Sixty hostile handlers on the Python of the images, where it is; a call of 60 s in a process
 	$(BIN)/python -m pytest -m soak tests/integration $(ARGS)
 
 test-cluster-smoke: $(READY) ## Install the chart on a real cluster and execute a workflow there

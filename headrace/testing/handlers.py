@@ -70,6 +70,7 @@ async def run_handler(
     attempt: int = 1,
     state: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    inbox: Sequence[bytes] = (),
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[R]: ...
@@ -83,6 +84,7 @@ async def run_handler(
     attempt: int = 1,
     state: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    inbox: Sequence[bytes] = (),
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[R]: ...
@@ -95,6 +97,7 @@ async def run_handler(
     attempt: int = 1,
     state: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    inbox: Sequence[bytes] = (),
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[Any]:
@@ -108,6 +111,7 @@ async def run_handler(
         attempt: from 1.
         state: what an earlier attempt has kept by a checkpoint or a `Park`.
         headers: what was submitted beside the payload.
+        inbox: the items that have come since the task last parked.
         values: what `ctx.value(lifespan)` brings: `{database: pool}`.
         middleware: around the handler, the outermost first.
 
@@ -127,6 +131,7 @@ async def run_handler(
         state=state,
         can_park=True,
         headers=headers or {},
+        inbox=inbox,
     )
     resources = Resources(middleware=middleware)
     try:

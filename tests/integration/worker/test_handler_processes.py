@@ -144,24 +144,32 @@ def p99(values: list[float]) -> float:
 async def test_beside_a_call_of_60_s_a_thousand_others_are_as_quick(
     bench: Bench, new_process: Callable[..., Process]
 ) -> None:
-    """Compared with the same while another program takes that core."""
+    """Compared with a thousand while another program takes that core, turn and turn about."""
     worker = new_process(QUEUES="crunch,nap", MAX_WORKERS="10")
     await worker.logged("worker.started")
     await latencies(bench, 200)  # until all is warm
     other = subprocess.Popen([sys.executable, "-c", COMPUTING])  # noqa: ASYNC220
+    beside_other: list[float] = []
+    beside_call: list[float] = []
     try:
-        before = await latencies(bench, 1000)
+        other.send_signal(signal.SIGSTOP)
+        computing = await bench.submit("crunch", 60)
+        call = psutil.Process(await its_process(bench, computing))
+        await asyncio.sleep(3)  # it has seen how much makes 60 s, and is within that call
+        for _ in range(10):
+            beside_call += await latencies(bench, 100)
+            call.suspend()
+            other.send_signal(signal.SIGCONT)
+            beside_other += await latencies(bench, 100)
+            other.send_signal(signal.SIGSTOP)
+            call.resume()
     finally:
         other.kill()
         other.wait(10)
-    computing = await bench.submit("crunch", 60)
-    await its_process(bench, computing)
-    await asyncio.sleep(2)  # it has seen how much makes 60 s, and is within that call
-    beside = await latencies(bench, 1000)
     assert (await bench.queue.get(computing)).status is TaskStatus.RUNNING
-    record = await bench.ended(computing, 200)
+    record = await bench.ended(computing, 300)
     assert (record.result, record.crash_count) == (b"1", 0)
     assert worker.lines("worker.stalled") == []
-    print(f"p99 of 1000 quick tasks: {p99(before):.0f} ms, beside it {p99(beside):.0f} ms")
+    print(f"p99: {p99(beside_call):.0f} ms, beside another program {p99(beside_other):.0f} ms")
     # Redis tells milliseconds.
-    assert p99(beside) <= 1.2 * p99(before) + 1
+    assert p99(beside_call) <= 1.2 * p99(beside_other) + 1
