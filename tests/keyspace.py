@@ -75,7 +75,7 @@ def unexpected_keys(
     ]
     live = [key for kind in LASTING_KINDS | LASTING for key in found[kind]]
     ends = [key for kind in EXPIRING_KINDS for key in found[kind]]
-    later: list[str] = []  # kept for a month longer than an ended task's
+    later: list[str] = []  # may be kept a month longer: 0.2.0 ends tasks without a look at them
     records = _fields(server.client, prefix, found["task"])
     for key, (status, _) in records.items():
         (ends if status in FINAL_STATUSES else live).append(key)
@@ -90,10 +90,10 @@ def unexpected_keys(
                 problems.append(f"{key}: its task's record does not name it")
             if kind in ("result", "state") and (status in FINAL_STATUSES) != (kind == "result"):
                 problems.append(f"{key}: the task is {status.decode()}")
-            if status in FINAL_STATUSES:
-                ends.append(key)
+            if kind == "attempts":
+                later.append(key)
             else:
-                (later if kind == "attempts" else live).append(key)
+                (ends if status in FINAL_STATUSES else live).append(key)
     remaining = _remaining_ms(server.client, prefix, live + ends + later)
     problems += [f"{key}: expires" for key in live if remaining[key] >= 0]
     problems += [f"{key}: never expires" for key in ends + later if remaining[key] == -1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from headrace import TaskStatus, __version__, new_id
+from headrace import NewTask, TaskStatus, __version__, new_id
+from headrace.taskqueue import UpgradeInProgress
 from tests.integration.worker.conftest import ROOT, Bench, Process, until
 from tests.keyspace import indexed, keys, unexpected_keys
 from tests.servers import absent
@@ -83,6 +85,7 @@ class Release:
         self, root: Path, workflows: Path, url: str, new_process: Callable[..., Process]
     ) -> None:
         self._root = root
+        self.is_old = root != ROOT
         self._workflows = workflows
         self._url = url
         self._new_process = new_process
@@ -287,3 +290,74 @@ async def test_one_release_goes_on_with_what_the_other_one_left(
         "workflow_execute": (1, 1, 0, 0, 0),
     }
     await check(bench, releases, ends, totals)
+
+
+async def test_what_0_2_0_could_not_read_is_refused_until_its_workers_have_gone(
+    releases: Releases, bench: Bench
+) -> None:
+    old = next(release for release in releases if release.is_old)
+    worker = old.worker("act")
+    await worker.logged("worker.started")
+    tagged = NewTask(type="act", payload=b"[]", id=new_id(), tags=("nightly",))
+    plain = [await bench.submit("act", ["sleep 0.01"]) for _ in range(20)]
+    for _ in range(20):
+        with pytest.raises(UpgradeInProgress):
+            await bench.queue.submit(tagged)
+    for task_id in plain:
+        assert (await bench.ended(task_id)).status is COMPLETED
+    worker.send(signal.SIGTERM)
+    assert await worker.exit_status() == 0  # it has met nothing that it could not read
+
+    async def taken() -> bool:
+        try:
+            return (await bench.queue.submit(tagged)).created
+        except UpgradeInProgress:
+            return False
+
+    await until(taken)
+    new = next(release for release in releases if not release.is_old)
+    new.worker("act")
+    record = await bench.ended(tagged.id)
+    assert (record.status, record.tags) == (COMPLETED, ("nightly",))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_under_load_both_releases_lose_nothing_and_count_alike(
+    releases: Releases, bench: Bench, seed: int
+) -> None:
+    first, last = releases
+    draw = random.Random(seed)
+    kinds = [
+        (act("sleep 0.01"), COMPLETED, (1, 1, 0, 0, 0)),
+        (act("fail once"), COMPLETED, (1, 1, 0, 1, 0)),
+        (act("give up"), FAILED, (1, 0, 1, 0, 0)),
+        (act("park 0.1"), COMPLETED, (1, 1, 0, 0, 0)),
+        (act("sleep 0.01", start_in=0.5), COMPLETED, (1, 1, 0, 0, 0)),
+    ]
+    ends: dict[str, TaskStatus] = {}
+    totals = [0] * len(TOTALS)
+
+    def wave(size: int) -> list[Call]:
+        calls = []
+        for _ in range(size):
+            (name, _, rules), status, counts = draw.choice(kinds)
+            task_id = new_id()
+            calls.append((name, task_id, rules))
+            ends[task_id] = status
+            for place, count in enumerate(counts):
+                totals[place] += count
+        return calls
+
+    workers = [first.worker("act"), last.worker("act")]
+    for worker in workers:
+        await worker.logged("worker.started")
+    for _ in range(3):
+        await asyncio.gather(first.call(*wave(60)), last.call(*wave(60)))
+        # One of them ends while it works, and another of its release or of the other one follows.
+        leaving = workers.pop(draw.randrange(2))
+        leaving.send(signal.SIGTERM)
+        workers.append(draw.choice(releases).worker("act"))
+        assert await leaving.exit_status() == 0
+    await check(bench, releases, ends, {"act": totals})
+    versions = {bench.server.client.hget(f"{{headrace}}:task:{i}", "v") for i in ends}
+    assert versions <= {b"1", b"01"}
