@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,13 +11,15 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 128
 """A longer word is compared with nothing: the price grows with its square."""
+MAX_NAMES = 1_000
+"""So many names are compared with a word, some microseconds each."""
 
 
 def closest(word: str, names: Iterable[str]) -> str | None:
     """The name that is nearly this word; None: there is no such name."""
     if len(word) > MAX_LENGTH:
         return None
-    found = get_close_matches(word, list(names), n=1, cutoff=0.7)
+    found = get_close_matches(word, list(islice(names, MAX_NAMES)), n=1, cutoff=0.7)
     return found[0] if found else None
 
 

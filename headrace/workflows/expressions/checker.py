@@ -22,7 +22,6 @@ Check = tuple[str, Callable[[str], None]]
 
 # So many programs are compiled, some 1 ms each, within the limits of one request.
 _PROGRAMS_PER_REQUEST = 100
-_MAX_WRONG = 100
 _REMEMBERED = 10_000
 _valid: set[str] = set()
 
@@ -53,29 +52,33 @@ class Checker:
         self._end()
 
     def check(self, checks: Sequence[Check]) -> None:
-        """Compile the programs, and tell each that is wrong why.
+        """Compile the programs, and tell each that is wrong why. Raises what that raises.
 
-        Ends after 100 wrong ones, or one that hits a limit: each of these takes a second.
+        Ends at the first one that hits a limit: others might, too, and each takes a second.
         """
-        left = [check for check in checks if check[0] not in _valid]
-        size, wrong = _PROGRAMS_PER_REQUEST, 0
-        while left and wrong < _MAX_WRONG:
-            batch = left[:size]
-            valid, tell = len(batch), 0
+        new = [check for check in checks if check[0] not in _valid]
+        start = one_by_one_until = 0
+        while start < len(new):
+            size = 1 if start < one_by_one_until else _PROGRAMS_PER_REQUEST
+            batch = new[start : start + size]
             try:
                 self._compile([program for program, _ in batch])
+                valid = len(batch)
             except EvaluationFailed as error:
                 if error.index is None and error.limit is None:
                     # The child is broken, not the definition.
                     raise RuntimeError(f"expressions cannot be checked: {error}") from error
                 if error.index is None and len(batch) > 1:
-                    size = 1  # a limit was hit: one at a time shows by which
+                    # A limit was hit: one at a time shows by which.
+                    one_by_one_until = start + len(batch)
                     continue
-                valid, tell = error.index or 0, 1
+                valid = error.index or 0
                 batch[valid][1](str(error))
-                wrong += _MAX_WRONG if error.limit else 1
+                if error.limit:
+                    return
+                start += 1
             _remember(program for program, _ in batch[:valid])
-            left = left[valid + tell :]
+            start += valid
 
     def _compile(self, programs: list[str]) -> None:
         if self._child is None:

@@ -32,12 +32,19 @@ def kind_of(value: Any) -> str:
     return _KINDS[type(value)]
 
 
+MAX_FAULTS = 100
+"""Of one definition, that are reported."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Refused(Exception):
     """A part of a definition cannot be read. Why is noted in its `Findings`."""
+
+
+class TooManyFaults(Exception):
+    """Reading ends here: to find more faults would take longer than anybody wants to read them."""
 
 
 class Attempts:
@@ -99,10 +106,12 @@ class Cursor:
         return replace(self, variables=self.variables | set(variables))
 
     def note(self, reason: str) -> None:
-        """Note a fault of this value, and let reading go on."""
+        """Note a fault of this value, and let reading go on: TooManyFaults after so many."""
         line, column = self.source.places.get(self.pointer, (None, None))
         fault = DefinitionError(self.source.file, line, self.task, reason, column=column)
         self.findings.faults.append(fault)
+        if len(self.findings.faults) >= MAX_FAULTS:
+            raise TooManyFaults
 
     def refuse(self, reason: str) -> NoReturn:
         """Note a fault of this value, and raise Refused: it cannot be used."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from headrace.workflows.expressions import Checker
 from headrace.workflows.model import Workflow
-from headrace.workflows.reading.cursor import Attempts, Cursor, attempts
+from headrace.workflows.reading.cursor import Attempts, Cursor, TooManyFaults, attempts
 from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT
@@ -18,8 +19,6 @@ from headrace.workflows.reading.steps import StepReader, StepType, read_data_fie
 # Names that stand in the API's paths where a workflow's id would.
 RESERVED_IDS = frozenset({"tasks", "queue"})
 MAX_VERSION = 128
-MAX_FAULTS = 100
-"""Of one definition, that are reported."""
 
 _DSL = re.compile(r"1\.0\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -52,8 +51,10 @@ def read_definition(
 
     read = read_source(text, source)
     root = Cursor(read, read.data)
-    workflow = Attempts()(_read, root, text, step_types)
-    checker.check(root.findings.checks)
+    part = Attempts()
+    with suppress(TooManyFaults):
+        workflow = part(_read, root, text, step_types)
+        checker.check(root.findings.checks)
     # An expression may be read twice, as a field of its own and as part of a template.
     each = {str(fault): fault for fault in root.findings.faults}.values()
     faults = sorted(each, key=lambda fault: (fault.line or 0, fault.column or 0))
@@ -61,7 +62,7 @@ def read_definition(
         return workflow
     for fault in faults:
         fault.workflow_id = _name_in(read.data)
-    faults[0].others = tuple(faults[1:MAX_FAULTS])
+    faults[0].others = tuple(faults[1:])
     raise faults[0]
 
 

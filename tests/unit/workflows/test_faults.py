@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,18 @@ def test_a_name_that_is_given_wrongly_is_still_a_name() -> None:
     ]
 
 
-def test_so_many_faults_are_listed_and_no_more() -> None:
-    tasks: list[Any] = [{f"step{n}": {"set": {"x": f"${{ . + {n} + }}"}}} for n in range(150)]
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda n: {"set": {"x": f"${{ . + {n} + }}"}},
+        lambda n: {"set": {"x": 1}, "then": f"stap{n}"},
+        lambda n: {"sett": {"x": n}},
+    ],
+    ids=["expressions", "targets", "types"],
+)
+def test_so_many_faults_are_listed_and_no_more(wrong: Callable[[int], Any]) -> None:
+    """Thousands would take minutes to look for, and nobody reads them."""
+    tasks: list[Any] = [{f"step{n}": wrong(n)} for n in range(1_500)]
     with pytest.raises(DefinitionError) as caught:
         define(tasks)
     assert len(caught.value.others) == 99
