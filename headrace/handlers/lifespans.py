@@ -60,6 +60,8 @@ class Lifespans:
         if self._keeping is None:
             return
         self._closing.set()
+        if self._opened is not None and not self._opened.done():
+            self._keeping.cancel()  # whatever it waits for, nobody needs it any more
         _, late = await asyncio.wait([self._keeping], timeout=EXIT_SECONDS)
         if late:
             log.error("lifespan.late", reason=f"it did not close within {EXIT_SECONDS:g} s")
@@ -79,6 +81,7 @@ class Lifespans:
             if failure is not None:
                 self._opened = None  # the next `open` tries again
                 opened.set_exception(failure)
+                opened.exception()  # whoever waited for it may have left
 
     async def _enter(self, stack: AsyncExitStack) -> LifespanFailed | None:
         """Enter all. A failure is returned: raised, it would be an error within those before it."""

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from headrace.client.opening import type_info
-from headrace.handlers import Resources, Stopped, StopReason, TaskType
+from headrace.handlers import Resources, Stopped, StopReason, TaskType, own_task
 from headrace.logs import get_logger
 from headrace.taskqueue import (
     Claim,
@@ -139,7 +139,7 @@ class Worker:
     async def run(self) -> int:
         """Register, work until told to stop, say goodbye. Returns the process's exit status."""
         try:
-            await self._resources.open()
+            await self._open()
             if await self._register():
                 await self._serve()
         finally:
@@ -147,6 +147,18 @@ class Worker:
             await self._resources.close()
         log.info("worker.stopped", worker=self.info.id, exit_status=self._exit_code)
         return self._exit_code
+
+    async def _open(self) -> None:
+        """Enter the lifespans. A stop does not wait until they are entered."""
+        opening = own_task(self._loop, self._resources.open())
+        opening.add_done_callback(lambda _: self._news.set())
+        while not (opening.done() or self._stopping):
+            self._news.clear()
+            await self._news.wait()
+        if opening.done():
+            opening.result()
+        else:
+            opening.cancel()
 
     async def _serve(self) -> None:
         self.leases.start()

@@ -133,3 +133,20 @@ async def test_a_lifespan_that_fails_ends_the_worker_before_it_claims(bench: Ben
         await asyncio.wait_for(running, 10)
     assert (await bench.queue.get(task_id)).status is TaskStatus.QUEUED
     assert await bench.registered() == []
+
+
+async def test_a_worker_that_waits_for_a_lifespan_can_be_stopped(bench: Bench) -> None:
+    entering = asyncio.Event()
+
+    @asynccontextmanager
+    async def hanging() -> AsyncIterator[None]:
+        entering.set()
+        await asyncio.Event().wait()
+        yield
+
+    @handler("write")
+    async def write(ctx: Context, payload: Any) -> None: ...
+
+    worker = bench.start(write, resources=Resources(lifespans=[hanging]))
+    await entering.wait()
+    assert await bench.stop(worker) == 0

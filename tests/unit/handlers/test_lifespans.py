@@ -102,3 +102,20 @@ async def test_an_error_at_the_exit_is_logged_and_ends_nothing() -> None:
     lifespans = Lifespans([broken])
     await lifespans.open()
     await lifespans.close()
+
+
+async def test_one_that_is_never_entered_does_not_hold_up_the_end() -> None:
+    book = Book()
+
+    @asynccontextmanager
+    async def hanging() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    lifespans = Lifespans([book.lifespan("a"), hanging])
+    opening = asyncio.create_task(lifespans.open())
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(lifespans.close(), 1)
+    assert book.lines == ["enter a", "leave a"]
+    with pytest.raises(LifespanFailed):
+        await opening
