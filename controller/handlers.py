@@ -54,7 +54,7 @@ Login = Callable[..., kopf.ConnectionInfo | None]
 
 
 def _patient(way: Login) -> Callable[..., Awaitable[kopf.ConnectionInfo | None]]:
-    """A way to log in that may be tried again, though not at once.
+    """A way to log in that may be retried, though not at once.
 
     kopf gives up when the same credentials are refused that it has tried before. But an API server
     that has just started may refuse good ones, and a token's file gets a new one in time. An expiry

@@ -20,7 +20,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 MANAGER = "headrace-operator"
 """Field manager of what is applied, and the name in the API server's audit log."""
 CALL_SECONDS = 3.0
-"""Each call ends within this time: a failed one is tried again in the next round."""
+"""Each call ends within this time: a failed one is retried in the next round."""
 PAGE = 500
 """Objects that are listed by one call, so that a large collection takes neither long nor memory."""
 GROUP, VERSION, PLURAL = "headrace.dev", "v1alpha1", "workerautoscalers"

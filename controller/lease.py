@@ -6,7 +6,7 @@ as UTC. And the election goes by the wall clock, which may be set: here a Lease 
 has not changed for LEASE_SECONDS of the monotonic clock, no sooner and no later.
 
 Once lost, the lead is never taken again by the same process: what it remembers of the workers is
-out of date, and a new process begins anew.
+out of date, and a new process begins again.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Lock(BaseLock):
         if self.renewed_at is None:
             return
         self.renewed_at = None
-        # Read anew: a renewal may have been written and its answer not awaited.
+        # Read again: a renewal may have been written and its answer not awaited.
         held, record = await self.get(self.name, self.namespace)
         released = held and _holder(record) == self.identity and await self._let_go()
         log.info("lease.released", released=released)

@@ -52,7 +52,7 @@ class QueueHistory:
 
 
 def observe(history: QueueHistory, queue: Queue, at: float) -> QueueHistory:
-    """The history with one more reading. Totals or a time that went back start it anew."""
+    """The history with one more reading. Totals or a time that went back start it again."""
     before = history.latest
     sample = Sample(
         at=at,

@@ -1,6 +1,6 @@
 """One round of one resource: look, decide, drain, scale, tell.
 
-What fails in a round is told, and tried again in the next one, a second later, from what is seen
+What fails in a round is told, and retried in the next one, a second later, from what is seen
 then: nothing is queued up. What is remembered between rounds is a resource's history, its marks,
 and what was written last.
 """
@@ -292,7 +292,7 @@ class Resource:
             self._failed("cost", error)
 
     async def _cannot_act(self, body: Body, fault: Fault) -> None:
-        """Tell that nothing can be decided; afterwards everything is looked at anew."""
+        """Tell that nothing can be decided; afterwards everything is looked at again."""
         self._forget()
         now = self._around.clock()
         status = undecided(

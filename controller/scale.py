@@ -3,7 +3,7 @@
 Server-side apply with a field manager of our own: the size survives when Helm drops the field. A
 write holds only for the version of the Deployment that was looked at just before, so it never
 overrules what somebody else has set meanwhile, and never shrinks in a rollout that has just begun.
-Nor are pods trusted to a watch then: they are listed anew before a smaller size.
+Nor are pods trusted to a watch then: they are listed again before a smaller size.
 """
 
 from __future__ import annotations

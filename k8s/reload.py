@@ -1,4 +1,4 @@
-"""The inner loop inside a pod: runs a program from a copy that can be written, and anew when a file
+"""The inner loop inside a pod: runs a program from a writable copy, and restarts it when a file
 of it has changed.
 
 skaffold passes this text to `python -c`; the arguments are those that Python is started with.

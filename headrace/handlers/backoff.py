@@ -1,4 +1,4 @@
-"""How long a failed task waits before it is tried again: exponential back-off with full jitter.
+"""How long a failed task waits before it is retried: exponential back-off with full jitter.
 
 `random(0, min(cap, base * 2 ** n))`, from Marc Brooker, "Exponential Backoff And Jitter", AWS
 Architecture Blog, 2015. Of the variants compared there, full jitter needs the fewest calls to get

@@ -1,6 +1,6 @@
 """The task types that come with Headrace. So far `workflow_execute`, which runs a definition.
 
-What of its failures is tried again: errors of communication that may pass (no connection, 5xx, 408,
+Which failures are retried: errors of communication that may pass (no connection, 5xx, 408,
 425, 429) and time-outs, from the last finished step. What the definition or its input gets wrong
 fails at once, and so does a definition that cannot be had.
 """

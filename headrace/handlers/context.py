@@ -92,7 +92,7 @@ class Submittable(Protocol[P_contra]):
 
     @property
     def max_retries(self) -> int:
-        """How often a failed task is tried again."""
+        """How often a failed task is retried."""
 
     def encode_payload(self, payload: P_contra) -> bytes:
         """The payload as JSON. Raises PayloadInvalid for what its handler would refuse."""

@@ -30,7 +30,7 @@ class Raised(msgspec.Struct, frozen=True):
     error: str
     """Type and message, for the task's record."""
     retryable: bool
-    """Whether its task type wants this kind of error to be tried again."""
+    """Whether its task type wants this kind of error to be retried."""
     exception: BaseException | None = None
     """What was raised, for a log with its traceback. None where that would say nothing more: for a
     `Fatal` without a cause, and what the payload or the result is refused for."""

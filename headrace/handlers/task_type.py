@@ -116,7 +116,7 @@ class TaskType(Generic[P, R_co]):
         return self._schema
 
     def wants_retry(self, error: BaseException) -> bool:
-        """Whether this kind of error is to be tried again."""
+        """Whether this kind of error is to be retried."""
         return isinstance(error, self.retry_on)
 
 
@@ -136,9 +136,9 @@ def handler(
 
     Args:
         name: lower-case letters, digits, `_`, `.` and `-`; also the name of its queue.
-        max_retries: how often a failed task is tried again unless its submit says otherwise.
+        max_retries: how often a failed task is retried unless its submit says otherwise.
         timeout_seconds: how long one attempt may take; None: for ever.
-        retry_on: the errors that are tried again. `Fatal` never is.
+        retry_on: the errors that are retried. `Fatal` never is.
         backoff: the bounds of the delay before the next attempt.
         run_in: "process" runs each attempt in a child process, for handlers that compute. The
             function must stand at the top level of a module.

@@ -308,7 +308,7 @@ def _script_and_arguments(settlement: Settlement) -> tuple[str, tuple[Any, ...]]
 
 
 def _utf8(text: str) -> bytes:
-    """Text from a handler: half a surrogate pair in it must not hinder the report."""
+    """Text from a handler: half a surrogate pair in it must not stop the report."""
     return text.encode("utf-8", "replace")
 
 

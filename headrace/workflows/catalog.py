@@ -69,7 +69,7 @@ class _Content:
     """What a folder held when it was read, replaced as one."""
 
     fingerprint: _Fingerprint | None
-    """None: a file could not be read, and is tried again at each refresh."""
+    """None: a file could not be read, and is retried at each refresh."""
     versions: dict[str, dict[str, Workflow]]
     latest: dict[str, Workflow]
     errors: list[DefinitionError]

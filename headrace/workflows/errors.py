@@ -31,7 +31,7 @@ STANDARD_ERRORS: dict[str, tuple[int, str]] = {
     "runtime": (500, "The run cannot go on"),
 }
 
-# What may well succeed when it is tried again: the other side's failures and time-outs, but not
+# What may well succeed when it is retried: the other side's failures and time-outs, but not
 # its refusals (4xx), and never what the definition itself gets wrong.
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
@@ -120,7 +120,7 @@ class WorkflowError(WorkflowsError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same run may succeed when it is tried again later."""
+        """Whether the same run may succeed when it is retried later."""
         base, slash, name = self.type.rpartition("/")
         if base + slash not in (ERROR_TYPE_BASE, *_OTHER_BASES):
             return False

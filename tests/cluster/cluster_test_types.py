@@ -2,7 +2,7 @@
 
 A `nap` takes as long as it is told. Each run keeps, under its task, how often it was begun: so one
 that was ended unfinished, by a SIGKILL or a drain that was too short, is counted whoever began it
-again. A `stumble` fails once, and is tried again after some time.
+again. A `stumble` fails once, and is retried after some time.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def test_a_leader_that_was_suspended_writes_nothing_when_it_goes_on(pair: Pair) 
     def started_again() -> bool:
         return restarts(pair.operator.pods())[old] > before
 
-    eventually(started_again, "it has ended and begins anew", SOON_SECONDS)
+    eventually(started_again, "it has ended and begins again", SOON_SECONDS)
     assert pair.operator.leader() == new
 
 
@@ -168,7 +168,7 @@ def test_a_leader_that_is_cut_off_gives_way(cluster: Cluster, pair: Pair) -> Non
     def started_again() -> bool:
         return restarts(pair.operator.pods())[old] == before + 1
 
-    eventually(started_again, "it has ended and begins anew", SOON_SECONDS)
+    eventually(started_again, "it has ended and begins again", SOON_SECONDS)
 
 
 def test_a_restarted_api_server_is_found_again(cluster: Cluster, pair: Pair) -> None:

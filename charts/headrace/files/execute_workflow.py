@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def call(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request. Only a connection that cannot be made is tried again: a new pod's packets may
+    """One request. Only a connection that cannot be made is retried: a new pod's packets may
     need a moment until the network lets them through.
     """
     headers = {"Content-Type": "application/json"}

@@ -124,7 +124,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version | replace "+" "_" }
 {{- end }}
 {{- end }}
 
-{{/* A pod's labels: nothing that changes with the chart's version, or pods would start anew for it. Takes `root` and `component`. */}}
+{{/* A pod's labels: nothing that changes with the chart's version, or pods would restart for it. Takes `root` and `component`. */}}
 {{- define "headrace.podLabels" -}}
 {{ include "headrace.selectorLabels" . }}
 app.kubernetes.io/part-of: headrace

@@ -176,7 +176,7 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* Annotations that make pods start anew when what they read only at their start has changed. */}}
+{{/* Annotations that make pods restart when what they read only at their start has changed. */}}
 {{- define "headrace.podAnnotations" -}}
 {{- if and .root.Values.queue.enabled (not .root.Values.redis.enabled) .root.Values.externalRedis.url }}
 checksum/redis-url: {{ .root.Values.externalRedis.url | sha256sum }}

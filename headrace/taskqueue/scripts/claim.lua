@@ -116,7 +116,7 @@ end
 local HELD_BEFORE = {}
 local function open(id, task_type, is_ahead)
   local key = P .. 'task:' .. id
-  -- Only what every task may have: Redis looks through the record for each field anew.
+  -- Only what every task may have: Redis looks through the record for each field again.
   local r = redis.pcall('HMGET', key, 's', 'v', 't', 'p', 'c', 'f', 'm', 'q')
   if r[1] ~= 'queued' then
     return nil

@@ -1,7 +1,7 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, holds, versions
 -- park: a run gives its lease up until a later time, until an item comes into its inbox, or until either,
 -- and leaves bytes to go on from. No retry, no arrival, no completion; its start time stays. What it got
--- through is behind it: crashes are counted anew from here, or a run of weeks would be taken for poison for
+-- through is behind it: crashes are counted again from here, or a run of weeks would be taken for poison for
 -- its fourth lost worker. The items that it has seen leave its inbox. If one is left that it has not seen,
 -- and that it would wait for, it is queued at once: between looking and parking nothing is lost. While a live
 -- worker is too old to read of that, it parks for some seconds instead, and looks again.

@@ -46,7 +46,7 @@ while a <= #ARGV do
       call('HSET', key, 'k', 1)
     end
   end
-  -- It may be there still, when Redis lost this worker alone. Fences begin anew with the data, so that
+  -- It may be there still, when Redis lost this worker alone. Fences begin again with the data, so that
   -- another worker's hold may have the same number.
   if not r or is_run_by(r, fence) and r.w == worker then
     call('ZADD', leases, now + lease_ms, member)

@@ -110,7 +110,7 @@ class Hand:
         """Ends the waiting of what was claimed ahead."""
         self._ended = ended
         self._changed = changed
-        # Made once: a bound method for each task would be made anew.
+        # Made once: a bound method for each task would be made again.
         self._outcome_callback = self._on_outcome
         self._gone_callback = self._on_gone
 

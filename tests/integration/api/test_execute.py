@@ -156,7 +156,7 @@ async def test_the_same_key_stays_good_when_the_definition_has_changed(
     key = {"Idempotency-Key": "order-17"}
     first = (await api.execute(headers=key)).json()
     (tmp_path / "workflows" / "my-workflow.yaml").write_text(ECHO + "# changed\n")
-    # The next deployment reads the folder anew.
+    # The next deployment reads the folder again.
     async with running(api.api.settings) as deployed:
         assert (await deployed.get("/api/workflows/my-workflow")).json()["definition"] != ECHO
         again = await deployed.execute(headers=key)

@@ -1,6 +1,6 @@
 """Random walks through the queue's moves, on a real server and in the model, side by side.
 
-A few seconds in a normal run, always the same walks; HEADRACE_THOROUGH=1 walks longer, anew each
+A few seconds in a normal run, always the same walks; HEADRACE_THOROUGH=1 walks longer, again each
 time and on every kind of server.
 """
 
@@ -379,7 +379,7 @@ class QueueMachine(Walk):
     def redis_loses_its_data(self) -> None:
         self.server.flush()
         self.model.forget_everything()
-        # Fences begin anew: who was told that a task is gone must report it no more.
+        # Fences begin again: who was told that a task is gone must report it no more.
         self.past.clear()
         for worker, holder in self.consumers.items():
             held = self.hands[worker]

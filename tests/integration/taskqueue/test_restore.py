@@ -121,7 +121,7 @@ async def test_restoring_twice_is_restoring_once(rig: Rig) -> None:
 
 
 async def test_a_task_that_somebody_else_has_by_now_is_not_restored(any_rig: Rig) -> None:
-    # Fences begin anew with the data: both holds bear the number 1.
+    # Fences begin again with the data: both holds have the number 1.
     task_id = await any_rig.submit()
     old = await any_rig.worker("old")
     lost = await claim_one(old)

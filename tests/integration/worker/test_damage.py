@@ -88,7 +88,7 @@ async def test_no_damage_to_what_tasks_share_costs_one(
         await bench.queue.stats(["nap"])
         await asyncio.sleep(0.02)
     await until(lambda: _completed(bench, tasks), 30)
-    # These four are made anew without a word, or nobody has looked at them here.
+    # These four are made again without a word, or nobody has looked at them here.
     named = len(INDEXES.keys() - {"damaged", "wake", "dead", "types"})
     await until(lambda: len({line["what"] for line in worker.lines("redis.damaged")}) >= named)
     left = (await bench.queue.stats(["nap"])).queues["nap"]

@@ -53,7 +53,7 @@ local function end_task(id, task_type, status, r, retention_seconds, ...)
   return true
 end
 
--- A failure that is not tried again. It can be listed and retried while its record is kept.
+-- A failure that is not retried by itself. It can be listed, and retried by hand, while its record is kept.
 local function bury(id, task_type, message, r, retention_seconds, ...)
   end_task(id, task_type, 'failed', r, retention_seconds, 'er', message, ...)
   count(task_type, 'failures', 1)

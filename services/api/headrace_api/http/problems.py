@@ -106,7 +106,7 @@ def internal_error() -> Problem:
 
 
 RETRY_AFTER_SECONDS = 1
-"""The circuit to Redis is tried again at least this often: see availability.py."""
+"""The circuit to Redis is retried at least this often: see availability.py."""
 
 BUSY_RETRY_AFTER_SECONDS = 5
 """A full queue, a full Redis and busy inline slots take longer to clear."""

@@ -58,7 +58,7 @@ class TaskTypeEntry:
 
     @property
     def max_retries(self) -> int:
-        """How often a task is tried again that does not say so itself."""
+        """How often a task is retried unless its submit says otherwise."""
         return self.info.max_retries
 
     def check(self, payload: bytes, pointer: str) -> None:

@@ -14,7 +14,7 @@
 
 {{/*
 Not empty when API and workers log in as users of their own. A Redis that is there keeps what it has,
-for a change starts it anew: an upgrade from a release without these users would be felt.
+for a change starts it again: an upgrade from a release without these users would be felt.
 */}}
 {{- define "headrace-redis.users" -}}
 {{- if kindIs "bool" .Values.auth.users -}}
@@ -62,7 +62,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* The pod's labels: nothing that changes with the chart's version, or the pod would start anew for it. */}}
+{{/* The pod's labels: nothing that changes with the chart's version, or the pod would restart for it. */}}
 {{- define "headrace-redis.podLabels" -}}
 {{ include "headrace-redis.selectorLabels" . }}
 app.kubernetes.io/part-of: headrace
