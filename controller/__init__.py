@@ -1,4 +1,4 @@
-"""The operator: sizes pools of workers by their queues, and takes none away while it works.
+"""The operator: sets the size of worker pools by their queues, and never ends a busy worker.
 
 Imports nothing of `headrace` and `services`: it speaks HTTP with the API and with Kubernetes.
 

@@ -1,4 +1,4 @@
-"""Headrace's API as the operator calls it: the stats, and the drain marks of workers."""
+"""Headrace's API, as far as the operator calls it: the stats, and the workers' drain marks."""
 
 from __future__ import annotations
 

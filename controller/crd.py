@@ -1,4 +1,4 @@
-"""Whether the API server serves the WorkerAutoscaler, and with all fields that the operator knows.
+"""Checks that the API server serves the WorkerAutoscaler, with all fields that the operator needs.
 
 Helm installs a CRD with a new release and never upgrades it.
 """

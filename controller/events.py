@@ -1,4 +1,4 @@
-"""Kubernetes events: which ones a change of status is worth, and how one is written.
+"""Kubernetes events: which changes of a status make one, and how it is written.
 
 They follow from the resource's own status, the old and the new, so that neither a new process nor
 a poll tells anything twice.

@@ -1,4 +1,4 @@
-"""kopf, set up to do one thing: keep indices by its watches.
+"""Sets kopf up to do one thing: keep indices by its watches.
 
 No handler here changes an object, and none asks for a finalizer: daemons, timers and delete
 handlers would, and an uninstall would hang when the operator goes first.

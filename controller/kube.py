@@ -1,4 +1,4 @@
-"""All that is asked of Kubernetes, by path and as plain JSON, on the official client's connection.
+"""Every call to Kubernetes: by path, with plain JSON, on the official client's connection.
 
 Not by its typed models: to load those of the core group takes 100 MB.
 """

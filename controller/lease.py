@@ -1,4 +1,4 @@
-"""Which of several operators acts: the one that holds the Lease.
+"""Decides which of several operators acts: the one that holds the Lease.
 
 The election is that of the official client, with a lock of our own. The client's own LeaseLock
 lets everything but an ApiException escape, waits five minutes for an answer, and writes local time

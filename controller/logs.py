@@ -1,4 +1,4 @@
-"""Logs: JSON lines for machines, or lines for people; what libraries log comes in the same ones."""
+"""Logs: JSON lines for machines, or lines for people. Libraries log in the same form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop over all resources: which has its round when, and what ends with the operator."""
+"""The loop over all resources: when each has its round, and what ends with the operator."""
 
 from __future__ import annotations
 

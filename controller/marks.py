@@ -1,4 +1,4 @@
-"""Drain marks: set, renewed and lifted through the API, and which acknowledgements count.
+"""Drain marks: sets, renews and removes them through the API, and decides which answers count.
 
 A mark is a lease of 60 s in Redis: unrenewed, the worker claims again by itself. So an
 acknowledgement counts only if this process knows that the mark has held without a break since

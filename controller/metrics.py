@@ -1,4 +1,4 @@
-"""What Prometheus reads of the operator. A deleted resource's series end with it.
+"""The operator's metrics for Prometheus. A deleted resource's series end with it.
 
 Series of what is unknown are absent, never zero.
 """

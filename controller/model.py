@@ -1,4 +1,4 @@
-"""What the decision is made from and what it says: plain values, no logic.
+"""The decision's input and output: plain values, no logic.
 
 Times are in seconds since 1970: `Observation.at` by the operator's wall clock, `Reading.at` by
 Redis's, `Pod.started_at` by its node's.

@@ -1,4 +1,4 @@
-"""From Kubernetes' objects to what a decision is made from: the size, the pods, whether it rolls.
+"""Turns Kubernetes' objects into the decision's input: size, pods, and whether a rollout runs.
 
     replicas     the Deployment's, or what this process wrote and the watch has not shown yet
     pods         those that a ReplicaSet counts, so that a smaller size takes from them

@@ -1,4 +1,4 @@
-"""One round of one resource: look, decide, drain, scale, tell.
+"""One round of one resource: look, decide, drain, scale, report.
 
 What fails in a round is told, and retried in the next one, a second later, from what is seen
 then: nothing is queued up. What is remembered between rounds is a resource's history, its marks,

@@ -1,4 +1,4 @@
-"""A WorkerAutoscaler as parsed from its body: which Deployment it sizes, by which API, and how."""
+"""Reads a WorkerAutoscaler's body: which Deployment it scales, by which API, and how."""
 
 from __future__ import annotations
 

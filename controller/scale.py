@@ -1,4 +1,4 @@
-"""Writes a Deployment's size by its scale subresource, and before a smaller one the deletion costs.
+"""Writes a Deployment's size by its scale subresource; before a smaller size, the deletion costs.
 
 Server-side apply with a field manager of our own: the size survives when Helm drops the field. A
 write holds only for the version of the Deployment that was looked at just before, so it never

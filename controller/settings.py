@@ -1,4 +1,4 @@
-"""The operator's settings, read from the environment, and what is wrong with them in sentences."""
+"""Reads the operator's settings from the environment, and says in sentences what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stats reply must hold to be a reading.
+"""Checks a stats reply and reads it.
 
 Every number that a decision is made from must be there and make sense. A reply with one that is
 missing, negative or no number is no reading: read as a zero it would take workers away.

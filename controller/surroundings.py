@@ -1,4 +1,4 @@
-"""What every resource's round works with: connections, watches, clocks, its own names."""
+"""What the round of each resource needs: connections, watches, clocks, its own names."""
 
 from __future__ import annotations
 

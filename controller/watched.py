@@ -1,4 +1,4 @@
-"""What is known of Kubernetes by watching it, and whether that can be relied on.
+"""What the watches show of Kubernetes, and whether that can be relied on.
 
 kopf keeps an index of each kind up to date by its watches. It makes up no deletions for what
 vanished while a watch was away, and does not tell when an index is complete: `verify` finds out.

@@ -1,4 +1,4 @@
-"""The `headrace` command: small tools for whoever runs an installation."""
+"""The `headrace` command: the processes, and small tools to run an installation."""
 
 from headrace.cli.app import app
 

@@ -1,1 +1,1 @@
-"""What stands between a program and the queue: how it is opened, and what is published there."""
+"""How a program opens the queue, and how it publishes its task types."""

@@ -1,4 +1,4 @@
-"""The process's queue, as its settings name it, and what is published there."""
+"""Opens the queue that the settings name, and describes task types as they are published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API replies to probes."""
+"""The API's replies to probes."""
 
 from __future__ import annotations
 

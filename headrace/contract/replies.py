@@ -1,4 +1,4 @@
-"""What all replies share."""
+"""The base of all replies."""
 
 from __future__ import annotations
 

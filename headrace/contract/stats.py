@@ -1,4 +1,4 @@
-"""What the API replies of queues and workers."""
+"""The API's replies about queues and workers."""
 
 from __future__ import annotations
 

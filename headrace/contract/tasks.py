@@ -1,4 +1,4 @@
-"""What the API replies of tasks and task types: the guide's fields first and in its order."""
+"""The API's replies about tasks and task types: the guide's fields first and in its order."""
 
 from __future__ import annotations
 

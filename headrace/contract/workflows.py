@@ -1,4 +1,4 @@
-"""What the API replies of workflows: the guide's fields first and in its order."""
+"""The API's replies about workflows: the guide's fields first and in its order."""
 
 from __future__ import annotations
 

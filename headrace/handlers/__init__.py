@@ -1,4 +1,4 @@
-"""What each task type does: `@handler`, the context it is given, and how an attempt is run."""
+"""Task types and how they run: `@handler`, the handler's context, and the attempt."""
 
 from headrace.handlers.alone import Ended, Limit, run_attempt
 from headrace.handlers.backoff import Backoff

@@ -1,4 +1,4 @@
-"""What a handler is told about its task, and what it may ask for while it runs."""
+"""A handler's context: what it knows of its task, and what it may ask for while it runs."""
 
 from __future__ import annotations
 

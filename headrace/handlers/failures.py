@@ -1,4 +1,4 @@
-"""What is said of an error that a handler raised. Never raises, whatever the error does.
+"""Describes an error that a handler raised. Never raises, whatever the error does.
 
 An error holds code of its author: its `__str__` may raise anything, SystemExit and CancelledError
 included, and groups may be nested deeper than Python's stack.

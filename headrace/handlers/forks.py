@@ -1,4 +1,4 @@
-"""Child processes that a handler forks, and what they must not share with their parent.
+"""Child processes that a handler forks: what they must not share with their parent.
 
 A forked child (`os.fork`, `multiprocessing` by its method "fork") inherits the parent's signal
 handlers, the descriptor by which signals wake the parent's event loop, and that loop's sockets. Its

@@ -1,4 +1,4 @@
-"""How a process that ran handlers ends in time, whatever they left behind.
+"""Ends a process that ran handlers in time, whatever they left behind.
 
 Python waits at its end for every thread that is no daemon, for the event loop's own threads, for
 asyncio tasks that swallow their cancellation, and for `multiprocessing`'s children. Threads cannot

@@ -1,4 +1,4 @@
-"""The event loop of a process that runs handlers: none of them can end it.
+"""The event loop of a process that runs handlers: no handler can end it.
 
 `sys.exit()` in an asyncio task of a handler's own (a `TaskGroup`, `create_task`) leaves the event
 loop as SystemExit, and the process would be gone without a word. So do KeyboardInterrupt and

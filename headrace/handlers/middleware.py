@@ -1,4 +1,4 @@
-"""What packages put around every attempt, and the types for it.
+"""Middleware: what packages put around every attempt, and its types.
 
     async def timed(ctx: Context, call_next: CallNext) -> Handled:
         began = time.monotonic()

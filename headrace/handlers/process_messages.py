@@ -1,4 +1,4 @@
-"""What a worker and a handler's child process say to each other over their socket.
+"""The messages between a worker and a handler's child process, over their socket.
 
 Each message is a frame: u32 length, then MessagePack. Both sides run the same release.
 """

@@ -1,4 +1,4 @@
-"""What a handler returned, as JSON. Pure."""
+"""Turns what a handler returned into JSON. Pure."""
 
 from __future__ import annotations
 

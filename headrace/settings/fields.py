@@ -1,4 +1,4 @@
-"""How a setting's place in its groups and its flat name in the environment belong together."""
+"""Maps a setting's place in its groups to its flat name in the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys as they are set: a role and the key's SHA-256, never the key itself."""
+"""Reads API keys from the settings: a role and the key's SHA-256, never the key itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting there is: the groups, and one class for each process."""
+"""Every setting: the groups, and one class for each process."""
 
 from __future__ import annotations
 

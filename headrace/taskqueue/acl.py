@@ -1,4 +1,4 @@
-"""What the queue's users in Redis may do: the rules of their ACLs.
+"""The rights of the queue's users in Redis, as rules of an ACL.
 
 The scripts' commands are read from the scripts; Redis asks for the right to each of them when a
 script runs it. What the clients send besides stands here; so does, for one release, what only

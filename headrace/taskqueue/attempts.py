@@ -1,4 +1,4 @@
-"""What is kept of a task's attempts (`attempts:<id>` in keys.py). Pure."""
+"""Reads the attempts that are kept of a task (`attempts:<id>` in keys.py). Pure."""
 
 from __future__ import annotations
 

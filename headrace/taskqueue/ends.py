@@ -1,4 +1,4 @@
-"""Waiter for tasks to end: a subscription while somebody waits, and what makes up for its gaps."""
+"""Waits for tasks to end: by a subscription, and by reading records after a gap."""
 
 from __future__ import annotations
 

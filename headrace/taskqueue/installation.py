@@ -1,4 +1,4 @@
-"""What all of an installation's clients and workers share: where it lies, and its rules."""
+"""What all clients and workers of an installation share: where its Redis is, and its rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a record in Redis (its fields are listed in keys.py) to a `Task`. Pure."""
+"""Turns a record in Redis (keys.py lists its fields) into a `Task`. Pure."""
 
 from __future__ import annotations
 

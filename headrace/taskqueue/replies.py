@@ -1,4 +1,4 @@
-"""From a script's error reply to an error of the queue's tree. Pure."""
+"""Turns a script's error reply into an error of the queue's tree. Pure."""
 
 from __future__ import annotations
 

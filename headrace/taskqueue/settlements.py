@@ -1,4 +1,4 @@
-"""What the queue is told of how an attempt ended: the argument of `Consumer.settle`."""
+"""How a worker reports the end of an attempt to the queue: the argument of `Consumer.settle`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the queue says of itself: per queue, per worker, at one moment. Decoding is pure."""
+"""The queue's numbers: for each queue and each worker, at one moment. Decoding is pure."""
 
 from __future__ import annotations
 

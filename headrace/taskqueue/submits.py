@@ -1,4 +1,4 @@
-"""Submits as they are written to Redis, and what its replies mean. Pure."""
+"""Writes submits for Redis, and reads its replies. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a REDIS_URL to what it says: which servers, and how to log in there. Pure.
+"""Reads a REDIS_URL: which servers, and how to log in there. Pure.
 
     redis://[[user]:password@]host[:port][/db]                       one server
     rediss://…                                                       ... over TLS

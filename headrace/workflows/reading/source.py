@@ -1,4 +1,4 @@
-"""What was read of a definition's text: plain data in which every value knows its place."""
+"""A definition's text as plain data, in which every value knows its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run needs from the process that runs it."""
+"""What a run needs from its process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is saved of a run, so that it goes on after a crash where it was.
+"""The saved state of a run, from which it continues after a crash.
 
 Only what has effects or cannot be computed again is kept: the output of each finished call and the
 end of each wait that has begun, by the step's reference (and how often it was reached). Everything

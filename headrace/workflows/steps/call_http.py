@@ -1,4 +1,4 @@
-"""`call: http`: one HTTP request, made once however often the run is resumed afterwards."""
+"""`call: http`: one HTTP request, made once however often the run continues after it."""
 
 from __future__ import annotations
 

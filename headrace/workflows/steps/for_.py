@@ -1,4 +1,4 @@
-"""`for`: performs steps for each item of a list, each round on the output of the one before."""
+"""`for`: performs steps for each item of a list; each round gets the output of the one before."""
 
 from __future__ import annotations
 

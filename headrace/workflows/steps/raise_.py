@@ -1,4 +1,4 @@
-"""`raise`: fails the run with an error of the definition's own."""
+"""`raise`: fails the run with an error that the definition describes."""
 
 from __future__ import annotations
 

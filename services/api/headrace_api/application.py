@@ -1,4 +1,4 @@
-"""Wires the API up: the parts, the routes, and what runs beside the requests."""
+"""Builds the API: its parts, its routes, and what runs beside the requests."""
 
 from __future__ import annotations
 

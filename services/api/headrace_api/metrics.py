@@ -1,4 +1,4 @@
-"""What Prometheus reads, on a port of its own: the queue's last reading and the API's requests.
+"""The API's metrics for Prometheus, on their own port: the queue's last reading and the requests.
 
 While Redis is away the queue's series are absent, never zero, and `headrace_redis_available` is 0.
 """

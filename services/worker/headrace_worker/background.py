@@ -1,4 +1,4 @@
-"""Things done beside the worker's loop. A fault in one ends the worker, and is not swallowed."""
+"""Runs things beside the worker's loop. An error in one of them ends the worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker's dealings with Redis look like from outside: calls under way, outages.
+"""A worker's contact with Redis, as probes see it: calls under way, outages.
 
 Written by the event loop and by the renewal thread, read by the probes' thread. What they share is
 changed in one step of the interpreter each, so that only the log of outages needs a lock.

@@ -1,4 +1,4 @@
-"""Whether the worker is marked as draining, and since when it could have asked for work."""
+"""Whether the worker is marked as draining, and since when it could have claimed."""
 
 from __future__ import annotations
 

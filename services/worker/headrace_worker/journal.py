@@ -1,4 +1,4 @@
-"""The worker's lines in the log about tasks: each with id, type, attempt and duration.
+"""The worker's log lines about tasks: each with id, type, attempt and duration.
 
 Payloads and results are written only when `payloads` is set: they may hold secrets.
 """

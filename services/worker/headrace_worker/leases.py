@@ -1,4 +1,4 @@
-"""Keeps the leases of what the worker has in hand, and acts on what renewals bring.
+"""Keeps the leases of the worker's attempts, and acts on what renewals report.
 
 The renewal thread tells this class; all else here runs in the event loop's thread. While that
 thread's connection is refused, the leases are renewed over the loop's.

@@ -1,4 +1,4 @@
-"""What a worker has in hand: attempts that hold a lease, and attempts that hold a slot."""
+"""The worker's attempts: those that hold a lease, and those that hold a slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker's standing with Redis: registered, in which epoch, and every call that it makes.
+"""The worker's session with Redis: its registration, its epoch, and every call that it makes.
 
 Redis may lose its data while tasks run. Whichever call meets the new epoch first, the worker
 registers again and puts back what it holds before any other call goes out: a finish that arrived

@@ -1,4 +1,4 @@
-"""From how an attempt ended to what the queue is told of it. Pure."""
+"""Turns an attempt's outcome into its settlement. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workflow gets of an HTTP response."""
+"""Turns an HTTP response into a step's output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes an HTTP request of what a workflow gives for it: URL, query, headers, body.
+"""Builds an HTTP request from a step's fields: URL, query, headers, body.
 
 What is checked in a definition raises ValueError with a sentence; what turns out in a run raises
 WorkflowError.

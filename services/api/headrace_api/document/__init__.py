@@ -1,1 +1,1 @@
-"""The OpenAPI document, made of what the routes say about themselves, and its page."""
+"""The OpenAPI document, made from what the routes say about themselves, and its page."""

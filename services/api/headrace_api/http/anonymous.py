@@ -1,4 +1,4 @@
-"""An API without keys: which names it answers to, and the pages of which sites may use it.
+"""An API without keys: which host names it answers to, and which sites' pages may use it.
 
 Whoever reaches it may use it, and so could every web page that a browser on the same machine or in
 the same network shows. Two checks keep those out.

@@ -1,4 +1,4 @@
-"""Reads the bodies of the routes that take tasks in, and says clearly what is wrong with one."""
+"""Reads the bodies of submits, and says clearly what is wrong with one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which language a reply's `message` has: Chinese as in the guide, English when it is preferred."""
+"""The language of a reply's `message`: Chinese as in the guide, or English if that is preferred."""
 
 from __future__ import annotations
 

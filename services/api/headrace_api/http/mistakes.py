@@ -1,4 +1,4 @@
-"""What is wrong with a body, in words of our own and with its place.
+"""The mistakes in a body, each with its place, in sentences.
 
 Asked only once a body could not be read, so it may take its time: the standard library's parser
 reads it again, for that says where it stumbles.

@@ -1,4 +1,4 @@
-"""The workflows that this process knows, and their pinning: a submit carries its definition's hash.
+"""The workflows of this process, and their pinning: a submit has its definition's hash.
 
 The checked text is kept in Redis once, under its SHA-256, and the worker runs that text: a folder
 mounted from a ConfigMap reaches pods up to a minute apart.

@@ -1,4 +1,4 @@
-"""Executing workflows: the tasks that they become, pinned to the definitions as they are now."""
+"""Executes workflows: makes their tasks, pinned to the definitions as they are now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the queue and the workflows say, as the replies have it."""
+"""Turns what the queue and the workflows say into replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which task types there are, and whether a payload fits: by what workers publish, else by our own.
+"""The task types that can be submitted, and the check of their payloads: as published, else ours.
 
 Workers publish each type with its payload's JSON Schema when they register, so a user's package
 need not be installed beside the API. Types stay known while no worker is alive.

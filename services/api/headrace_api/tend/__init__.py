@@ -1,4 +1,4 @@
-"""What is done again and again: one loop, in one API process at a time."""
+"""Periodic work: one loop, in one API process at a time."""
 
 from headrace_api.tend.loop import LEASE, Duty, Tend
 from headrace_api.tend.trimming import Trimming
