@@ -123,9 +123,11 @@ class Link:
         connection = self._connection
         if connection is None or connection.closed:
             connection = await self.connect()
-        replies = await exchange(
-            connection, commands, TIMEOUT_TICKS if timeout is None else connection.ticks(timeout)
-        )
+        ticks = TIMEOUT_TICKS if timeout is None else connection.ticks(timeout)
+        if len(commands) == 1:
+            replies = [await connection.send(commands[0], ticks)]
+        else:
+            replies = await exchange(connection, commands, ticks)
         for reply in replies:
             if isinstance(reply, QueueError):
                 return await self._mended(connection, commands, replies, timeout)

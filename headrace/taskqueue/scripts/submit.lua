@@ -14,6 +14,39 @@
 local STRIDE = 4
 local max_length, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local epoch = draw_epoch()
+
+-- Writes the record of a new task that asks for nothing besides, and its payload.
+local function write(id, task_type, payload)
+  local key, field, kept = P .. 'task:' .. id, 'p', payload
+  if #payload > INLINE_BYTES then
+    redis.call('SET', P .. 'payload:' .. id, payload)
+    field, kept = 'pl', '1'
+  end
+  if redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept) < 5 then
+    -- Something lay there that was no record.
+    set_aside('task:' .. id, 'it was no record, and a task was submitted by this id')
+    redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept)
+  end
+  return key
+end
+
+-- The most frequent call by far: one new task that asks for nothing besides. It is served before all that
+-- the others need is made, which is a third of its price.
+if #ARGV == 3 + STRIDE and ARGV[3 + STRIDE] == '' and not call('HGET', P .. 'task:' .. ARGV[4], 's') then
+  local id, task_type = ARGV[4], ARGV[5]
+  local waiting = waiting_length(task_type, max_length - 1)
+  if waiting < max_length then
+    write(id, task_type, ARGV[6])
+    if waiting == 0 then
+      call('SADD', P .. 'queues', task_type)
+    end
+    redis.call('RPUSH', list_key(task_type, 0), id)
+    wake(task_type)
+    count_now(task_type, 'arrivals', 1)
+    return { epoch, 'queued' }
+  end
+end
+
 local reply = { epoch }
 local lengths, queued = {}, {}
 -- A queue as short as this has room for whatever this call brings.
@@ -62,17 +95,8 @@ end
 
 -- a: where the task stands in ARGV
 local function store(a)
-  local id, task_type, payload, asks = ARGV[a], ARGV[a + 1], ARGV[a + 2], asked_by(a)
-  local key, field, kept = P .. 'task:' .. id, 'p', payload
-  if #payload > INLINE_BYTES then
-    redis.call('SET', P .. 'payload:' .. id, payload)
-    field, kept = 'pl', '1'
-  end
-  if redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept) < 5 then
-    -- Something lay there that was no record.
-    set_aside('task:' .. id, 'it was no record, and a task was submitted by this id')
-    redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept)
-  end
+  local id, task_type, asks = ARGV[a], ARGV[a + 1], asked_by(a)
+  local key = write(id, task_type, ARGV[a + 2])
   -- All are rare: a call of their own is cheaper than a list of fields for every task.
   if asks.max_retries ~= 3 then
     call('HSET', key, 'm', asks.max_retries)
@@ -98,7 +122,7 @@ local function store(a)
   return 'queued'
 end
 
--- The most frequent batch.
+-- A batch of one: there is nothing that it has to agree with.
 local function submit_one(a)
   local key = P .. 'task:' .. ARGV[a]
   local status = call('HGET', key, 's')

@@ -27,8 +27,10 @@ end
 -- than `enough`; else cancelled ones that still stand in the list may be among them.
 local function waiting_length(task_type, enough)
   local length = call('LLEN', list_key(task_type, 0))
-    + call('ZCARD', delayed_key(task_type, false))
-    + call('ZCARD', delayed_key(task_type, true))
+  local delayed, retries = delayed_key(task_type, false), delayed_key(task_type, true)
+  if redis.call('EXISTS', delayed, retries) > 0 then -- mostly neither: one question less
+    length = length + call('ZCARD', delayed) + call('ZCARD', retries)
+  end
   if length <= enough then
     return length
   end
