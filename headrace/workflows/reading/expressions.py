@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from headrace.hints import did_you_mean
 from headrace.workflows.expressions import make_expression, variables_in
 from headrace.workflows.model import Expression, Template
 from headrace.workflows.reading.cursor import Attempts, Cursor, attempts
@@ -44,9 +45,11 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
     def note(reason: str) -> None:
         reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
         reason = reason.removeprefix("jq: error: ")
-        names = ", ".join(f"${name}" for name in sorted(allowed))
-        others = set(variables_in(expression.text)) - allowed
-        hint = f" (known here: {names})" if others else ""
+        names = [f"${name}" for name in sorted(allowed)]
+        unknown = [name for name in variables_in(expression.text) if name not in allowed]
+        hint = ""
+        if unknown:
+            hint = f" (known here: {', '.join(names)}){did_you_mean(f'${unknown[0]}', names)}"
         cursor.note(f"`{cursor.key}` is not a valid jq expression: {reason}{hint}")
 
     cursor.findings.checks.append((expression.program, note))

@@ -42,7 +42,7 @@ do:
         - a: { when: ".x ==", then: firsst }
         - b: { when: ".x", them: end }
   - loop:
-      for: { in: $itme, each: input }
+      for: { in: $inptu, each: input }
       do:
         - inner: { set: { a: "${ $index + $nothing }" } }
         - other: { raise: { error: gonne }, if: true }
@@ -80,8 +80,8 @@ FAULTS: list[tuple[str, str | None, str]] = [
     ("28:31", "third", "`then` names 'firsst', and no task of this list has that name. Did you"),
     ("29:11", "third", "`then` is missing in `b`"),
     ("29:28", "third", "unknown key 'them' in `b`. Did you mean 'then'?"),
-    ("31:14", "loop", "$itme is not defined"),
-    ("31:25", "loop", "`each` must be a name of letters"),
+    ("31:14", "loop", "$inptu is not defined (known here: $context, $input, $runtime, $task, "),
+    ("31:26", "loop", "`each` must be a name of letters"),
     ("33:27", "inner", "$nothing is not defined"),
     ("34:29", "other", "`use.errors` has no error named 'gonne'. Did you mean 'gone'?"),
     ("34:45", "other", "`if` must be a text, not a boolean"),
@@ -105,6 +105,7 @@ def test_every_fault_is_found_in_the_order_of_the_file() -> None:
         where = f"wrong.yaml:{place}" if task is None else f"wrong.yaml:{place}: task {task!r}"
         assert str(fault) == f"{where}: {fault.reason}"
     assert "Did you mean 'set'?" in found[6].reason
+    assert found[25].reason.endswith("Did you mean '$input'?")
 
 
 def test_a_folder_lists_every_fault_of_a_file_and_whose_it_is(tmp_path: Path) -> None:
