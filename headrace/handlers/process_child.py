@@ -117,8 +117,9 @@ class _Child:
                     # The parent kills this process when its patience ends.
                     self._attempt.stop(Stopped(StopReason.HANDED_BACK), _PATIENCE_SECONDS)
             case messages.Answer(number, error):
-                if not self._asked[number].done():
-                    self._asked[number].set_result(error)
+                answer = self._asked.get(number)  # who asked may have given up
+                if answer is not None and not answer.done():
+                    answer.set_result(error)
             case _:
                 assert_never(message)
 

@@ -32,12 +32,13 @@ from headrace.handlers import process_messages as messages
 from headrace.handlers.context import Context
 from headrace.handlers.errors import HandlerError, ProcessDied, RemoteTraceback
 from headrace.handlers.failures import describe
+from headrace.handlers.lifespans import EXIT_SECONDS
 from headrace.handlers.loops import own_task
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned
 
 START_SECONDS = 60.0
 """A child that is not ready by then is killed. It imports the handler's package."""
-END_SECONDS = 3.0
+END_SECONDS = EXIT_SECONDS + 1.0
 """How long idle children may take to leave their lifespans when the pool is closed."""
 LAST_WORDS_SECONDS = 0.05
 """What a child said just before it died is still read."""
@@ -146,6 +147,8 @@ class _Child(asyncio.Protocol):
     def __init__(self, free: Callable[[_Child], None], lost: Callable[[_Child], None]) -> None:
         self.attempt: AttemptInChild | None = None
         self.is_ready = False
+        self._is_over = False
+        """It was killed or has died: it takes no further attempt."""
         self._free = free
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -180,6 +183,7 @@ class _Child(asyncio.Protocol):
             self.kill()
 
     def kill(self) -> None:
+        self._is_over = True
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -238,7 +242,8 @@ class _Child(asyncio.Protocol):
         attempt, self.attempt = self.attempt, None
         for task in self._answering:
             task.cancel()
-        self._free(self)
+        if not self._is_over:
+            self._free(self)
         if attempt is not None:
             attempt.finished(outcome)
 
@@ -267,9 +272,14 @@ class _Child(asyncio.Protocol):
         """In a thread of its own: nothing else notices every death, on every system, at once."""
         self._process.wait()
         with contextlib.suppress(RuntimeError):  # the event loop is closed: the process ends
-            self._loop.call_soon_threadsafe(self._loop.call_later, LAST_WORDS_SECONDS, self._exited)
+            self._loop.call_soon_threadsafe(self._died)
 
-    def _exited(self) -> None:
+    def _died(self) -> None:
+        self._is_over = True
+        self._lost(self)
+        self._loop.call_later(LAST_WORDS_SECONDS, self._bury)
+
+    def _bury(self) -> None:
         self._too_late.cancel()
         self._connecting.cancel()
         if self._transport is not None:
@@ -277,7 +287,6 @@ class _Child(asyncio.Protocol):
         for task in self._answering:
             task.cancel()
         attempt, self.attempt = self.attempt, None
-        self._lost(self)
         self.gone.set_result(None)
         if attempt is not None:
             attempt.finished(ProcessDied(_cause(self._process.returncode, self._error)))

@@ -154,3 +154,15 @@ def surroundings(ctx: Context, payload: Any) -> dict[str, Any]:
         "sigterm": str(signal.getsignal(signal.SIGTERM)),
         "threads_of_parent": "MainThread",
     }
+
+
+@handler("impatient", run_in="process")
+async def impatient(ctx: Context, payload: Any) -> str:
+    """Gives up a submit before it is answered, and goes on."""
+    try:
+        async with asyncio.timeout(0.05):
+            await ctx.submit("other", None)
+    except TimeoutError:
+        ctx.progress(1, "given up")
+    await asyncio.sleep(0.5)
+    return "fine"

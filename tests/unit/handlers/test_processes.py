@@ -215,6 +215,28 @@ async def test_a_refused_submit_raises_in_the_handler(resources: Resources) -> N
     assert said == "SubmitFailed: the queue is full"
 
 
+async def test_an_answer_that_nobody_waits_for_any_more_harms_nothing(resources: Resources) -> None:
+    class Slow(RecordingHost):
+        async def submit(self, ctx: Context, task: FurtherTask) -> None:
+            await asyncio.sleep(0.25)
+
+    host = Slow()
+    assert value(await run(resources, handlers.impatient, None, host)) == "fine"
+    assert host.reports == [(1.0, "given up")]
+
+
+async def test_a_killed_process_takes_no_further_attempt_though_it_has_just_replied(
+    resources: Resources,
+) -> None:
+    await run(resources, handlers.double, {"value": 1})
+    attempt = start(handlers.double, {"value": 2}, resources)
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 - its reply is there, and was not read yet
+    attempt.stop(Stopped(StopReason.CANCELLED), 0)
+    await asyncio.wait_for(attempt.left.wait(), 10)
+    assert value(await run(resources, handlers.double, {"value": 3}))["value"] == 6
+
+
 async def test_its_time_out_kills_a_handler_that_computes(resources: Resources) -> None:
     began = time.monotonic()
     error, retryable = failure(await run(resources, handlers.hold_briefly, 60))
