@@ -139,7 +139,7 @@ def load(queues: Queues, rates_by_queue: Mapping[str, QueueRates], spec: Spec, c
         reason, message = Reason.NO_WORK, "no task waits, runs or is due soon"
     elif storm and not work:
         reason = Reason.RETRIES_ONLY
-        message = f"{demand} tasks to try again and retries outnumber completions: one worker"
+        message = f"{demand} tasks to retry, and retries outnumber completions: one worker"
     elif spec.tasks_per_replica is not None:
         reason = Reason.TASKS_PER_REPLICA
         message = f"{work} tasks queued, running or due soon, {per_worker} a worker"

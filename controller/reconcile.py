@@ -268,7 +268,9 @@ class Resource:
         if self._rounds_waited < DELAYED_ROUNDS:
             self._succeeded("scale")
             return None
-        message = f"a size of {decision.written} is decided on and cannot be written: {waits.why}"
+        message = (
+            f"a size of {decision.written} was decided on, but it cannot be written: {waits.why}"
+        )
         self._failed("scale", message)
         return Fault(SCALING_DELAYED, message)
 

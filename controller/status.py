@@ -222,7 +222,7 @@ def _conditions(
 
 
 def _failing(starting: bool) -> Flag:
-    """What a new resource needs may still come: that is not a failure yet, and no event's worth."""
+    """What a new resource needs may still come: that is neither a failure nor an event yet."""
     return "Unknown" if starting else "False"
 
 
@@ -243,7 +243,7 @@ def _ready(
         return "True", "Paused", "paused: decisions are reported and not carried out"
     if spec.dry_run:
         return "True", "DryRun", "a dry run: decisions are reported and not carried out"
-    return "True", "Ready", "the Deployment is sized by what the queue tells"
+    return "True", "Ready", "the queue decides the size of the Deployment"
 
 
 def _active(demand: int | None) -> _Flagged:
@@ -262,7 +262,7 @@ def _stats(unread: Unread | None, starting: bool) -> _Flagged:
 
 def _limited(decision: Decision, spec: Spec) -> _Flagged:
     if not decision.limited:
-        return "False", "WithinLimits", "no limit holds the size"
+        return "False", "WithinLimits", "no limit changes the size"
     if spec.min_replicas == spec.max_replicas:
         reason = "FixedSize"
     elif decision.wanted == spec.max_replicas or decision.written > spec.max_replicas:
@@ -274,8 +274,8 @@ def _limited(decision: Decision, spec: Spec) -> _Flagged:
 
 def _paused(paused: bool) -> _Flagged:
     if paused:
-        return "True", "Paused", "the annotation headrace.dev/paused stands: nothing is written"
-    return "False", "NotPaused", "the annotation headrace.dev/paused does not stand"
+        return "True", "Paused", "the annotation headrace.dev/paused is set: nothing is written"
+    return "False", "NotPaused", "the annotation headrace.dev/paused is not set"
 
 
 def _conflict(conflict: str | None, standby: str | None) -> _Flagged:
@@ -284,7 +284,7 @@ def _conflict(conflict: str | None, standby: str | None) -> _Flagged:
         return "True", "Conflict", message
     if standby:
         message = (
-            f"the operator of the Lease {standby} serves this resource as well and stands back:"
+            f"the operator of the Lease {standby} serves this resource too and stands back:"
             " let one operator serve a namespace (controller.enabled, controller.clusterWide)"
         )
         return "True", "Conflict", message

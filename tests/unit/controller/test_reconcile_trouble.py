@@ -22,7 +22,7 @@ async def test_a_size_that_cannot_be_written_for_ten_rounds_is_told() -> None:
     assert world.kube.condition("Ready") == ("True", "Ready")
     await world.second(20)
     assert world.kube.condition("Ready") == ("False", "ScalingDelayed")
-    sentence = "a size of 10 is decided on and cannot be written: somebody else changes the"
+    sentence = "a size of 10 was decided on, but it cannot be written: somebody else changes the"
     [(reason, note)] = world.kube.events
     assert (reason, note.startswith(sentence)) == ("ScalingDelayed", True)
     assert world.metric("errors_total")[0].startswith('{kind="scale"')
