@@ -41,14 +41,18 @@ QUICK = Plan(rounds=2, slice_seconds=0.2, drain_tasks=2_000, pickups=20)
 ROWS = (
     ("set", "SET, redis-py (the floor)", "1/s"),
     ("submit_async", "submit one by one, event loop", "1/s"),
+    ("submit_async_own", "... processor time a task, client", "µs"),
+    ("submit_async_redis", "... processor time a task, Redis", "µs"),
     ("submit_sync", "submit one by one, blocking", "1/s"),
+    ("submit_sync_own", "... processor time a task, client", "µs"),
+    ("submit_sync_redis", "... processor time a task, Redis", "µs"),
     ("submit_bulk", "submit, 1000 at a time", "1/s"),
     *(
         row
         for slots in SLOTS
         for row in (
             (f"drain_{slots}", f"drain, {slots} slots", "1/s"),
-            (f"drain_{slots}_worker", "... processor time a task, worker", "µs"),
+            (f"drain_{slots}_own", "... processor time a task, worker", "µs"),
             (f"drain_{slots}_redis", "... processor time a task, Redis", "µs"),
         )
     ),
@@ -153,19 +157,18 @@ class Comparison:
         seconds, floor = self._plan.slice_seconds, server.url(FLOOR_DB)
         for side in sides:
             self._add(side, "set", side.ask("sets", floor, seconds))
-        for job in ("submit_async", "submit_sync", "submit_bulk"):
+        for job in ("submit_async", "submit_sync"):
             for side in sides:
-                self._add(side, job, side.ask(job, side.submit_url, seconds))
+                self._add_costs(side, job, side.ask(job, side.submit_url, seconds))
                 server.flush(side.first_db)
+        for side in sides:
+            self._add(side, "submit_bulk", side.ask("submit_bulk", side.submit_url, seconds))
+            server.flush(side.first_db)
         for slots in SLOTS:
             for side in sides:
                 worker = side.workers[slots]
-                rate, worker_us, redis_us = side.ask(
-                    "drain", worker.url, worker.pid, self._plan.drain_tasks
-                )
-                self._add(side, f"drain_{slots}", rate)
-                self._add(side, f"drain_{slots}_worker", worker_us)
-                self._add(side, f"drain_{slots}_redis", redis_us)
+                costs = side.ask("drain", worker.url, worker.pid, self._plan.drain_tasks)
+                self._add_costs(side, f"drain_{slots}", costs)
         for side in sides:
             worker = side.workers[SLOTS[0]]
             for name, times in zip(
@@ -177,9 +180,13 @@ class Comparison:
                 self._add(side, f"{name}_p99", percentile(times, 99))
             side.forget()
 
-    def _add(self, side: Side, name: str, sample: float | None) -> None:
-        if sample is not None:
-            self.samples[side.name][name].append(sample)
+    def _add_costs(self, side: Side, name: str, costs: Sequence[float] | None) -> None:
+        """Rate and processor times; nothing where a checkout has no such client."""
+        for ending, sample in zip(("", "_own", "_redis"), costs or (), strict=False):
+            self._add(side, name + ending, sample)
+
+    def _add(self, side: Side, name: str, sample: float) -> None:
+        self.samples[side.name][name].append(sample)
 
 
 def comparison_table(old: Samples, new: Samples) -> str:

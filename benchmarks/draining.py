@@ -66,12 +66,14 @@ async def drain(url: str, pid: int, count: int) -> Drained:
 def _spent(url: str, process: psutil.Process) -> tuple[float, float]:
     """Seconds of processor time so far: the worker's and the server's."""
     worker = process.cpu_times()
+    return worker.user + worker.system, server_seconds(url)
+
+
+def server_seconds(url: str) -> float:
+    """Seconds of processor time that the Redis server has used so far."""
     with redis.Redis.from_url(url) as client:
-        server = client.info("cpu")
-    return (
-        worker.user + worker.system,
-        server["used_cpu_user"] + server["used_cpu_sys"],
-    )
+        spent = client.info("cpu")
+    return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
 
 
 async def _completions(queue: TaskQueue) -> tuple[int, float]:

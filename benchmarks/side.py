@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -15,20 +17,36 @@ import uvloop
 import headrace
 from benchmarks import draining, floors, pickup, submitting
 
+Costs = tuple[float, float, float]
+"""Tasks a second; processor time in µs a task, of the client or worker, and of Redis."""
+
 
 def code() -> str:
     """Where the package under test lies."""
     return headrace.__file__
 
 
-def submit_async(url: str, seconds: float) -> float:
-    """Tasks a second, one by one on an event loop."""
-    return uvloop.run(submitting.one_by_one(url, seconds))
+def submit_async(url: str, seconds: float) -> Costs | None:
+    """One by one on an event loop."""
+    return _costs(url, seconds, lambda: uvloop.run(submitting.one_by_one(url, seconds)))
 
 
-def submit_sync(url: str, seconds: float) -> float | None:
-    """Tasks a second, one by one without an event loop; None where there is no such client."""
-    return submitting.one_by_one_sync(url, seconds)
+def submit_sync(url: str, seconds: float) -> Costs | None:
+    """One by one without an event loop; None where there is no such client."""
+    return _costs(url, seconds, lambda: submitting.one_by_one_sync(url, seconds))
+
+
+def _costs(url: str, seconds: float, submit: Callable[[], float | None]) -> Costs | None:
+    client, server = time.process_time(), draining.server_seconds(url)
+    rate = submit()
+    if rate is None:
+        return None
+    tasks = rate * seconds
+    return (
+        rate,
+        (time.process_time() - client) / tasks * 1e6,
+        (draining.server_seconds(url) - server) / tasks * 1e6,
+    )
 
 
 def submit_bulk(url: str, seconds: float) -> float:
@@ -41,8 +59,8 @@ def sets(url: str, seconds: float) -> float:
     return floors.sync_sets(url, seconds)
 
 
-def drain(url: str, pid: int, count: int) -> tuple[float, float, float]:
-    """Tasks a second; processor time in µs a task, of the worker and of Redis."""
+def drain(url: str, pid: int, count: int) -> Costs:
+    """Empty a queue."""
     result = uvloop.run(draining.drain(url, pid, count))
     return result.rate, result.worker_us, result.redis_us
 
