@@ -3,7 +3,7 @@
 main, application   settings, the parts wired up, what runs beside the requests
 metrics             what Prometheus reads
 document/           the OpenAPI document and its page
-routes/             the addresses, and what the document says about each
+routes/, tend/      the addresses; what one process does periodically for all. Apart from each other
 context             the parts that the routes share
 tasks/              from a request to a task: checked, queued, or run inside the request
 http/               HTTP itself: the server, its connections, keys, bodies, problems
