@@ -59,7 +59,8 @@ def test_what_passes_says_when_to_try_again(error: QueueError) -> None:
 
 def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
     workers_own = {"EpochChanged", "ServerUnsuitable"}
-    direct_clients_own = {"TaskInvalid"}
+    direct_clients_own = {"TaskInvalid", "InboxFull"}
+    periodic_works_own = {"Fenced"}
     bases = {"QueueError", "QueueUnavailable"}
     names = {
         name
@@ -80,7 +81,8 @@ def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
         "WorkerNotFound",
         "UpgradeInProgress",
     }
-    assert names == mapped | workers_own | direct_clients_own | bases
+    others = workers_own | direct_clients_own | periodic_works_own | bases
+    assert names == mapped | others
 
 
 def test_the_documentation_lists_every_type_with_its_status() -> None:
