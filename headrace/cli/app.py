@@ -20,7 +20,7 @@ KEY_PREFIX = "hr_"
 KEY_BYTES = 32
 
 ROLES = (
-    "What the holder may do. read: look at tasks, workflows, stats and workers. submit: that, and "
+    "What the holder may do. read: tasks, workflows, stats and workers. submit: the same, and "
     "execute, submit, cancel and retry. operator: stats and workers, and drain workers; no tasks "
     "and no workflows. admin: everything."
 )

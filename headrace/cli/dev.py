@@ -238,7 +238,7 @@ def data_of(program: str, folder: Path) -> Path:
         raise Failure(f"{program} does not start: {error}") from None
     found = re.search(r"^(\w+) server v=(\d+)", shown, re.IGNORECASE)
     if found is None:
-        raise Failure(f"{program} is no Redis that this program knows; it says: {shown.strip()}")
+        raise Failure(f"{program} is not a Redis that this program knows; it says: {shown.strip()}")
     return folder / f"{found[1].lower()}-{found[2]}"
 
 

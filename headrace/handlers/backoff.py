@@ -33,7 +33,7 @@ class Backoff(msgspec.Struct, frozen=True):
                 )
 
     def ceiling(self, failures: int) -> float:
-        """The longest delay in seconds after so many earlier failures (0: the first one)."""
+        """The longest delay in seconds after this many earlier failures (0: the first failure)."""
         doublings = min(max(failures, 0), _MAX_DOUBLINGS)
         return min(self.cap_seconds, self.base_seconds * 2.0**doublings)
 

@@ -53,7 +53,7 @@ class WorkflowRun(BaseModel):
     variables: dict[str, Any] = {}
     """The workflow's input."""
     definition: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of the definition's text as it was at submit; None: whatever the folder holds."""
+    """SHA-256 of the definition's text at submit; None: the folder's latest."""
 
 
 def builtin_types(
@@ -130,7 +130,7 @@ class _WorkflowHandler:
             latest = self._catalog.get(payload.workflow_id)
             if latest is None:
                 raise Fatal(
-                    f"no workflow {payload.workflow_id!r} is defined: known are "
+                    f"there is no workflow {payload.workflow_id!r}: defined are "
                     f"{', '.join(sorted(self._catalog.workflows)) or 'none'} (WORKFLOWS_DIR)"
                 )
             return latest
@@ -143,8 +143,8 @@ class _WorkflowHandler:
             workflow = self._at_hand(pin)
             if workflow is None:
                 raise Fatal(
-                    f"the definition of {payload.workflow_id!r} that this run was submitted with "
-                    f"({pin[:12]}) is kept neither in Redis nor in WORKFLOWS_DIR: submit it again"
+                    f"the definition of {payload.workflow_id!r} that this run is pinned to "
+                    f"({pin[:12]}) is neither in Redis nor in WORKFLOWS_DIR: submit it again"
                 )
             return workflow
         return await self._read(payload.workflow_id, pin, text)

@@ -30,7 +30,7 @@ _making_event = threading.Lock()
 
 
 class CancelSignal:
-    """Set once, when the attempt is to stop: cancelled, out of time, or its worker goes away.
+    """Set once, when the attempt has to stop: cancelled, out of time, or its worker ends.
 
     An async handler need not look at it, for it is cancelled as asyncio tasks are. A sync one runs
     in a thread, which nobody can stop from outside: it should look now and then, or wait by it.
@@ -43,7 +43,7 @@ class CancelSignal:
         self._event: threading.Event | None = None
 
     def __bool__(self) -> bool:
-        """Whether the attempt is to stop: `if ctx.cancelled: return`."""
+        """Whether the attempt has to stop: `if ctx.cancelled: return`."""
         return self._set
 
     def is_set(self) -> bool:
@@ -59,7 +59,7 @@ class CancelSignal:
             event.set()
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Sleep until the signal or the time-out; whether it is set. For sync handlers."""
+        """Sleep until it is set, or the time is over; returns whether it is set. For sync code."""
         with _making_event:
             # Made only here: it costs more than all the rest of a context, and few need it.
             event = self._event or threading.Event()
@@ -99,7 +99,7 @@ class Submittable(Protocol[P_contra]):
 
 
 class Host(Protocol):
-    """What runs a handler and answers for its context: a worker, or an API's inline run."""
+    """What a context calls: the worker that runs the handler, or an API's inline run."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -158,9 +158,9 @@ class Context:
         self.attempt = attempt
         """From 1. More than 1: earlier attempts failed or crashed, and may have had effects."""
         self.state = state
-        """What the last `Park` or checkpoint of this task kept; None on a fresh start."""
+        """The bytes of the last `Park` or checkpoint of this task; None on a fresh start."""
         self.can_park = can_park
-        """Whether returning a `Park` is possible here. It is not in a run inside a request."""
+        """Whether the handler may return a `Park`. It may not in a run inside a request."""
         self.headers = headers
         """What was submitted beside the payload: `traceparent`, and whatever a caller added."""
         self.inbox = inbox
@@ -174,7 +174,7 @@ class Context:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the time-out strikes, in UTC; None: the task type has none."""
+        """When the attempt runs out of time, in UTC; None: the task type has no time-out."""
         return None if self._deadline is None else datetime.fromtimestamp(self._deadline, UTC)
 
     def set_deadline(self, timestamp: float) -> None:
@@ -183,7 +183,7 @@ class Context:
 
     @property
     def log(self) -> structlog.stdlib.BoundLogger:
-        """A logger whose lines carry the task's id, its type and the attempt."""
+        """A logger whose lines have the task's id, its type and the attempt."""
         if self._log is None:
             self._log = structlog.get_logger("headrace.handler").bind(
                 task_id=self.task_id, type=self.task_type, attempt=self.attempt
@@ -191,7 +191,7 @@ class Context:
         return self._log  # type: ignore[no-any-return]
 
     def progress(self, percent: float, message: str | None = None) -> None:
-        """Show in the task's record how far it is.
+        """Show in the task's record how far the task is.
 
         Cheap, never blocks, may be called from any thread and as often as one likes: what comes
         too fast is thinned out, the last word counts. `percent` is held to 0-100; of the message
@@ -201,7 +201,7 @@ class Context:
         self._host.progress(self, min(100.0, max(0.0, float(percent))), text)
 
     async def checkpoint(self, state: bytes) -> None:
-        """Keep bytes under the task: should its worker crash, the next attempt's `state`.
+        """Store bytes with the task: the `state` of the next attempt, if its worker crashes.
 
         Returns once they are stored; waits while Redis is away. For async handlers.
 
@@ -216,7 +216,7 @@ class Context:
         self._submits = 0
 
     def value(self, lifespan: Lifespan[T]) -> T:
-        """What a lifespan of this process has yielded, such as a database pool.
+        """What a lifespan of this process yielded, such as a database pool.
 
         `lifespan` is the function itself: `ctx.value(database).execute(…)`.
 
@@ -315,7 +315,7 @@ class Context:
         await self._host.submit(self, task)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """For a plain `def` handler: let a coroutine run, and wait for what it brings.
+        """For a plain `def` handler: run a coroutine, and wait for its result.
 
         `ctx.wait(ctx.submit(resize, Resize(url=…)))`, `ctx.wait(ctx.checkpoint(b"…"))`.
 

@@ -31,13 +31,13 @@ class Deadlines:
         self._timer_at = 0.0
 
     def set(self, loop: asyncio.AbstractEventLoop, timed: Timed, at: float) -> None:
-        """Let `one` time out `at` this time of the event loop's clock."""
+        """Call `time_out` of `timed` `at` this time of the event loop's clock."""
         self._due[timed] = at
         if self._timer is None or at < self._timer_at:
             self._arm(loop, at)
 
     def drop(self, timed: Timed) -> None:
-        """Its deadline does not matter any more."""
+        """Forget its deadline."""
         self._due.pop(timed, None)
         if not self._due and self._timer is not None:
             self._timer.cancel()

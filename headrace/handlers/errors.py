@@ -18,7 +18,7 @@ from typing import Any
 
 
 class HandlerError(Exception):
-    """Whatever goes wrong between a task and its handler."""
+    """The base of all errors between a task and its handler."""
 
 
 class RegistrationError(HandlerError):
@@ -26,7 +26,7 @@ class RegistrationError(HandlerError):
 
 
 class DuplicateType(RegistrationError):
-    """Two task types carry the same name."""
+    """Two task types have the same name."""
 
     def __init__(self, name: str, first: str, second: str) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class RemoteTraceback(Exception):
 
 
 class Fatal(HandlerError):
-    """Raised by a handler when trying again is of no use: the task fails at once."""
+    """Raised by a handler if a retry would not help: the task fails at once."""
 
 
 def _sentence(error: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Raised(msgspec.Struct, frozen=True):
     error: str
     """Type and message, for the task's record."""
     retryable: bool
-    """Whether its task type wants this kind of error to be retried."""
+    """Whether its task type retries this kind of error."""
     exception: BaseException | None = None
     """What was raised, for a log with its traceback. None where that would say nothing more: for a
     `Fatal` without a cause, and what the payload or the result is refused for."""
@@ -44,9 +44,9 @@ class StopReason(StrEnum):
     CANCELLED = "cancelled"
     """A user asked for it."""
     LEASE_LOST = "lease_lost"
-    """Another worker has taken the task over: whatever this attempt brings is dropped."""
+    """Another worker has taken the task over: the result of this attempt is dropped."""
     HANDED_BACK = "handed_back"
-    """The process ends before the handler does: the task is to run elsewhere."""
+    """The process ends before the handler does: another worker has to run the task."""
     UNFIT = "unfit"
     """The same, because this process cannot go on, whatever it runs."""
 
@@ -58,7 +58,7 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 class Park(msgspec.Struct, frozen=True):
-    """Returned by a handler to free its slot for a while: the task then goes on from `state`.
+    """Returned by a handler to free its slot for a while: the task then continues from `state`.
 
     Parking uses up no retry. The next attempt's context holds the same bytes as `ctx.state`, and in
     `ctx.inbox` the items that came since. What this attempt found in `ctx.inbox` leaves the inbox.

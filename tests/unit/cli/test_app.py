@@ -53,7 +53,7 @@ def test_the_help_says_of_each_role_what_it_may_do() -> None:
     assert set(sentences) == set(Role)
     assert "includes those before" not in option.help
     assert "tasks, workflows, stats" in sentences["read"]
-    assert sentences["submit"].startswith("that, and execute")
+    assert sentences["submit"].startswith("the same, and execute")
     assert "no tasks and no workflows" in sentences["operator"]
     assert PERMISSIONS[Role.OPERATOR].isdisjoint({Permission.READ, Permission.SUBMIT})
     assert PERMISSIONS[Role.READ] < PERMISSIONS[Role.SUBMIT] < PERMISSIONS[Role.ADMIN]

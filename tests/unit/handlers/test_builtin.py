@@ -159,7 +159,7 @@ async def test_a_pinned_text_that_is_not_supported_here_fails_at_once(kit: Kit) 
 async def test_an_unknown_workflow_fails_at_once_and_names_those_that_are_known(kit: Kit) -> None:
     kit.add("greet.yaml", definition("hello"))
     error = refused(await kit.run("gret"))
-    assert error == "no workflow 'gret' is defined: known are greet (WORKFLOWS_DIR)"
+    assert error == "there is no workflow 'gret': defined are greet (WORKFLOWS_DIR)"
 
 
 async def test_a_wait_parks_the_run_and_it_goes_on_from_there(kit: Kit) -> None:
