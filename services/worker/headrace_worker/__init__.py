@@ -12,12 +12,14 @@
                        Hand (running.py): ─────► handler threads     plain `def`
                         │   held: have a lease ─► child processes     run_in="process"
                         │   slots: code runs      (each with a thread that waits for its end)
+                        │   waiting: claimed ahead, no slot yet
                         │
                         │ on_outcome, on_gone: call_soon_threadsafe from threads
                         ▼
                        Worker._on_end, _on_change: wake the loop
 
     WorkerHost ◄── progress (any thread), checkpoint, submit ── contexts of handlers
+     │  progress, checkpoint: by Session      submit: by TaskQueue, on a connection of its own
 
     Leases ◄── renewed, not_renewed, forgotten ──────────── renewal thread ──► Renewer ──► Redis
      │  (call_soon_threadsafe)                                │  its own two connections:

@@ -108,7 +108,7 @@ async def test_a_lifespan_is_open_from_before_the_first_attempt_until_after_the_
 
     worker = bench.start(write, resources=Resources(middleware=[watched], lifespans=[database]))
     task_id = await bench.submit("write")
-    await bench.reached(task_id, TaskStatus.RUNNING)
+    await until(lambda: "begin" in lines)
     assert await bench.stop(worker) == 0
     assert (await bench.queue.get(task_id)).status is TaskStatus.COMPLETED
     assert lines == ["open", "begin", "written", "end", "close"]
