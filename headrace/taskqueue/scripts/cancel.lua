@@ -1,5 +1,5 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping, repairing
--- cancel: a task that has not begun is cancelled; one that runs is asked to stop, if that is wished.
+-- cancel: cancels a task that has not begun; asks a running task to stop, if the caller wants that.
 -- O(1) at any depth: a cancelled task stays in its list as a tombstone, which the claim skips.
 --
 -- KEYS  1  {namespace}:meta

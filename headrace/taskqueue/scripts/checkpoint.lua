@@ -1,5 +1,5 @@
 --- include common, counters, records, clock, leases, holds
--- checkpoint: the holder of a lease keeps bytes under its task, to go on from after a crash.
+-- checkpoint: the holder of a lease stores bytes with its task, to continue from after a crash.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  id    5  type    6  fence    7  state

@@ -1,5 +1,5 @@
 --- include common, counters, histograms, records, waiting, promoting, ending, attempts, clock, leases, reaping, draining
--- claim: a worker takes waiting tasks, and with them a lease on each.
+-- claim: a worker takes waiting tasks, and gets a lease on each.
 -- First the queues are tended: due delayed tasks enter their lists, expired leases are taken back. For
 -- a busy worker that is half the price, so it asks for it now and then only; and it is done in any case
 -- before a claim brings less than was asked for.
@@ -64,7 +64,7 @@ local function tend()
   empty = {}
 end
 
--- Puts ids back that were taken off a list, from one on.
+-- Puts ids back that were taken off a list, from this index on.
 local function put_back(task_type, ids, first)
   for n = #ids, first, -1 do
     call('LPUSH', list_key(task_type, 0), ids[n])
@@ -216,7 +216,7 @@ local function take(task_type, quota, is_ahead)
   taken = taken + got
 end
 
--- A fair share of each queue first, then whatever is there, until so many are taken.
+-- First a fair share of each queue, then what is left, until enough are taken.
 local function take_from(first, last, up_to, is_ahead)
   local share = math.ceil((up_to - taken) / (last - first + 1))
   for _, quota in ipairs({ share, up_to }) do
@@ -261,7 +261,7 @@ if too_new and taken == 0 then
   return redis.error_reply('VERSION ' .. too_new .. ' ' .. RECORD_VERSION)
 end
 
--- Somebody else is to come for what is left: the wake-up chain.
+-- Another worker has to come for the rest: the wake-up chain.
 local more = 0
 for i = FIRST_QUEUE, LAST_QUEUE do
   if not empty[ARGV[i]] and call('LLEN', list_key(ARGV[i], 0)) > 0 then

@@ -1,5 +1,5 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping
--- deregister: a worker goes. What it still holds is handed back, no crash counted.
+-- deregister: a worker ends. Tasks that it still holds are handed back; no crash is counted.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds

@@ -1,5 +1,5 @@
 --- include common
--- drain: marks a worker. While the mark holds it claims nothing; unrenewed, the mark ends by itself.
+-- drain: marks a worker. A marked worker claims nothing. A mark that is not renewed ends by itself.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  how long the mark holds, in ms

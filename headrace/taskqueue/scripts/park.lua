@@ -1,10 +1,10 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, holds, versions
--- park: a run gives its lease up until a later time, until an item comes into its inbox, or until either,
--- and leaves bytes to go on from. No retry, no arrival, no completion; its start time stays. What it got
--- through is behind it: crashes are counted again from here, or a run of weeks would be taken for poison for
--- its fourth lost worker. The items that it has seen leave its inbox. If one is left that it has not seen,
--- and that it would wait for, it is queued at once: between looking and parking nothing is lost. While a live
--- worker is too old to read of that, it parks for some seconds instead, and looks again.
+-- park: a run gives up its lease until a later time, until an item comes into its inbox, or until either of
+-- them, and leaves bytes to continue from. This is no retry, no arrival and no completion, and its start time
+-- stays. Crashes are counted from 0 again: else a run of weeks would fail at its fourth lost worker. The items
+-- that it has seen leave its inbox. If it waits for an item and an unseen one is left, it is queued at once, so
+-- that nothing is lost between looking and parking. While a live worker is too old to read about inboxes, it
+-- parks for some seconds and looks again.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds

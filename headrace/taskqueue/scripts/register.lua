@@ -1,5 +1,5 @@
 --- include common
--- register: a worker makes itself known, with its queues and its task types. Types stay known when no
+-- register: a worker registers itself, its queues and its task types. Types stay registered when no
 -- worker is left.
 --
 -- KEYS  1  {namespace}:meta

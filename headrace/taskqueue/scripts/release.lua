@@ -1,6 +1,6 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping
--- release: tasks are handed back unfinished, to the front of their list. No crash is counted, unless a
--- task comes back again and again right after its attempt began: it seems to stop its workers.
+-- release: a worker hands tasks back unfinished, to the front of their list. No crash is counted, unless a
+-- task comes back again and again right after its attempt began: such a task seems to stop its workers.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
@@ -15,7 +15,7 @@ if refused then
   return refused
 end
 
--- Within an hour a task may come back so often, each time so soon.
+-- How often a task may come back within an hour, and how soon counts.
 local SOON_MS, OFTEN, HOUR_MS = 60000, 10, 3600000
 
 -- Counts one more time that a task came back soon; returns how often by now once that is too often.

@@ -1,6 +1,6 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping, damage
--- renew: a worker's heartbeat. It renews the leases that it lists, hears which it lost and which tasks
--- are to stop, and gives back what it holds unknowingly: tasks of a claim whose reply never came.
+-- renew: a worker's heartbeat. It renews the leases that it lists, and learns which it has lost and which
+-- tasks have to stop. It gives back tasks that it does not know of: those of a claim whose reply never came.
 -- Marked as draining, with nothing held and no slot busy, it is acknowledged as drained.
 --
 -- KEYS  1  {namespace}:meta

@@ -1,6 +1,6 @@
 --- include common, counters, records, clock, leases
--- restore: Redis lost its data while a worker ran tasks. Their records and leases are put back, so that
--- their results are kept. A task that is there again already is somebody else's now.
+-- restore: Redis lost its data while a worker ran tasks. The worker puts their records and leases back, so
+-- that their results are kept. If a task is there already, another worker has it now.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  request: the number of the worker's last claim

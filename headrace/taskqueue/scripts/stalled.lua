@@ -1,6 +1,6 @@
 --- include common, counters, records, waiting, ending, attempts, clock, leases, reaping
--- stalled: a worker stood still and is back. Counts that for the types that it ran, and keeps with each
--- task that was taken back meanwhile why its lease ended: its worker was not lost.
+-- stalled: a worker stood still and is back. Counts that for the types that it ran. Notes with each task
+-- that was taken back meanwhile why its lease ended: its worker was not lost.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  how many crashes fail a task    5  why

@@ -12,7 +12,7 @@
 --          how many things were set aside so far
 
 local lease_ms, soon_ms, retention_seconds = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
--- The head of a list may be cancelled or handed back; so many are looked at for the oldest's age.
+-- The first ids of a list may be cancelled or handed back: how many are looked at for the oldest's age.
 local MAX_LOOKED_AT = 100
 -- The highest LEASE_SECONDS. While it is changed, some workers' leases are longer than others'.
 local LONGEST_LEASE_MS = 3600000

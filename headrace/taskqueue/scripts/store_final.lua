@@ -1,6 +1,6 @@
 --- include common, counters, ending
--- store_final: the record of a run that happened outside the queue, written once, final. It stands
--- in the index of its end, and in no rate or count.
+-- store_final: writes the final record of a run that happened outside the queue, once. The record is in
+-- the index of its end, and counts in no rate and no total.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  id    2  type    3  status    4  payload    5  result or ''    6  error or ''

@@ -49,7 +49,7 @@ end
 
 local reply = { epoch }
 local lengths, queued = {}, {}
--- A queue as short as this has room for whatever this call brings.
+-- A queue as short as this has room for all tasks of this call.
 local short = max_length - #ARGV / STRIDE
 -- Queues in which nothing waited: perhaps their first task.
 local new = {}

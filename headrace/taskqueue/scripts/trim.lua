@@ -1,6 +1,6 @@
 --- include common, counters, ending, tending
--- trim: the indexes of ended tasks are cut to their bounds, the oldest entries first. What is older than the
--- retention leaves them, too. Failed tasks are bound by that alone: a dead letter is kept as long as its record.
+-- trim: cuts the indexes of ended tasks to their bounds, the oldest entries first. Entries older than the
+-- retention leave them, too. Failed tasks are bound by that alone: a dead letter is kept as long as its record.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  name of the work    2  holder    3  fence    4  retention in seconds

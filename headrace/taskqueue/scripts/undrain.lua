@@ -1,5 +1,5 @@
 --- include common
--- undrain: takes a worker's drain mark away; it claims again.
+-- undrain: removes a worker's drain mark; the worker claims again.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker

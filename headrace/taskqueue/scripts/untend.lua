@@ -1,5 +1,5 @@
 --- include common, tending
--- untend: gives a fenced lease up, so that another process can take it at once. See lib/tending.lua.
+-- untend: gives up a fenced lease, so that another process can take it at once. See lib/tending.lua.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  name of the work    2  holder    3  fence

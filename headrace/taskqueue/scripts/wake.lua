@@ -1,6 +1,6 @@
 --- include common, counters, records, waiting, clock, leases, holds, versions
--- wake: an item is put into a task's inbox, which it reads at its next attempt; and if it is parked until one
--- comes, it is queued.
+-- wake: puts an item into a task's inbox; the task reads it at its next attempt. If the task is parked until
+-- an item comes, it is queued.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  id    2  item    3  how many items an inbox holds    4  lease in ms

@@ -108,9 +108,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """All four steps."""
         log.info("api.stopping", delay_seconds=self._delay_seconds)
-        await self._pause(self._delay_seconds)
+        await self._sleep(self._delay_seconds)
         await self._stop_listening(sockets or [])
-        await self._pause(IDLE_SECONDS, while_connected=True)
+        await self._sleep(IDLE_SECONDS, while_connected=True)
         await super().shutdown()
         log.info("api.stopped")
 
@@ -126,13 +126,13 @@ class Server(uvicorn.Server):
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         for listener in sockets:
             refuse_handshakes(listener)
-        await self._pause(HANDSHAKE_SECONDS)
+        await self._sleep(HANDSHAKE_SECONDS)
         for server in self.servers:
             server.close()
         for listener in sockets:
             listener.close()
 
-    async def _pause(self, seconds: float, *, while_connected: bool = False) -> None:
+    async def _sleep(self, seconds: float, *, while_connected: bool = False) -> None:
         """Wait and go on serving: until the time is over, nobody is connected, or we hurry."""
         end = time.monotonic() + seconds
         ticks = 0
