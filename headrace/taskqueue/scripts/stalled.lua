@@ -28,6 +28,7 @@ for a = 6, #ARGV, 3 do
     lost = lost + 1
     local crashes = tonumber(r.cc or 0)
     call('HSET', key, 'lw', why)
+    explain_crashes(id, worker, why)
     if r.s == 'failed' and crashes > max_crashes then
       call('HSET', key, 'er', crash_message(crashes, why))
     end

@@ -212,6 +212,16 @@ async def test_odd_texts_of_a_handler_are_kept(rig: Rig) -> None:
     assert (attempt.error_type, attempt.traceback) == ("a\nb\0c\\ud800", "a\nb\0c\\ud800")
 
 
+async def test_a_damaged_count_hinders_no_end(rig: Rig) -> None:
+    task_id = await rig.submit()
+    worker = await rig.worker()
+    await fail(rig, worker)
+    task = await claim_one(worker)
+    rig.raw.hset(rig.key(f"task:{task_id}"), "rc", "many")
+    assert await settle(worker, Completed(task, b"1", 1)) == [TaskStatus.COMPLETED]
+    assert await outcomes(rig, task_id) == [(1, FAILED), (1, COMPLETED)]
+
+
 async def test_an_entry_that_cannot_be_read_is_left_out(rig: Rig) -> None:
     task_id = await rig.submit()
     worker = await rig.worker()

@@ -37,6 +37,8 @@ async def test_a_worker_that_comes_back_says_why_also_after_the_task_has_failed(
     record = await any_rig.queue.get(task_id)
     assert (record.status, record.crash_count) == (TaskStatus.FAILED, MAX_CRASHES + 1)
     assert record.error == f"{WHY}; 4 attempts ended without an outcome"
+    errors = [attempt.error for attempt in await any_rig.queue.attempts(task_id)]
+    assert errors == [WHY] * told_after + [None] * (MAX_CRASHES + 1 - told_after)
     assert (await any_rig.stats()).stalls_total == 1
 
 

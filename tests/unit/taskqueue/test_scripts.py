@@ -67,7 +67,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 REDIS_6_2 = (
     *("DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS"),
-    *("HMGET", "HSET", "LINDEX", "LLEN", "LPOP", "LPUSH", "PERSIST", "PEXPIRE", "PTTL"),
+    *("HMGET", "HSET", "LINDEX", "LLEN", "LPOP", "LPUSH", "LSET", "PERSIST", "PEXPIRE", "PTTL"),
     "PUBLISH",
     *(
         "RENAME",

@@ -11,8 +11,13 @@ local function keep_attempts(id, retention_seconds)
   redis.call('EXPIRE', P .. 'attempts:' .. id, retention_seconds + LIVE_ATTEMPTS_KEPT_SECONDS)
 end
 
+-- How many attempts came before. Whoever calls this may not have checked the record.
+local function attempts_before(r)
+  return (whole(r.rc) or 0) + (whole(r.cc) or 0)
+end
+
 local function failed_before(r)
-  return r.at or tonumber(r.rc or 0) + tonumber(r.cc or 0) > 0
+  return r.at or attempts_before(r) > 0
 end
 
 local versions = {}
@@ -30,7 +35,7 @@ local function note_attempt(id, r, outcome, retention_seconds, message, details)
   local attempts, worker = P .. 'attempts:' .. id, r.w or ''
   message = message or ''
   local entry = {
-    1 + tonumber(r.rc or 0) + tonumber(r.cc or 0), worker, version_of(worker), r.b or 0, NOW, outcome, #message,
+    1 + attempts_before(r), worker, version_of(worker), r.b or 0, NOW, outcome, #message,
     message .. (details or ''),
   }
   call('RPUSH', attempts, table.concat(entry, '\n'))
@@ -39,5 +44,16 @@ local function note_attempt(id, r, outcome, retention_seconds, message, details)
   if not r.at then
     r.at = '1'
     call('HSET', P .. 'task:' .. id, 'at', 1)
+  end
+end
+
+-- A worker that was taken for lost is back and says why.
+local function explain_crashes(id, worker, why)
+  local attempts = P .. 'attempts:' .. id
+  for i, entry in ipairs(call('LRANGE', attempts, 0, -1)) do
+    local head, by = string.match(entry, '^(%d+\n([^\n]*)\n[^\n]*\n%d+\n%d+\ncrashed\n)0\n$')
+    if by == worker then
+      call('LSET', attempts, i - 1, head .. #why .. '\n' .. why)
+    end
   end
 end
