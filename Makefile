@@ -6,8 +6,9 @@ SHELL := /bin/sh
 
 # The first Python that is new enough. Any other by `make PYTHON=/path/to/python3 …`, in an environment
 # of its own: .venv-3.13.
-PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
-	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+PYTHON ?= $(eval PYTHON := $(firstword $(foreach name,\
+	python3 python3.14 python3.13 python3.12 python3.11 python,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null))))$(PYTHON)
 ifeq ($(origin VENV) $(origin PYTHON),undefined command line)
 VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 endif
