@@ -138,7 +138,7 @@ def lost_connection(rig: Rig) -> None:
     rig.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
 
-@pytest.mark.parametrize("misfortune", [lost_message, skipped_message, lost_connection])
+@pytest.mark.parametrize("misfortune", [lost_message, lost_connection])
 async def test_what_ended_unheard_is_read_after_a_gap(
     any_rig: Rig, watch: EndWatch, misfortune: Callable[[Rig], None]
 ) -> None:
@@ -148,6 +148,19 @@ async def test_what_ended_unheard_is_read_after_a_gap(
         end_unheard(any_rig, task_id)
         misfortune(any_rig)
         assert await heard(waiter) == {task_id: COMPLETED}
+    assert watch.gaps == 1
+
+
+async def test_a_message_with_a_later_number_tells_of_a_gap_at_once(
+    any_rig: Rig, new_watch: WatchFactory
+) -> None:
+    watch = new_watch(any_rig.queue, compare_seconds=NEVER)
+    task_id = await any_rig.submit()
+    with watch.waiting([task_id]) as waiter:
+        await subscribed(any_rig)
+        end_unheard(any_rig, task_id)
+        skipped_message(any_rig)
+        assert await heard(waiter, seconds=2.0) == {task_id: COMPLETED}
     assert watch.gaps == 1
 
 
