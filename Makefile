@@ -23,6 +23,10 @@ BIN := $(VENV)/bin
 REQUIREMENTS := $(VENV)/.requirements
 READY := $(VENV)/.ready
 
+# Tests run in a process for each core, up to four, each with Redis servers of its own. ARGS='-n 0' keeps
+# them in one, for -s and a debugger.
+PARALLEL = -n logical --maxprocesses 4 --dist worksteal
+
 # Pins with hashes for every system. No lock file: it would record download addresses.
 PIN = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(UPGRADE)
@@ -58,7 +62,7 @@ dev: $(READY) ## Try it: Redis, the API and a worker in one terminal, and a samp
 	@PORT=$(PORT) $(BIN)/headrace dev
 
 test: $(READY) ## Run every test that needs no cluster (ARGS='-k name' for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(READY) ## Format, lint, types, the order of imports, generated files, the version
 	$(BIN)/ruff format --check .
