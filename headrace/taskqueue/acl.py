@@ -38,7 +38,7 @@ _CLIENTS = (
 )
 _WORKERS = ("blpop", "client|unblock", "ping")
 """How a worker waits, and looks whether Redis answers at all."""
-_RELEASE_BEFORE = ("hkeys",)
+_RELEASE_BEFORE = ("hkeys", "zremrangebyscore")
 """What only the scripts of 0.2.0 run."""
 
 _CALL = re.compile(r"(?<![\w.])(?:redis\.p?)?call\(([^,)]*)")

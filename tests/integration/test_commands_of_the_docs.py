@@ -65,6 +65,7 @@ def shell(api: ApiProcess, server: RedisServer, programs: Path, tmp_path: Path) 
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "REDIS_URL": server.url,
         "LOG_FORMAT": "json",
+        "INVOICES_DATABASE": str(tmp_path / "invoices.sqlite"),
     }
     started: list[subprocess.Popen[str]] = []
 
