@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 CONNECTIONS = 3
 SCHEMA = """
@@ -61,7 +63,8 @@ def _execute(
 @asynccontextmanager
 async def database() -> AsyncIterator[Database]:
     """Open before the first attempt, closed after the last: the entry point `headrace.lifespan`."""
-    pool = Database(os.environ.get("INVOICES_DATABASE", "invoices.sqlite"))
+    default = Path(tempfile.gettempdir()) / "invoices.sqlite"  # the images' only writable folder
+    pool = Database(os.environ.get("INVOICES_DATABASE") or str(default))
     await pool.open()
     try:
         yield pool
