@@ -355,6 +355,7 @@ async def test_under_load_both_releases_lose_nothing_and_count_alike(
         await asyncio.gather(first.call(*wave(60)), last.call(*wave(60)))
         # One of them ends while it works, and another of its release or of the other one follows.
         leaving = workers.pop(draw.randrange(2))
+        await leaving.logged("worker.started")  # before that, the signal ends it like any program
         leaving.send(signal.SIGTERM)
         workers.append(draw.choice(releases).worker("act"))
         assert await leaving.exit_status() == 0
