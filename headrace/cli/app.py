@@ -36,9 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys.")
-workflows = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Workflow definitions.")
+workflow = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Workflow definitions.")
 app.add_typer(keys, name="keys")
-app.add_typer(workflows, name="workflows")
+app.add_typer(workflow, name="workflow")
 
 
 def _print_version(wanted: bool) -> None:
@@ -141,7 +141,7 @@ def new_key(
     typer.echo(f"entry for API_KEYS   {entry}")
 
 
-@workflows.command("check")
+@workflow.command("check")
 def check_workflows(
     paths: Annotated[
         list[Path], typer.Argument(help="Definitions, and folders of them, as WORKFLOWS_DIR.")

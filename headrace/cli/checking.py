@@ -1,4 +1,4 @@
-"""`headrace workflows check`: reads definitions as API and workers would, and reports."""
+"""`headrace workflow check`: reads definitions as API and workers would, and reports."""
 
 from __future__ import annotations
 

@@ -34,13 +34,6 @@ class WorkflowSummary(Reply):
     """The SHA-256 of its definition: a submit is pinned to it."""
 
 
-class WorkflowDetail(WorkflowSummary):
-    """A workflow with its definition."""
-
-    definition: str
-    """The text of its file."""
-
-
 class BrokenDefinition(Reply):
     """One thing that is wrong with a definition file, which therefore cannot be used."""
 
@@ -50,6 +43,17 @@ class BrokenDefinition(Reply):
     task: str | None
     """The place in the definition; null: not in a task."""
     reason: str
+
+
+class WorkflowDetail(WorkflowSummary):
+    """A workflow with its definition."""
+
+    definition: str
+    """The text of its file."""
+    versions: list[str]
+    """All its versions that can be executed or asked for, the latest first."""
+    errors: list[BrokenDefinition]
+    """What is wrong with other files of this workflow, which therefore cannot be used."""
 
 
 class WorkflowsReply(Reply):

@@ -113,6 +113,11 @@ class Catalog:
             return self._content.latest.get(name)
         return self._content.versions.get(name, {}).get(version)
 
+    def versions(self, workflow_id: str) -> list[str]:
+        """The versions of a workflow that can be used, the latest first."""
+        found = self._content.versions.get(hyphened(workflow_id), {})
+        return sorted(found, key=version_key, reverse=True)
+
     def by_sha256(self, sha256: str) -> Workflow | None:
         """The workflow whose text has this hash, whatever its id or version."""
         every = (

@@ -65,14 +65,14 @@ def test_the_roles_are_those_of_the_settings() -> None:
 
 def test_good_definitions_pass(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(DEFINITION)
-    result = runner.invoke(app, ["workflows", "check", str(tmp_path)])
+    result = runner.invoke(app, ["workflow", "check", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "ok       greet 1.0.0" in result.output
 
 
 def test_a_broken_definition_is_named_and_fails_the_check(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(DEFINITION.replace("set:", "sett:"))
-    result = runner.invoke(app, ["workflows", "check", str(tmp_path)])
+    result = runner.invoke(app, ["workflow", "check", str(tmp_path)])
     assert result.exit_code == 1
     assert "a.yaml" in result.output
 
@@ -83,7 +83,7 @@ def test_files_and_folders_are_checked_together_and_all_mistakes_are_told(tmp_pa
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(DEFINITION.replace("set:", "sett:") + "      thenn: end\ntimeuot: 1\n")
     paths = [str(tmp_path / "folder"), str(wrong)]
-    result = runner.invoke(app, ["workflows", "check", *paths])
+    result = runner.invoke(app, ["workflow", "check", *paths])
     assert result.exit_code == 1
     ok, *refused = result.output.splitlines()
     assert ok == "ok       greet 1.0.0"
@@ -91,7 +91,7 @@ def test_files_and_folders_are_checked_together_and_all_mistakes_are_told(tmp_pa
         f"refused  {wrong}:3:5",
         f"refused  {wrong}:7:1",
     ]
-    result = runner.invoke(app, ["workflows", "check", "--format", "json", *paths])
+    result = runner.invoke(app, ["workflow", "check", "--format", "json", *paths])
     assert result.exit_code == 1
     report = json.loads(result.output)
     assert report["workflows"] == [
@@ -111,12 +111,12 @@ def test_files_and_folders_are_checked_together_and_all_mistakes_are_told(tmp_pa
 )
 def test_a_check_of_nothing_does_not_pass(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "empty").mkdir()
-    result = runner.invoke(app, ["workflows", "check", str(tmp_path / name)])
+    result = runner.invoke(app, ["workflow", "check", str(tmp_path / name)])
     assert result.exit_code == 2
     assert sentence in result.output
 
 
-@pytest.mark.parametrize("arguments", [[], ["keys"], ["workflows"]])
+@pytest.mark.parametrize("arguments", [[], ["keys"], ["workflow"]])
 def test_without_a_command_the_help_is_shown(arguments: list[str]) -> None:
     assert "Usage" in runner.invoke(app, arguments).output
 

@@ -215,7 +215,7 @@ WORKFLOWS: dict[str, Any] = {
 }
 WORKFLOW: dict[str, Any] = {
     "responses": {
-        200: _reply({**examples.SUMMARY, "definition": examples.DEFINITION}),
+        200: _reply(examples.WORKFLOW),
         **errors(problems.WORKFLOW_NOT_FOUND, problems.WORKFLOW_BROKEN),
     },
 }

@@ -134,6 +134,7 @@ do:
       set:
         greeting: ${ "Hello, " + .name }
 """
+WORKFLOW = {**SUMMARY, "definition": DEFINITION, "versions": ["1.0.0"], "errors": []}
 MINUTE = {
     "minute": "2026-01-01T10:00:00Z",
     "arrivals": 60,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Annotated
 from urllib.parse import parse_qs
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
 from headrace.contract import (
-    BrokenDefinition,
     WorkflowDetail,
     WorkflowExecuted,
     WorkflowsReply,
@@ -33,7 +33,12 @@ from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.executions import TASK_TYPE, payload_of
-from headrace_api.tasks.replies import execution, task_fields, workflow_summary
+from headrace_api.tasks.replies import (
+    broken_definition,
+    execution,
+    task_fields,
+    workflow_summary,
+)
 from headrace_api.tasks.submission import Admission, InlineRun, lies_ahead
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=GuardedRoute)
@@ -106,26 +111,29 @@ async def workflows(request: HttpRequest) -> WorkflowsReply:
     definitions = api_of(request).definitions
     return WorkflowsReply(
         workflows=[workflow_summary(workflow) for workflow in definitions.workflows],
-        errors=[
-            BrokenDefinition(
-                file=error.file,
-                line=error.line,
-                column=error.column,
-                task=error.task,
-                reason=error.reason,
-            )
-            for error in definitions.errors
-        ],
+        errors=[broken_definition(error) for error in definitions.errors],
     )
 
 
 @router.get("/{workflow_id}", response_model=WorkflowDetail, **docs.WORKFLOW)
 @needs(Permission.READ)
-async def workflow(request: HttpRequest, workflow_id: str) -> WorkflowDetail:
-    """One workflow and the text of its definition."""
-    found = api_of(request).definitions.get(workflow_id)
-    summary = workflow_summary(found)
-    return WorkflowDetail(**summary.model_dump(), definition=found.definition.decode())
+async def workflow(
+    request: HttpRequest,
+    workflow_id: str,
+    *,
+    version: Annotated[
+        str | None, Query(description="This version; by default the latest, which is executed.")
+    ] = None,
+) -> WorkflowDetail:
+    """One workflow with the text of its definition."""
+    definitions = api_of(request).definitions
+    found = definitions.get(workflow_id, version)
+    return WorkflowDetail(
+        **workflow_summary(found).model_dump(),
+        definition=found.definition.decode(),
+        versions=definitions.versions(workflow_id),
+        errors=[broken_definition(error) for error in definitions.errors_of(workflow_id)],
+    )
 
 
 @lru_cache(maxsize=64)

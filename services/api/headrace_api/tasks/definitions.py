@@ -24,6 +24,8 @@ log = get_logger(__name__)
 
 REFRESH_SECONDS = 2.0
 """How soon a change in the folder is noticed."""
+MAX_VERSIONS_NAMED = 10
+"""In an error, of a workflow that has more."""
 
 
 class Definitions:
@@ -45,18 +47,34 @@ class Definitions:
         """The files that could not be loaded."""
         return list(self._catalog.errors)
 
-    def get(self, workflow_id: str) -> Workflow:
-        """A workflow by its id. Raises the 404 problem, or the 409 one when its file is broken.
+    def versions(self, workflow_id: str) -> list[str]:
+        """A workflow's versions that can be used, the latest first."""
+        return self._catalog.versions(workflow_id)
 
-        The guide writes `my_workflow`, and the workflow language allows no `_` in a name: an
-        underscore also finds the workflow whose name has `-` there.
+    def errors_of(self, workflow_id: str) -> list[DefinitionError]:
+        """What may be wrong with files of this workflow."""
+        return [error for error in self._catalog.errors if self._concerns(error, workflow_id)]
+
+    def get(self, workflow_id: str, version: str | None = None) -> Workflow:
+        """A workflow by its id: this version of it, or the latest.
+
+        Raises the 404 problem, or the 409 one when its file is broken. The guide writes
+        `my_workflow`, and the workflow language allows no `_` in a name: an underscore also finds
+        the workflow whose name has `-` there.
         """
-        workflow = self._catalog.get(workflow_id)
+        workflow = self._catalog.get(workflow_id, version)
         if workflow is not None:
             return workflow
-        broken = next(
-            (error for error in self._catalog.errors if self._concerns(error, workflow_id)), None
-        )
+        versions = self.versions(workflow_id)
+        if versions:
+            raise Problem(
+                WORKFLOW_NOT_FOUND,
+                f"the workflow {workflow_id!r} has no version {version!r}: it has "
+                f"{', '.join(versions[:MAX_VERSIONS_NAMED])}"
+                + did_you_mean(str(version), versions),
+                workflow_id=workflow_id,
+            )
+        broken = next(iter(self.errors_of(workflow_id)), None)
         if broken is not None:
             raise Problem(
                 WORKFLOW_BROKEN,

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.contract import (
     AttemptReply,
+    BrokenDefinition,
     MinuteReply,
     Progress,
     QueueReply,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headrace.taskqueue import AttemptRecord, MinuteRates, QueueStats, Stats, Task, WorkerStatus
-    from headrace.workflows import Workflow
+    from headrace.workflows import DefinitionError, Workflow
 
 
 def task_reply(task: Task, live_workers: int | None) -> TaskReply:
@@ -86,6 +87,17 @@ def workflow_summary(workflow: Workflow) -> WorkflowSummary:
         version=workflow.version,
         title=workflow.title,
         sha256=workflow.definition_sha256,
+    )
+
+
+def broken_definition(error: DefinitionError) -> BrokenDefinition:
+    """One mistake in a definition's file."""
+    return BrokenDefinition(
+        file=error.file,
+        line=error.line,
+        column=error.column,
+        task=error.task,
+        reason=error.reason,
     )
 
 
