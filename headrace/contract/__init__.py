@@ -41,6 +41,7 @@ from headrace.contract.tasks import (
     TaskSubmitted,
     TaskTypeReply,
     TaskTypesReply,
+    WaitReply,
     is_task_id,
 )
 from headrace.contract.workflows import (
@@ -81,6 +82,7 @@ __all__ = [
     "TaskSubmitted",
     "TaskTypeReply",
     "TaskTypesReply",
+    "WaitReply",
     "WorkerReply",
     "WorkersReply",
     "WorkflowDetail",

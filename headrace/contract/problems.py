@@ -77,6 +77,7 @@ UPGRADE_IN_PROGRESS = _type(
 UPGRADE_NEEDED = _type("upgrade-needed", 503, "This API is older than the data in Redis")
 SUBMIT_UNCONFIRMED = _type("submit-unconfirmed", 503, "Whether the task was queued is not known")
 INLINE_BUSY = _type("inline-busy", 503, "Too many tasks run inside requests already")
+WAITS_BUSY = _type("waits-busy", 503, "Too many requests wait for tasks already")
 TOO_MANY_CONNECTIONS = _type("too-many-connections", 503, "Too many connections are open")
 HTTP_ERROR = _type("http-error", 500, "The request cannot be served")
 

@@ -131,6 +131,18 @@ class RetryReply(Reply):
     message: str
 
 
+class WaitReply(Reply):
+    """Which of the tasks that were waited for have ended."""
+
+    tasks: list[TaskReply]
+    """The records of those that have ended, in the order of the request. Once the results have
+    4 MiB together, no further record is added."""
+    left: list[str]
+    """What to ask for again: tasks that have not ended, and those whose records did not fit."""
+    not_found: list[str]
+    """There is no such task, or its record is kept no more."""
+
+
 class TaskPage(Reply):
     """A page of records, the newest first."""
 

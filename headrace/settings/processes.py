@@ -186,6 +186,12 @@ class ApiSettings(_BothSettings):
     max_connections: int = Field(default=2048, ge=1, le=100_000)
     """How many connections may be open. Above that, idle ones are closed and only probes served."""
 
+    max_waits: int = Field(default=1000, ge=1)
+    """How many requests may wait for tasks to end. Each takes one of MAX_CONNECTIONS."""
+
+    max_waited_tasks: int = Field(default=20_000, ge=1000)
+    """How many tasks all requests together may wait for."""
+
     ended_index_max: int = Field(default=100_000, ge=0)
     """How many ended tasks of one type can be listed, completed and cancelled ones each."""
 

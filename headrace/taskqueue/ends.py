@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from headrace.taskqueue.errors import QueueError
@@ -108,6 +108,13 @@ class EndWatch:
             if not self._waiting:
                 self._stop()
 
+    async def ended(self, task_ids: Sequence[str]) -> dict[str, TaskStatus | None]:
+        """Which of these tasks have ended, read now; None: it has no record. Raises QueueError."""
+        found: dict[str, TaskStatus | None] = {}
+        for start in range(0, len(task_ids), READ_AT_ONCE):
+            found |= await self._read_ended(task_ids[start : start + READ_AT_ONCE])
+        return found
+
     async def close(self) -> None:
         """End the subscription. Whoever still waits hears nothing more."""
         tasks = self._tasks
@@ -200,14 +207,21 @@ class EndWatch:
     async def _read_unread(self) -> None:
         while self._unread:
             chunk = list(self._unread)[:READ_AT_ONCE]
-            replies = await self._link.call_together(
-                [("HGET", self._keys.task(task_id), "s") for task_id in chunk]
-            )
-            for task_id, reply in zip(chunk, replies, strict=True):
-                if isinstance(reply, QueueError) and not isinstance(reply, ReplyError):
-                    raise reply
-                self._unread.discard(task_id)
-                if reply in _FINAL:
-                    self._tell(task_id, _FINAL[reply])
-                elif reply is None or isinstance(reply, ReplyError):  # nothing, or no record
-                    self._tell(task_id, None)
+            ended = await self._read_ended(chunk)
+            self._unread.difference_update(chunk)
+            for task_id, status in ended.items():
+                self._tell(task_id, status)
+
+    async def _read_ended(self, task_ids: Sequence[str]) -> dict[str, TaskStatus | None]:
+        replies = await self._link.call_together(
+            [("HGET", self._keys.task(task_id), "s") for task_id in task_ids]
+        )
+        ended: dict[str, TaskStatus | None] = {}
+        for task_id, reply in zip(task_ids, replies, strict=True):
+            if isinstance(reply, QueueError) and not isinstance(reply, ReplyError):
+                raise reply
+            if reply in _FINAL:
+                ended[task_id] = _FINAL[reply]
+            elif reply is None or isinstance(reply, ReplyError):  # nothing, or no record
+                ended[task_id] = None
+        return ended

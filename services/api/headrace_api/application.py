@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from headrace import __version__
 from headrace.client.opening import new_queue, new_task
+from headrace.contract.problems import WAITS_BUSY
 from headrace.handlers import SubmitFailed, load_lifespans, load_middleware, load_registry
 from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
@@ -24,6 +25,7 @@ from headrace_api.document.openapi import openapi_of
 from headrace_api.http import errors
 from headrace_api.http.anonymous import Anonymous
 from headrace_api.http.auth import KeyRing
+from headrace_api.http.held import Held
 from headrace_api.http.lifecycle import Lifecycle
 from headrace_api.http.metrics import HttpMetrics
 from headrace_api.http.middleware import Edge
@@ -37,6 +39,7 @@ from headrace_api.tasks.inline import InlineRunner, no_queue
 from headrace_api.tasks.live_workers import LiveWorkers
 from headrace_api.tasks.submission import Submission
 from headrace_api.tasks.task_types import TaskTypes
+from headrace_api.tasks.waits import Waits
 from headrace_api.tend import LEASE, Tend, Trimming
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ log = get_logger(__name__)
 CLIENT_NAME = "headrace-api"
 """Shown by Redis's CLIENT LIST."""
 REQUEST_HEADERS = (
-    *("Authorization", "Content-Type", "Idempotency-Key"),
+    *("Authorization", "Content-Type", "Idempotency-Key", "Prefer"),
     *("Traceparent", "X-API-Key", "X-Request-ID"),
 )
 """What a page of another origin may send, beside what browsers always let it."""
@@ -82,6 +85,8 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         lifespans=load_lifespans(),
         submit=no_queue if queue is None else partial(_submit_further, queue, registry),
     )
+    lifecycle = Lifecycle()
+    held = Held("wait", lifecycle, settings.max_waits, WAITS_BUSY, "MAX_WAITS")
     submission = Submission(queue, availability, inline, settings.queue.max_payload_bytes)
     api = Api(
         settings=settings,
@@ -93,13 +98,14 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         inline=inline,
         submission=submission,
         executions=Executions(queue, availability, definitions, submission),
+        waits=Waits(None if queue is None else queue.end_watch(), held, settings.max_waited_tasks),
         keys=KeyRing(
             settings.api_keys,
             settings.api_keys_file,
             open_to=Anonymous(settings.host, settings.allowed_hosts, settings.cors_origins),
         ),
         runtime=runtime,
-        lifecycle=Lifecycle(),
+        lifecycle=lifecycle,
         http_metrics=HttpMetrics(),
     )
     return api
@@ -164,7 +170,7 @@ def _cors(origins: tuple[str, ...], app: ASGIApp) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST"),
         allow_headers=REQUEST_HEADERS,
-        expose_headers=("X-Request-ID", "Retry-After"),
+        expose_headers=("Preference-Applied", "Retry-After", "X-Request-ID"),
     )
 
 
@@ -180,7 +186,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     tend = None if api.queue is None else _new_tend(api.queue, api.settings)
     if tend is not None:
         tasks.append(_background(tend.run(), "tend"))
-    collector = ApiCollector(api.http_metrics, api.availability, api.inline, tend)
+    collector = ApiCollector(api.http_metrics, api.availability, api.inline, [api.waits.held], tend)
     served = metrics.serve(collector, api.settings.metrics_host, api.settings.metrics_port)
     try:
         yield
@@ -193,6 +199,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(server.shutdown)
             server.server_close()
             thread.join()
+        await api.waits.close()
         await api.inline.close()
         await api.runtime.close()
         if api.queue is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headrace_api.tasks.live_workers import LiveWorkers
     from headrace_api.tasks.submission import Submission
     from headrace_api.tasks.task_types import TaskTypes
+    from headrace_api.tasks.waits import Waits
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Api:
     inline: InlineRunner
     submission: Submission
     executions: Executions
+    waits: Waits
     keys: KeyRing
     runtime: Runtime
     """What the workflows that run here share."""

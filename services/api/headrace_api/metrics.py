@@ -23,11 +23,12 @@ from headrace_api.http.metrics import cumulative
 from headrace_api.tasks.availability import RedisState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
     from headrace.taskqueue import Histogram, QueueStats, Stats
+    from headrace_api.http.held import Held
     from headrace_api.http.metrics import HttpMetrics
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.inline import InlineRunner
@@ -64,11 +65,13 @@ class ApiCollector:
         http: HttpMetrics,
         availability: Availability,
         inline: InlineRunner,
+        held: Sequence[Held] = (),
         tend: Tend | None = None,
     ) -> None:
         self._http = http
         self._availability = availability
         self._inline = inline
+        self._held = held
         self._tend = tend
 
     def describe(self) -> list[Metric]:
@@ -84,6 +87,12 @@ class ApiCollector:
         yield info
         yield from self._http.collect()
         yield from self._inline_runs()
+        held = GaugeMetricFamily(
+            "headrace_held_requests", "Requests held open on purpose.", labels=["kind"]
+        )
+        for kept in self._held:
+            held.add_metric([kept.kind], kept.count)
+        yield held
         if self._tend is not None:
             yield from _periodic_work(self._tend)
         if self._availability.state is not RedisState.DISABLED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -98,17 +98,28 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     tasks: Annotated[list[SubmitBody], Count]
 
 
+class WaitBody(msgspec.Struct, forbid_unknown_fields=True, rename={"until": "for"}):
+    """Which tasks are waited for."""
+
+    ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_BATCH, description="Their ids.")]
+    until: Annotated[
+        Literal["all", "any"],
+        Meta(description="`all`: until each of them has ended; `any`: until one has."),
+    ] = "all"
+
+
 class _BatchOutside(msgspec.Struct):
     """A batch whose tasks have not been looked at."""
 
     tasks: Annotated[list[Any], Count]
 
 
-Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody)
+Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody, WaitBody)
 
 _execute = msgspec.json.Decoder(ExecuteBody)
 _submit = msgspec.json.Decoder(SubmitBody)
 _batch = msgspec.json.Decoder(BatchBody)
+_wait = msgspec.json.Decoder(WaitBody)
 
 _RULES = {
     "variables": 'it must be an object, as in {"name": "Ada"}',
@@ -118,9 +129,12 @@ _RULES = {
     "headers": 'it must be an object of texts, as in {"tenant": "acme"}',
     "tags": 'it must be a list of texts, as in ["nightly", "customer:7"]',
     "tasks": f"it must be a list of 1 to {MAX_BATCH} tasks",
+    "ids": f"it must be a list of 1 to {MAX_BATCH} ids of tasks",
+    "for": "it must be all or any",
 }
 _EXECUTE = Form(ExecuteBody, _RULES, wraps="variables")
 _SUBMIT = Form(SubmitBody, _RULES, wraps="payload")
+_WAIT = Form(WaitBody, _RULES, wraps="ids")
 _BATCH = Form(_BatchOutside, _RULES, wraps="tasks", items=_SUBMIT)
 
 _SURELY_SHALLOW = 150
@@ -139,6 +153,11 @@ async def submit_body(request: Request) -> SubmitBody:
 async def batch_body(request: Request) -> BatchBody:
     """The body of a batch."""
     return _decoded(_batch, _BATCH, await _read(request))
+
+
+async def wait_body(request: Request) -> WaitBody:
+    """The body of a wait for many tasks."""
+    return _decoded(_wait, _WAIT, await _read(request))
 
 
 def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None:

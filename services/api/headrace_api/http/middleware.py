@@ -22,6 +22,7 @@ from headrace.contract.problems import (
     ProblemType,
 )
 from headrace.logs import get_logger
+from headrace_api.http.held import HELD_SECONDS
 from headrace_api.http.problems import Problem, internal_error
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class Edge:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         """The access log's line and the metrics."""
         route = route_template(scope)
+        seconds -= scope.get(HELD_SECONDS, 0.0)
         self._metrics.observe(scope["method"], route, status, seconds)
         method = scope["method"]
         polled = status < 400 and route in _POLLED_ROUTES and method in ("GET", "HEAD")

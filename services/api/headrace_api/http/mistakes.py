@@ -55,8 +55,8 @@ class Form:
             yield place, f"it must be an object: wrap it, as in {self.sample}"
             return
         found = msgspec.structs.fields(self.model)
-        fields = {field.name: field.type for field in found}
-        required = {field.name for field in found if field.required}
+        fields = {field.encode_name: field.type for field in found}
+        required = {field.encode_name for field in found if field.required}
         yield from self._strangers(value, place, list(fields))
         for name, kind in fields.items():
             if name not in value:

@@ -5,8 +5,9 @@ server closes that connection; then it gets no answer, and does not know whether
 out. The only safe way to end a connection is to answer a request with `Connection: close`. So the
 stop has four steps:
 
-1. For `SHUTDOWN_DELAY_SECONDS` everything is served as before, but each reply ends its connection.
-   `/readyz` says 503 and load balancers send new connections elsewhere.
+1. Requests that are held open are answered. For `SHUTDOWN_DELAY_SECONDS` everything else is served
+   as before, but each reply ends its connection. `/readyz` says 503 and load balancers send new
+   connections elsewhere.
 2. No new connections: handshakes are no longer answered, those already made are taken in, and the
    listener is closed with an empty queue. A listener that is simply closed resets what waits in it.
 3. Connections that stayed idle all the time get `IDLE_SECONDS` more to send a last request.
@@ -108,6 +109,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """All four steps."""
         log.info("api.stopping", delay_seconds=self._delay_seconds)
+        self._lifecycle.stopped()
         await self._sleep(self._delay_seconds)
         await self._stop_listening(sockets or [])
         await self._sleep(IDLE_SECONDS, while_connected=True)

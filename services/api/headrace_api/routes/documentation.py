@@ -14,12 +14,13 @@ from headrace.contract import (
     ReadyReply,
     StatsUnavailable,
     TaskSubmitted,
+    WaitReply,
     WorkflowExecuted,
     WorkflowSubmitted,
     problems,
 )
 from headrace.contract.problems import MEDIA_TYPE, ProblemType
-from headrace_api.http.bodies import BatchBody, ExecuteBody, SubmitBody
+from headrace_api.http.bodies import BatchBody, ExecuteBody, SubmitBody, WaitBody
 from headrace_api.routes import examples
 
 TAGS = [
@@ -150,6 +151,21 @@ _LANGUAGE = {
     "schema": {"type": "string"},
     "example": "en",
 }
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=10` (RFC 7240): answer once it has ended, or after 10 s; at most 60. The "
+    "reply says so in `Preference-Applied`.",
+    "schema": {"type": "string"},
+}
+_APPLIED = {
+    "Preference-Applied": {
+        "description": "How long the reply would have been held back. A server that stops answers "
+        "at once, with `Retry-After` instead.",
+        "schema": {"type": "string"},
+    }
+}
 _TYPE = _path("task_type", "A task type's name.")
 
 EXECUTE: dict[str, Any] = {
@@ -221,8 +237,36 @@ WORKFLOW: dict[str, Any] = {
 }
 TASK: dict[str, Any] = {
     "responses": {
-        200: _reply(examples.RECORD),
-        **errors(problems.TASK_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
+        200: _reply(examples.RECORD, headers=_APPLIED),
+        **errors(
+            problems.TASK_NOT_FOUND,
+            problems.INVALID_REQUEST,
+            problems.WAITS_BUSY,
+            *_REACHING_REDIS,
+        ),
+    },
+    "openapi_extra": {"parameters": [_PREFER]},
+}
+WAIT: dict[str, Any] = {
+    "response_model": WaitReply,
+    "responses": {
+        200: _reply(
+            {"tasks": [examples.RECORD], "left": [examples.OTHER_ID], "not_found": []},
+            headers=_APPLIED,
+        ),
+        **errors(
+            problems.MALFORMED_JSON,
+            problems.BODY_TOO_LARGE,
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            problems.INVALID_REQUEST,
+            problems.QUEUE_DISABLED,
+            problems.WAITS_BUSY,
+            *_REACHING_REDIS,
+        ),
+    },
+    "openapi_extra": {
+        "parameters": [_PREFER],
+        "requestBody": _body(WaitBody, examples.WAIT_BODIES, required=True),
     },
 }
 CANCEL: dict[str, Any] = {

@@ -41,6 +41,14 @@ RECORD: dict[str, Any] = {
     "live_workers": 5,
 }
 
+OTHER_ID = "7d444840-9dc0-41d4-b245-5ffdce74fad2"
+WAIT_BODIES = {
+    "all": {"summary": "Until both have ended", "value": {"ids": [TASK_ID, OTHER_ID]}},
+    "any": {
+        "summary": "Until one of them has",
+        "value": {"ids": [TASK_ID, OTHER_ID], "for": "any"},
+    },
+}
 SUBMITTED = {
     "task_id": TASK_ID,
     "status": "queued",
@@ -370,6 +378,12 @@ _PROBLEMS: list[tuple[Problem, str]] = [
             "8 tasks run inside requests already (INLINE_MAX): try again later",
         ),
         _EXECUTE,
+    ),
+    (
+        Problem(
+            problems.WAITS_BUSY, "1000 requests are held open, which is MAX_WAITS: try again later"
+        ),
+        "/api/tasks/wait",
     ),
 ]
 PROBLEMS: dict[str, Any] = {

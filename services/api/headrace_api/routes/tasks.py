@@ -36,6 +36,7 @@ from headrace_api.http.bodies import (
 )
 from headrace_api.http.language import Language, preferred
 from headrace_api.http.options import added_headers, options_of
+from headrace_api.http.preferences import preferred_wait
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
@@ -189,15 +190,25 @@ async def get(
         Query(description="`attempts`: what became of its last 20 attempts."),
     ] = None,
 ) -> Response:
-    """A task's record. It is kept for 7 days after the task has ended."""
+    """A task's record. It is kept for 7 days after the task has ended.
+
+    With the header `Prefer: wait=10`, the reply comes once the task has ended, or after 10 s.
+    """
     queue, task_id = _addressed(request, task_id)
     api, by = api_of(request), decide_by()
     task = await api.availability.call(lambda: queue.get(task_id), by)
+    headers = {}
+    if (seconds := preferred_wait(request)) is not None:
+        if not task.status.final:
+            await api.waits.next_ends(request, [task_id], seconds)
+            by = decide_by()
+            task = await api.availability.call(lambda: queue.get(task_id), by)
+        headers = api.waits.answer_headers(seconds, final=task.status.final)
     attempts = None
     if include == "attempts":
         attempts = await api.availability.call(lambda: queue.attempts(task_id), by)
     reply = task_detail(task, api.live_workers.count(task.type), attempts)
-    return Response(reply.model_dump_json(), media_type="application/json")
+    return Response(reply.model_dump_json(), headers=headers, media_type="application/json")
 
 
 async def cancel(

@@ -54,6 +54,7 @@ async def test_every_address_of_the_guide_and_more_is_in_it(tmp_path: Path) -> N
         "GET /api/workflows/{workflow_id}",
         "POST /api/tasks/{task_type}",
         "POST /api/tasks/{task_type}/batch",
+        "POST /api/tasks/wait",
         "GET /api/tasks/{task_id}",
         "POST /api/tasks/{task_id}/cancel",
         "POST /api/tasks/{task_id}/retry",
