@@ -1,4 +1,4 @@
-"""Starts the process that jq programs are compiled and run in, and says why one ended."""
+"""The processes that jq programs are compiled and run in: what starts them, and why one ended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 LENGTH = struct.Struct(">I")
+COMMAND = struct.Struct(">Bi")
+FORK, END = 0, 1
+EXIT_CODE = struct.Struct(">i")
 _PROGRAM = Path(__file__).with_name("evaluator_process.py")
 
 
@@ -48,11 +52,22 @@ class Limits:
             return EvaluationFailed(
                 f"it needed more than {mebibytes} MiB of memory", limit="memory"
             )
+        if exit_code == -signal.SIGKILL:
+            return EvaluationFailed(
+                "its process was killed: the machine or the container ran out of memory",
+                limit="memory",
+            )
         return EvaluationFailed(f"the process that evaluates it ended with code {exit_code}")
 
 
-def spawn(limits: Limits) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a child; requests go through the socket. It ends when the socket is closed."""
+def spawn(
+    limits: Limits, role: Literal["serve", "fork"] = "serve"
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a process, the leader of a group of its own; it ends when the socket is closed.
+
+    One that serves takes requests through the socket; one that forks takes commands, to make
+    others that serve.
+    """
     ours, theirs = socket.socketpair()
     environment = {"TZ": "UTC", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if "LD_LIBRARY_PATH" in os.environ:
@@ -65,6 +80,7 @@ def spawn(limits: Limits) -> tuple[subprocess.Popen[bytes], socket.socket]:
                 # -P: the folder of the program must not hide the standard library's modules.
                 "-Ps",
                 str(_PROGRAM),
+                role,
                 str(theirs.fileno()),
                 str(limits.cpu_seconds),
                 str(limits.memory_bytes),

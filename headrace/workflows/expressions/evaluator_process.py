@@ -1,18 +1,21 @@
 """The child process that evaluates jq programs: killed by the kernel when one takes too long.
 
-Started by evaluator.py with the file itself as the program, so that it loads nothing but the
-standard library and `jq`. It is given no environment, no files and little memory. It reads requests
-from one socket and answers each in order, until the socket is closed:
+Started with the file itself as the program, so that it loads nothing but the standard library and
+`jq`. It is given no environment, no files and little memory. It reads requests from one socket and
+answers each in order, until the socket is closed:
 
     request: u32 length, JSON list of programs, u32 length, JSON document (empty: compile only)
     reply:   u32 length, JSON {"ok": [value …]} or {"index": n, "error": text}
 
 The CPU time of one request is limited by ITIMER_PROF: its signal ends the process even while
 libjq runs, and also when the parent has died meanwhile.
+
+Or it makes others, which do that: see fork_server.py.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -21,6 +24,7 @@ import socket
 import struct
 import sys
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import jq  # type: ignore[import-not-found]
@@ -29,6 +33,8 @@ CACHED_PROGRAMS = 1024
 MAX_ERROR_CHARACTERS = 1000
 
 _LENGTH = struct.Struct(">I")
+_COMMAND = struct.Struct(">Bi")
+_EXIT_CODE = struct.Struct(">i")
 _cache: OrderedDict[str, Any] = OrderedDict()
 
 
@@ -91,18 +97,50 @@ def serve(sock: socket.socket, cpu_seconds: float, max_result_bytes: int) -> Non
         sock.sendall(_LENGTH.pack(len(reply)) + reply)
 
 
+def fork_on_command(control: socket.socket, cpu_seconds: float, max_result_bytes: int) -> None:
+    """Make processes that serve, and end them, until the other side closes the socket.
+
+    A command comes with a socket to serve, and is answered with the new process's id; or it names
+    a process to end, and is answered with its exit code.
+    """
+    gc.freeze()
+    made: set[int] = set()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, _COMMAND.size, 1)
+        if not message:
+            return
+        _, pid = _COMMAND.unpack(message)
+        answer = 0
+        if descriptors:
+            answer = os.fork()
+            if answer == 0:
+                control.close()
+                serve(socket.socket(fileno=descriptors[0]), cpu_seconds, max_result_bytes)
+                os._exit(0)
+            made.add(answer)
+            os.close(descriptors[0])
+        elif pid in made:
+            made.remove(pid)
+            os.kill(pid, signal.SIGKILL)
+            answer = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        control.sendall(_EXIT_CODE.pack(answer))
+
+
 def main() -> None:
-    """Arguments: the socket's descriptor, CPU seconds, memory and result limits in bytes."""
-    descriptor, cpu_seconds, memory_bytes, max_result_bytes = sys.argv[1:]
+    """Arguments: role, the socket's descriptor, CPU seconds, memory and result limits in bytes."""
+    role, descriptor, cpu_seconds, memory_bytes, max_result_bytes = sys.argv[1:]
     for name in list(os.environ):
         if name != "TZ":
             del os.environ[name]
     if sys.platform == "linux":  # macOS has this limit and refuses to set it
         resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
+        # Where the machine's or the container's memory ends, this process goes, not the worker.
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work = serve if role == "serve" else fork_on_command
     try:
-        serve(socket.socket(fileno=int(descriptor)), float(cpu_seconds), int(max_result_bytes))
+        work(socket.socket(fileno=int(descriptor)), float(cpu_seconds), int(max_result_bytes))
     except MemoryError:
         os.abort()  # as libjq itself ends when it finds no memory
 

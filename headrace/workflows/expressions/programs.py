@@ -26,6 +26,8 @@ NOW = "__now"
 _GUARDS = (
     "def env: {}; {} as $ENV | "
     'def modulemeta: error("modulemeta is not available"); '
+    'def input: error("input is not available: the data is `.`"); def inputs: input; '
+    "def input_filename: input; def input_line_number: input; "
     'def halt: error("halt is not available"); '
     "def halt_error: error; def halt_error($code): error; "
     "def debug: .; def debug(f): .; def stderr: .; "

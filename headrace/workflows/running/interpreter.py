@@ -164,8 +164,8 @@ class Run:
             )
         except EvaluationFailed as error:
             instance = _WORKFLOW_INSTANCE if scope is None else scope.step.reference
-            name = "timeout" if error.limit == "time" else "expression"
-            raise WorkflowError.standard(name, str(error), instance=instance) from None
+            # Also for one that hits a limit: it would do so again.
+            raise WorkflowError.standard("expression", str(error), instance=instance) from None
 
     async def duration(self, duration: Duration, scope: Scope) -> timedelta:
         """How long that is, on the step's input. Raises WorkflowError."""

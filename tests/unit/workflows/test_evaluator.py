@@ -1,13 +1,17 @@
-"""The process that evaluates: its limits, and that it is replaced when it has died."""
+"""The processes that evaluate: their limits, how many there are, and that the dead are replaced."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import socket
+import statistics
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
-from typing import NoReturn
+from typing import Literal, NoReturn, Protocol
 
 import pytest
 
@@ -19,35 +23,63 @@ from headrace.workflows.expressions.evaluator import Evaluator
 SMALL = Limits(cpu_seconds=0.2, memory_bytes=128 * 1024 * 1024, max_result_bytes=1000)
 
 
+class Make(Protocol):
+    """Makes an evaluator that is closed after the test."""
+
+    def __call__(
+        self, limits: Limits | None = ..., max_processes: int = ..., idle_seconds: float = ...
+    ) -> Evaluator: ...
+
+
 @pytest.fixture
-async def make() -> AsyncIterator[Callable[[Limits], Evaluator]]:
+async def make() -> AsyncIterator[Make]:
     made: list[Evaluator] = []
 
-    def make(limits: Limits) -> Evaluator:
-        made.append(Evaluator(limits))
-        return made[-1]
+    def make(
+        limits: Limits | None = None, max_processes: int = 8, idle_seconds: float = 30
+    ) -> Evaluator:
+        evaluator = Evaluator(limits, max_processes=max_processes, idle_seconds=idle_seconds)
+        made.append(evaluator)
+        return evaluator
 
     yield make
     for evaluator in made:
         await evaluator.close()
 
 
-Make = Callable[[Limits], Evaluator]
-
-
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """The children that are started."""
+    """The processes that are started, which others are forked from."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def spawn(limits: Limits) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        process, ours = child.spawn(limits)
+    def spawn(
+        limits: Limits, role: Literal["serve", "fork"] = "serve"
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        process, ours = child.spawn(limits, role)
         processes.append(process)
         return process, ours
 
-    monkeypatch.setattr("headrace.workflows.expressions.evaluator.spawn", spawn)
+    monkeypatch.setattr("headrace.workflows.expressions.fork_server.spawn", spawn)
     monkeypatch.setattr("headrace.workflows.expressions.checker.spawn", spawn)
     return processes
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this id, dead ones that nobody has waited for included."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def gone(pids: list[int], seconds: float = 10) -> bool:
+    """Whether all these processes end within some seconds."""
+    for _ in range(int(seconds / 0.02)):
+        if not any(map(alive, pids)):
+            return True
+        await asyncio.sleep(0.02)
+    return False
 
 
 @pytest.mark.parametrize(
@@ -74,20 +106,20 @@ async def test_a_result_that_is_too_large_is_refused(make: Make) -> None:
     assert caught.value.index == 1
 
 
-async def test_a_child_that_stands_still_is_replaced(
-    make: Make, spawned: list[subprocess.Popen[bytes]]
-) -> None:
+async def test_a_child_that_stands_still_is_replaced(make: Make) -> None:
     evaluator = make(Limits(wall_seconds=1))
     await evaluator.evaluate(["1"], b"null")
-    spawned[0].send_signal(signal.SIGSTOP)
-    with pytest.raises(EvaluationFailed, match="within 1 s"):
+    [still] = evaluator.pids
+    os.kill(still, signal.SIGSTOP)
+    with pytest.raises(EvaluationFailed, match="within 1 s") as caught:
         await evaluator.evaluate(["1"], b"null")
-    assert spawned[0].poll() == -signal.SIGKILL
+    assert caught.value.limit == "time"
     assert await evaluator.evaluate(["2"], b"null") == [2]
+    assert await gone([still])
 
 
 async def test_a_cancelled_evaluation_leaves_no_reply_for_the_next(make: Make) -> None:
-    evaluator = make(Limits())
+    evaluator = make(max_processes=1)
     await evaluator.evaluate(["0"], b"null")
     slow = asyncio.create_task(evaluator.evaluate(["[range(300000)] | length"], b"null"))
     await asyncio.sleep(0.02)
@@ -97,20 +129,109 @@ async def test_a_cancelled_evaluation_leaves_no_reply_for_the_next(make: Make) -
     assert await evaluator.evaluate(["1"], b"null") == [1]
 
 
+async def test_who_is_cancelled_while_it_waits_takes_nobody_s_process(make: Make) -> None:
+    evaluator = make(max_processes=1)
+    await evaluator.evaluate(["0"], b"null")
+    asked = [
+        asyncio.create_task(evaluator.evaluate(["."], str(number).encode())) for number in range(20)
+    ]
+    for number, task in enumerate(asked):
+        await asyncio.sleep(0)
+        if number % 2:
+            task.cancel()
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert done[::2] == [[number] for number in range(0, 20, 2)]
+    assert await evaluator.evaluate(["1"], b"null") == [1]
+    assert len(evaluator.pids) == 1
+
+
 async def test_many_at_once_each_get_their_own_result(
     make: Make, spawned: list[subprocess.Popen[bytes]]
 ) -> None:
-    evaluator = make(Limits())
+    evaluator = make()
     asked = [evaluator.evaluate([". + 1", "."], str(n).encode()) for n in range(50)]
     assert await asyncio.gather(*asked) == [[n + 1, n] for n in range(50)]
     assert len(spawned) == 1
 
 
-async def test_closing_ends_the_process(make: Make, spawned: list[subprocess.Popen[bytes]]) -> None:
-    evaluator = make(Limits())
+async def test_nothing_waits_for_an_expression_that_does_not_end(make: Make) -> None:
+    evaluator = make(Limits(cpu_seconds=20))
+    await evaluator.evaluate(["1 + 1"], b"null")
+    stopped: list[int] = []
+    endless: list[asyncio.Task[list[object]]] = []
+    waited: list[float] = []
+    for _ in range(6):
+        endless.append(asyncio.create_task(evaluator.evaluate(["def f: f; f"], b"null")))
+        await asyncio.sleep(0.05)
+        # None but the endless are at work. Stopped, they leave this test the processor.
+        for pid in set(evaluator.pids) - set(stopped):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        began = time.perf_counter()
+        assert await evaluator.evaluate(["1 + 1"], b"null") == [2]
+        waited.append(time.perf_counter() - began)
+        # The process that is free now takes the next one that does not end.
+    assert len(stopped) == 6
+    assert statistics.median(waited) < 0.1
+    for task in endless:
+        task.cancel()
+    await asyncio.gather(*endless, return_exceptions=True)
+    assert await gone(stopped)
+
+
+async def test_there_are_no_more_processes_than_may_be_and_all_are_served(make: Make) -> None:
+    evaluator = make(Limits(cpu_seconds=0.2), max_processes=2)
+    endless = [asyncio.create_task(evaluator.evaluate(["def f: f; f"], b"null")) for _ in range(5)]
+    quick = [asyncio.create_task(evaluator.evaluate(["2"], b"null")) for _ in range(5)]
+    most = 0
+    while not all(task.done() for task in (*endless, *quick)):
+        most = max(most, len(evaluator.pids))
+        await asyncio.sleep(0.005)
+    assert most == 2
+    assert [task.result() for task in quick] == [[2]] * 5
+    assert all(isinstance(task.exception(), EvaluationFailed) for task in endless)
+
+
+async def test_a_process_that_nobody_needs_is_ended(make: Make) -> None:
+    evaluator = make(idle_seconds=0.2)
     await evaluator.evaluate(["1"], b"null")
+    pids = evaluator.pids
+    assert len(pids) == 1
+    assert await gone(pids)
+    assert evaluator.pids == []
+    assert await evaluator.evaluate(["1"], b"null") == [1]
+
+
+async def test_a_killed_process_costs_what_it_evaluates_and_nothing_more(
+    make: Make, spawned: list[subprocess.Popen[bytes]]
+) -> None:
+    evaluator = make()
+    await evaluator.evaluate(["1"], b"null")
+    os.kill(evaluator.pids[0], signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    assert await evaluator.evaluate(["2"], b"null") == [2]
+    spawned[0].kill()
+    assert await evaluator.evaluate(["3"], b"null") == [3]
+    os.kill(evaluator.pids[0], signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    with contextlib.suppress(OSError):  # the first to notice that none can be made any more
+        await evaluator.evaluate(["4"], b"null")
+    assert await evaluator.evaluate(["5"], b"null") == [5]
+
+
+async def test_closing_ends_all_processes(
+    make: Make, spawned: list[subprocess.Popen[bytes]]
+) -> None:
+    evaluator = make()
+    await evaluator.evaluate(["1"], b"null")
+    endless = asyncio.create_task(evaluator.evaluate(["def f: f; f"], b"null"))
+    await asyncio.sleep(0.05)
+    pids = evaluator.pids
     await evaluator.close()
     assert [process.returncode for process in spawned] == [-signal.SIGKILL]
+    with pytest.raises(EvaluationFailed):
+        await endless
+    assert await gone(pids)
 
 
 async def test_the_child_ends_by_itself_when_its_parent_is_gone() -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from headrace.workflows.expressions import make_expression
+from headrace.workflows import DefinitionError, Runtime
+from headrace.workflows.expressions import Evaluator, make_expression
+from headrace.workflows.expressions.child import Limits
 from headrace.workflows.expressions.simple import simplify
 from headrace.workflows.reading import STEP_BODY
 from tests.unit.workflows.harness import START, Bench, define
@@ -94,6 +96,36 @@ async def test_modules_of_the_file_system_cannot_be_read(bench: Bench, path: str
     workflow = define([{"step": {"set": {"x": f'${{ "{path}" | modulemeta }}'}}}])
     error = await bench.error(workflow)
     assert "modulemeta is not available" in error.detail
+
+
+@pytest.mark.parametrize(
+    "expression", ["input", "[inputs]", "input_filename", "input_line_number", "halt"]
+)
+async def test_there_is_no_input_but_the_data_and_no_end_but_a_result(
+    bench: Bench, expression: str
+) -> None:
+    error = await bench.error(define([{"step": {"set": {"x": f"${{ {expression} }}"}}}]))
+    assert "is not available" in error.detail
+
+
+@pytest.mark.parametrize("expression", ['import "a" as a; 1', 'include "a"; 1'])
+def test_a_library_is_refused_when_the_definition_is_read(expression: str) -> None:
+    with pytest.raises(DefinitionError, match="unexpected i"):
+        define([{"step": {"set": {"x": f"${{ {expression} }}"}}}])
+
+
+@pytest.mark.parametrize(
+    "expression", ["[limit(1000000000; repeat(1))] | length", '("x" * 60) | test("(x+x+)+y")']
+)
+async def test_an_expression_that_hits_a_limit_is_an_error_that_is_not_retried(
+    expression: str,
+) -> None:
+    evaluator = Evaluator(Limits(cpu_seconds=0.2, memory_bytes=128 * 1024 * 1024))
+    bench = Bench(Runtime(evaluator=evaluator))
+    error = await bench.error(define([{"step": {"set": {"x": f"${{ {expression} }}"}}}]))
+    assert error.type.endswith("/expression")
+    assert not error.retryable
+    await bench.runtime.close()
 
 
 async def test_expressions_in_data_are_data(bench: Bench) -> None:
