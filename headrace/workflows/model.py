@@ -7,11 +7,14 @@ definitions, expressions and errors.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
 
 from headrace.workflows.errors import WorkflowError
+from headrace.workflows.limits import RunLimits
 
 Arguments = Mapping[str, Callable[[], Any]]
 """What expressions may use besides their data, by name; each is made when it is asked for."""
@@ -113,10 +116,14 @@ class Step:
 class Scope:
     """One execution of a step: its data at each stage, as expressions see it.
 
-    `variables` are those of the loops around it.
+    `path` names this execution, and no other of the run: `/do/0/check/for/3/do/1/call#2` is the
+    second visit of `call` in round 3 of the loop `check`. `variables` are those of the loops around
+    it. `memo` is what the action keeps of this execution: JSON data, empty when it begins. A run
+    that goes on from a snapshot performs the action again, with the memo as it was then.
     """
 
     step: Step
+    path: str
     raw_input: Any
     started_at: datetime
     deadline: Deadline | None
@@ -124,10 +131,33 @@ class Scope:
     input: Any = None
     raw_output: Any = None
     output: Any = None
+    memo: dict[str, Any] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """The journal's, by their path: what this execution has done. For the run alone."""
 
     def binding(self, variables: Mapping[str, Any]) -> Scope:
         """The same with more variables, for a round of a loop."""
         return replace(self, variables={**self.variables, **variables})
+
+    def under(self, *parts: str | int) -> Scope:
+        """A part of this execution, which shares its memo: `scope.under("for", 3, "do")`."""
+        return replace(self, path="/".join((self.path, *map(str, parts))))
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What a run's journal keeps of something that is done once: an effect, or a choice.
+
+    `began_ms` is the time as expressions saw it before, `ended_ms` when it was over (for a wait,
+    when it will be).
+    """
+
+    path: str
+    kind: Literal["start", "call", "wait", "child", "timeout", "end", "join"]
+    ok: bool
+    value: msgspec.Raw
+    """The output as JSON; the error as the language's object, if not `ok`."""
+    began_ms: int
+    ended_ms: int
 
 
 class Done(NamedTuple):
@@ -148,19 +178,50 @@ class Action(Protocol):
         """Do it with `scope.input`. Raises WorkflowError."""
 
 
-class Flow(Protocol):
-    """What a step may ask of the run that it is part of.
+class ChildTask(msgspec.Struct, frozen=True):
+    """A task of its own, on the workers that have its type, which a step starts."""
 
-    Whatever is not asked of it must come out the same when it is computed again: a run that goes on
-    after a park or a crash does so.
+    task_type: str
+    payload: Any
+
+
+class ChildEnd(msgspec.Struct, frozen=True):
+    """How a child ended."""
+
+    status: Literal["completed", "failed", "cancelled"]
+    result: Any = None
+    error: Any = None
+
+
+BranchBody = Callable[["Flow", int], Awaitable[Done]]
+"""What a branch does, given its own flow and its number from 0."""
+
+
+class Flow(Protocol):
+    """What a step may ask of the run that it is part of, or of a branch of it.
+
+    Whatever is not asked of it must come out the same when it is computed again. A run that goes on
+    after a park or a crash performs again the steps that had begun by its last snapshot and had not
+    ended, each with its memo of then, and those after them. An action that performs others, or
+    does several things once, keeps in its memo how far it has come.
+
+    Two rules make that safe. The memo changes in one go, with no `await` between two changes that
+    belong together. And who catches a WorkflowError says so in the memo before the next `await`.
     """
 
     @property
     def http(self) -> HttpSender:
         """Sends requests. Only within `once`: it is an effect."""
 
+    @property
+    def limits(self) -> RunLimits:
+        """What a run may use at most."""
+
     def now(self) -> datetime:
         """The clock. Only within `once` and `park`: it differs each time."""
+
+    def key(self, scope: Scope) -> str:
+        """A UUID of the scope's path in this run: the same whenever the path is reached again."""
 
     async def evaluate(self, template: Template, data: Any, scope: Scope) -> Any:
         """Evaluate a template on `data`. Raises WorkflowError."""
@@ -171,21 +232,54 @@ class Flow(Protocol):
     async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Done:
         """Perform steps within `scope`, in the order that their `then` asks for.
 
-        Returns the last one's output; `then` is "exit" when a step left the sequence by it. Raises
-        WorkflowError.
+        Their paths lie under the scope's, which no other sequence of this execution may have. When
+        the run goes on in the middle of it, `data` does not count. Returns the last one's output;
+        `then` is "exit" when a step left the sequence by it. Raises WorkflowError.
         """
 
     async def once(self, effect: Callable[[], Awaitable[Any]], scope: Scope) -> Any:
-        """Do what has an effect, unless an earlier attempt has done it; its output either way.
+        """Do what has an effect, unless this path's was done before; its output either way.
 
-        Raises what the effect raises, and WorkflowError when the scope's deadline passes.
+        Raises what the effect raises, and WorkflowError when the scope's deadline passes. A
+        WorkflowError that is caught is kept too, and raised again instead of a second effect.
         """
 
     async def park(self, until: Callable[[], Awaitable[datetime]], scope: Scope) -> None:
         """Let time pass, giving the run's slot up meanwhile where that is possible.
 
-        `until` is asked when this begins, and never again for this execution, whatever happens to
-        the run. Raises WorkflowError when the scope's deadline passes before.
+        `until` is asked when this begins, and never again for this path, whatever happens to the
+        run. Raises WorkflowError when the scope's deadline passes before.
+        """
+
+    async def child(self, task: ChildTask, scope: Scope) -> ChildEnd:
+        """Start a task, once for this path, and give the run's slot up until it ends.
+
+        Its id is `key(scope)`. Raises WorkflowError when it cannot be started, and when the scope's
+        deadline passes before: then it is cancelled.
+        """
+
+    async def branches(
+        self,
+        count: int,
+        body: BranchBody,
+        scope: Scope,
+        *,
+        at_once: int | None = None,
+        compete: bool = False,
+    ) -> list[Any]:
+        """Perform `body` so many times, each in a branch; the outputs in the branches' order.
+
+        A branch has a position, a context and a time of its own. All that it does has a path under
+        the scope's, with its number: `scope.under(number, …)`. When one fails, the others are
+        cancelled, their effects under way and their children too, and its error is raised.
+
+        Args:
+            count: how many branches.
+            body: what each does, with its own flow.
+            scope: of the step that has the branches.
+            at_once: so many are under way at once; None: all.
+            compete: the first to complete wins: its output alone is returned, and the others are
+                cancelled. A failed branch counts only when all have failed.
         """
 
 

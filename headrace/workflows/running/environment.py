@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.workflows.expressions import Evaluator
-from headrace.workflows.model import HttpSender
+from headrace.workflows.limits import RunLimits
+from headrace.workflows.model import ChildEnd, ChildTask, HttpSender
 from headrace.workflows.running.clock import utc_now
 from headrace.workflows.steps.http import HttpPolicy
 
@@ -55,7 +56,21 @@ class Runtime:
         await self.evaluator.close()
 
 
-async def _keep_nothing(_state: bytes) -> None:
+class Children(Protocol):
+    """The tasks that a run starts, and waits for."""
+
+    async def start(self, child_id: str, task: ChildTask) -> ChildEnd | None:
+        """Start a task, unless it has been started; its end, if it has ended.
+
+        Its end wakes a run that has parked with `wakes`. Inside a request it is run in place.
+        Raises WorkflowError when it cannot be started.
+        """
+
+    async def cancel(self, child_id: str) -> None:
+        """Cancel a child, if it has not ended."""
+
+
+async def _keep_nothing(_: object) -> None:
     """For runs whose progress is not stored: those inside a request."""
 
 
@@ -68,8 +83,12 @@ class Environment:
     """One run's surroundings.
 
     run_id: what the run is known as; expressions see it as `$workflow.id`. The task's id.
-    checkpoint: stores the state that a later `execute` can go on from. Whatever it raises ends
-        this attempt.
+    append: stores entries of the run's journal, behind those that are stored.
+    checkpoint: stores a snapshot in place of the one before, and empties the journal. A later
+        `execute` goes on from the snapshot and the journal. Whatever the two raise ends this
+        attempt.
+    children: the tasks that the run starts; None: it can start none.
+    limits: what the run may use at most.
     can_park: whether the run may end the attempt with `RunParked`; if not, it sleeps in place.
     progress: told the percentage of top-level steps done, and a message, before calls and waits.
     on_step: told the reference of each step that begins, computed-again ones included.
@@ -79,7 +98,10 @@ class Environment:
     run_id: str
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    append: Callable[[Sequence[bytes]], Awaitable[None]] = _keep_nothing
     checkpoint: Callable[[bytes], Awaitable[None]] = _keep_nothing
+    children: Children | None = None
+    limits: RunLimits = RunLimits()  # noqa: RUF009 - frozen
     can_park: bool = False
     progress: Callable[[int, str], None] = _ignore
     on_step: Callable[[str], None] = _ignore

@@ -8,6 +8,7 @@ included, so that what is computed again comes out the same.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,12 @@ import msgspec
 
 from headrace.workflows.errors import WorkflowError, fail
 from headrace.workflows.expressions import NOW, EvaluationFailed, evaluate
+from headrace.workflows.limits import RunLimits
 from headrace.workflows.model import (
     Arguments,
+    BranchBody,
+    ChildEnd,
+    ChildTask,
     Deadline,
     Done,
     Duration,
@@ -138,7 +143,7 @@ class Run:
             after = await self._duration(workflow.timeout, data, None)
             deadline = Deadline(self.clock.time + after, after, _WORKFLOW_INSTANCE)
         try:
-            output = (await self._sequence(workflow.steps, data, deadline, {})).output
+            output = (await self._sequence(workflow.steps, data, deadline, {}, "/do")).output
         except _Ended as ended:
             output = ended.output
         return await self._transform(workflow.output_as, output)
@@ -148,13 +153,38 @@ class Run:
         """The process's HTTP client."""
         return self.environment.runtime.http
 
+    @property
+    def limits(self) -> RunLimits:
+        """What the run may use at most."""
+        return self.environment.limits
+
+    def key(self, scope: Scope) -> str:
+        """A UUID of the scope's path in this run."""
+        return str(uuid.uuid5(uuid.UUID(self.environment.run_id), scope.path))
+
+    async def child(self, task: ChildTask, scope: Scope) -> ChildEnd:
+        """Start a task and wait for its end."""
+        raise NotImplementedError
+
+    async def branches(
+        self,
+        count: int,
+        body: BranchBody,
+        scope: Scope,
+        *,
+        at_once: int | None = None,
+        compete: bool = False,
+    ) -> list[Any]:
+        """Perform `body` in branches."""
+        raise NotImplementedError
+
     def now(self) -> datetime:
         """The clock, not the run's time."""
         return self.clock.now()
 
     async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Done:
         """Perform steps within a step; the last one's output."""
-        return await self._sequence(steps, data, scope.deadline, scope.variables)
+        return await self._sequence(steps, data, scope.deadline, scope.variables, scope.path)
 
     async def evaluate(self, template: Template, data: Any, scope: Scope | None) -> Any:
         """Evaluate a template on `data`. Raises WorkflowError."""
@@ -211,6 +241,7 @@ class Run:
         data: Any,
         deadline: Deadline | None,
         variables: Mapping[str, Any],
+        base: str,
     ) -> Done:
         """Perform steps in the order that their `then` asks for; the last one's output."""
         places = {step.name: index for index, step in enumerate(steps)}
@@ -218,7 +249,8 @@ class Run:
         while index < len(steps):
             if steps is self.workflow.steps:
                 self._top_done = index
-            scope = Scope(steps[index], data, self.clock.time, deadline, variables)
+            path = "/".join((base, *steps[index].reference.rsplit("/", 2)[-2:]))
+            scope = Scope(steps[index], path, data, self.clock.time, deadline, variables)
             done = await self._step(scope)
             data = done.output
             match done.then:

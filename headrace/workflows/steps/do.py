@@ -16,7 +16,7 @@ class DoAction:
 
     async def perform(self, flow: Flow, scope: Scope) -> Done:
         """The last step's output."""
-        done = await flow.sequence(self.steps, scope.input, scope)
+        done = await flow.sequence(self.steps, scope.input, scope.under("do"))
         return Done(done.output)
 
 

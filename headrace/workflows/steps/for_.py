@@ -42,7 +42,7 @@ class ForAction:
             around = scope.binding({self.each: item, self.at: index})
             if not is_true(await flow.evaluate(self.condition, data, around)):
                 break
-            done = await flow.sequence(self.steps, data, around)
+            done = await flow.sequence(self.steps, data, around.under("for", index, "do"))
             data = done.output
             if done.then == "exit":
                 break

@@ -1,0 +1,34 @@
+"""What a run may use at most, and the errors of one that would use more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from headrace.workflows.errors import fail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """A run's limits. The setting of each is `WORKFLOW_` and its name in capitals."""
+
+    max_steps: int = 10_000
+    """Steps between two effects or parks: this finds a `then` that leads back without end."""
+    max_run_steps: int = 10_000_000
+    """Steps of a run in all."""
+    max_items: int = 100_000
+    """Items of one `for`."""
+    max_branches: int = 1_000
+    """Branches of one `fork`, and rounds at once of one `for`."""
+    max_data_bytes: int = 8 * 1_048_576
+    """What an effect or a step outputs, and the context: as JSON."""
+    max_journal_bytes: int = 32 * 1_048_576
+    """What the journal of a run holds since its last snapshot."""
+
+    def exceeded(self, name: str, what: str, advice: str) -> NoReturn:
+        """Raise the error that says what is over the limit `name`, and what to do."""
+        limit = getattr(self, name)
+        fail(
+            "runtime",
+            f"{what} is over the limit of {limit} (WORKFLOW_{name.upper()}): {advice}",
+        )
