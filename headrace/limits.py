@@ -36,6 +36,10 @@ DEFAULT_MAX_PAYLOAD_BYTES = 1_048_576
 """The largest payload, and the largest result, unless MAX_PAYLOAD_BYTES says otherwise."""
 MAX_STATE_BYTES = 16 * 1_048_576
 """The largest state that a park or a checkpoint keeps."""
+MAX_JOURNAL_BYTES = 16 * 1_048_576
+"""So much is appended to a task's journal at most, until its state is written again."""
+MAX_JOURNAL_ENTRIES = 10_000
+"""The same in entries."""
 MAX_INBOX_ITEMS = 100
 """How many items a task's inbox holds."""
 MAX_INBOX_ITEM_BYTES = 65_536

@@ -25,7 +25,14 @@ LASTING_KINDS = frozenset(
 """Keys that stay, or vanish when they are empty."""
 
 EXPIRING_KINDS = frozenset({"rates", "dead", "ended", "worker", "drain", "signal", "aside"})
-PARTS = {"payload": "pl", "result": "rl", "state": "k", "inbox": "i", "attempts": "at"}
+PARTS = {
+    "payload": "pl",
+    "result": "rl",
+    "state": "k",
+    "journal": "j",
+    "inbox": "i",
+    "attempts": "at",
+}
 """Parts of a record with a key of their own, and the field that names each."""
 INDEXES = ("queue", "delayed", "retries", "leases", "held")
 """What names a task that has not ended."""
@@ -88,7 +95,9 @@ def unexpected_keys(
             status, marks = records[task]
             if mark not in marks:
                 problems.append(f"{key}: its task's record does not name it")
-            if kind in ("result", "state") and (status in FINAL_STATUSES) != (kind == "result"):
+            if kind in ("result", "state", "journal") and (status in FINAL_STATUSES) != (
+                kind == "result"
+            ):
                 problems.append(f"{key}: the task is {status.decode()}")
             if kind == "attempts":
                 later.append(key)

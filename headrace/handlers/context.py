@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, overload
 import msgspec
 import structlog
 
-from headrace.handlers.outcomes import state_fault
+from headrace.handlers.outcomes import journal_fault, state_fault
 from headrace.handlers.results import encode_result
 
 T = TypeVar("T")
@@ -112,8 +112,11 @@ class Host(Protocol):
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         """Take note of a task's progress. Called from any thread; never blocks."""
 
-    async def checkpoint(self, ctx: Context, state: bytes) -> None:
-        """Keep `state` under the task."""
+    async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
+        """Keep `state` under the task, and `entries` for its journal."""
+
+    async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
+        """Append to the task's journal, which is `ctx.journal` so far."""
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         """Submit a task of the handler's; one of its id that is there already is not an error.
@@ -136,6 +139,7 @@ class Context:
         "cancelled",
         "headers",
         "inbox",
+        "journal",
         "state",
         "task_id",
         "task_type",
@@ -152,6 +156,7 @@ class Context:
         can_park: bool = False,
         headers: Mapping[str, str] = NO_HEADERS,
         inbox: Sequence[bytes] = (),
+        journal: Sequence[bytes] = (),
     ) -> None:
         self.task_id = task_id
         self.task_type = task_type
@@ -166,6 +171,9 @@ class Context:
         self.inbox = inbox
         """What was put into the task's inbox since it last parked, in order. An item that comes
         meanwhile is in the next attempt's."""
+        self.journal = journal
+        """What was appended since the state was last written, by this attempt and by earlier ones,
+        in order."""
         self.cancelled = CancelSignal()
         self._host = host
         self._submits = 0
@@ -200,19 +208,40 @@ class Context:
         text = None if message is None else str(message)
         self._host.progress(self, min(100.0, max(0.0, float(percent))), text)
 
-    async def checkpoint(self, state: bytes) -> None:
+    async def checkpoint(self, state: bytes, entries: Sequence[bytes] = ()) -> None:
         """Store bytes with the task: the `state` of the next attempt, if its worker crashes.
 
-        Returns once they are stored; waits while Redis is away. For async handlers.
+        They take the place of the state and the journal that were there; a new journal begins with
+        `entries`. Returns once they are stored; waits while Redis is away. For async handlers.
 
         Raises:
-            ValueError: `state` is not bytes, or over the limit of 16 MiB.
+            ValueError: `state` is not bytes, or over the limit of 16 MiB; see also `append`.
         """
-        fault = state_fault(state)
+        fault = state_fault(state) or journal_fault((), entries)
         if fault is not None:
             raise ValueError(f"this checkpoint {fault}")
-        await self._host.checkpoint(self, state)
+        await self._host.checkpoint(self, state, entries)
         self.state = state
+        self.journal = tuple(entries)
+        self._submits = 0
+
+    async def append(self, entries: Sequence[bytes]) -> None:
+        """Append to the task's journal: the next attempt finds all entries in `ctx.journal`.
+
+        Cheaper than a checkpoint where the state grows: what is there is not written again. The
+        next checkpoint, or `Park` with a state, empties the journal. Returns once the entries are
+        stored; waits while Redis is away, and while a worker of 0.2.0 lives, which could not read
+        them. Without entries it waits for that alone. For async handlers, one call at a time.
+
+        Raises:
+            ValueError: an entry is not bytes, or the journal would be over its limits: 16 MiB and
+                10,000 entries.
+        """
+        fault = journal_fault(self.journal, entries)
+        if fault is not None:
+            raise ValueError(f"this append {fault}")
+        await self._host.append(self, entries)
+        self.journal = (*self.journal, *entries)
         self._submits = 0
 
     def value(self, lifespan: Lifespan[T]) -> T:
@@ -271,10 +300,10 @@ class Context:
     ) -> str:
         """Submit a further task, and return its id. A plain `def` calls it by `ctx.wait`.
 
-        A second attempt makes no second task: the id is made of this task's id, of the state that
-        the attempt goes on from, and of how many submits came before it since. A handler that
-        submits in another order at each attempt, or parks again with the same state, says by
-        `key` which is which.
+        A second attempt makes no second task: the id is made of this task's id, of the state and
+        the journal that the attempt goes on from, and of how many submits came before it since. A
+        handler that submits in another order at each attempt, or parks again with the same state,
+        says by `key` which is which.
 
         Args:
             task_type: a function decorated with `@handler`, or the name of a task type.
@@ -333,6 +362,8 @@ class Context:
         """See `submit`. The same attempt, repeated from the same state, draws the same ids."""
         if key is None:
             since = "" if self.state is None else hashlib.sha256(self.state).hexdigest()
+            if self.journal:
+                since += f"+{len(self.journal)}"
             key = f"{since}:{self._submits}"
             self._submits += 1
         else:

@@ -6,13 +6,14 @@ that runs a task inside a request makes a reply.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from headrace.limits import MAX_STATE_BYTES
+from headrace.limits import MAX_JOURNAL_BYTES, MAX_JOURNAL_ENTRIES, MAX_STATE_BYTES
 
 LATEST_UNPARK = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -62,6 +63,7 @@ class Park(msgspec.Struct, frozen=True):
 
     Parking uses up no retry. The next attempt's context holds the same bytes as `ctx.state`, and in
     `ctx.inbox` the items that came since. What this attempt found in `ctx.inbox` leaves the inbox.
+    A state empties the journal, as a checkpoint does; then `entries` are appended to it.
 
     Raises:
         ValueError: `unpark_at` has no time zone.
@@ -70,20 +72,30 @@ class Park(msgspec.Struct, frozen=True):
     unpark_at: datetime | None
     """When to go on. An aware datetime: a time that has passed means at once. None: at no time,
     only for what `wake_on` says."""
-    state: bytes
-    """What the handler needs to go on."""
+    state: bytes | None
+    """What the handler needs to go on. None: the state and the journal stay as they are."""
     wake_on: Literal["inbox"] | None = None
     """"inbox": go on before that time when an item comes into the task's inbox (`TaskQueue.wake`);
     at once if one has come that is not in `ctx.inbox`. The handler looks what there is: it may go
     on without any."""
+    entries: Sequence[bytes] = ()
+    """Appended to the journal. If it is the first to have any, and a worker of 0.2.0 lives, which
+    could not read them, nothing is kept: the task goes on after 5 s from where this attempt
+    began."""
 
     def __post_init__(self) -> None:
         if self.unpark_at is not None and self.unpark_at.tzinfo is None:
             raise ValueError("Park needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
 
-    def fault(self) -> str | None:
-        """Why it cannot be kept, as the end of a sentence; None: it can."""
-        fault = state_fault(self.state)
+    def fault(self, journal: Sequence[bytes] = ()) -> str | None:
+        """Why it cannot be kept, as the end of a sentence; None: it can.
+
+        `journal` is what the task has appended so far.
+        """
+        fault = None
+        if self.state is not None:
+            journal, fault = (), state_fault(self.state)
+        fault = fault or journal_fault(journal, self.entries)
         if fault is not None:
             return fault
         unpark_at: object = self.unpark_at
@@ -109,6 +121,25 @@ def state_fault(state: object) -> str | None:
             f"carries a state of {len(state)} bytes, the limit is {MAX_STATE_BYTES}: "
             "store the data elsewhere and keep a reference"
         )
+    return None
+
+
+def journal_fault(before: Sequence[bytes], entries: Sequence[object]) -> str | None:
+    """Why entries cannot be appended to a journal, as the end of a sentence; None: they can."""
+    size = sum(map(len, before))
+    for entry in entries:
+        if not isinstance(entry, bytes):
+            return f"has a {type(entry).__name__} among its entries: each must be bytes"
+        size += len(entry)
+    for kind, found, limit in (
+        ("bytes", size, MAX_JOURNAL_BYTES),
+        ("entries", len(before) + len(entries), MAX_JOURNAL_ENTRIES),
+    ):
+        if found > limit:
+            return (
+                f"makes the task's journal {found} {kind} long, the limit is {limit}: "
+                "write a checkpoint now and then, which empties it"
+            )
     return None
 
 

@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, assert_never
 
@@ -131,6 +131,7 @@ class _Child:
             attempt=order.attempt,
             state=order.state,
             inbox=order.inbox,
+            journal=order.journal,
             can_park=order.can_park,
             headers=order.headers,
         )
@@ -186,12 +187,12 @@ class _Child:
             self._send(report)
 
     async def _ask(
-        self, make: type[messages.Checkpoint | messages.Submit], what: Any
+        self, make: type[messages.Checkpoint | messages.Append | messages.Submit], *what: Any
     ) -> str | None:
         number = next(self._numbers)
         answer: asyncio.Future[str | None] = self.loop.create_future()
         self._asked[number] = answer
-        self._send(make(number, what))
+        self._send(make(number, *what))
         try:
             return await answer
         finally:
@@ -212,9 +213,15 @@ class _Child:
             self._reporting = True
             self.loop.call_soon_threadsafe(self.loop.call_later, _REPORT_SECONDS, self._send_report)
 
-    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+    async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
         """Let the parent keep it."""
-        error = await self._ask(messages.Checkpoint, state)
+        error = await self._ask(messages.Checkpoint, state, entries)
+        if error is not None:
+            raise HandlerError(error)
+
+    async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
+        """Let the parent append them."""
+        error = await self._ask(messages.Append, entries)
         if error is not None:
             raise HandlerError(error)
 
@@ -233,8 +240,8 @@ def _message_of(outcome: Outcome) -> messages.ToParent:
         case Raised(error, retryable, exception, error_type):
             traceback = None if exception is None else format_exception(exception)
             return messages.HandlerRaised(error, retryable, traceback, error_type)
-        case Park(unpark_at, state, wake_on):
-            return messages.HandlerParked(unpark_at, state, wake_on)
+        case Park(unpark_at, state, wake_on, entries):
+            return messages.HandlerParked(unpark_at, state, wake_on, tuple(entries))
         case Stopped():
             return messages.Ceased()
         case _:

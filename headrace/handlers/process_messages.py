@@ -28,6 +28,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=True):
     attempt: int
     state: bytes | None
     inbox: Sequence[bytes]
+    journal: Sequence[bytes]
     headers: Mapping[str, str]
     can_park: bool
     deadline: float | None
@@ -40,7 +41,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """To the child: what came of a Checkpoint or a Submit."""
+    """To the child: what came of a Checkpoint, an Append or a Submit."""
 
     number: int
     error: str | None = None
@@ -64,6 +65,14 @@ class Checkpoint(msgspec.Struct, frozen=True, tag=True):
 
     number: int
     state: bytes
+    entries: tuple[bytes, ...]
+
+
+class Append(msgspec.Struct, frozen=True, tag=True):
+    """To the parent: append these to the journal, and answer."""
+
+    number: int
+    entries: tuple[bytes, ...]
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
@@ -92,8 +101,9 @@ class HandlerParked(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the handler returned a Park."""
 
     unpark_at: datetime | None
-    state: bytes
+    state: bytes | None
     wake_on: Literal["inbox"] | None
+    entries: tuple[bytes, ...]
 
 
 class Ceased(msgspec.Struct, frozen=True, tag=True):
@@ -105,6 +115,7 @@ ToParent = (
     Ready
     | Progress
     | Checkpoint
+    | Append
     | Submit
     | HandlerReturned
     | HandlerRaised

@@ -209,16 +209,19 @@ class _Child(asyncio.Protocol):
             case messages.HandlerRaised(error, retryable, traceback, error_type):
                 exception = None if traceback is None else RemoteTraceback(traceback)
                 self._ended(Raised(error, retryable, exception, error_type))
-            case messages.HandlerParked(unpark_at, state, wake_on):
-                self._ended(Park(unpark_at, state, wake_on))
+            case messages.HandlerParked(unpark_at, state, wake_on, entries):
+                self._ended(Park(unpark_at, state, wake_on, entries))
             case messages.Ceased():
                 self._ended(Returned(b"null"))  # why it was stopped is what counts
             case messages.Progress(percent, text):
                 if self.attempt is not None:
                     self.attempt.ctx.progress(percent, text)
-            case messages.Checkpoint(number, state):
+            case messages.Checkpoint(number, state, entries):
                 if self.attempt is not None:
-                    self._answer(number, self.attempt.ctx.checkpoint(state))
+                    self._answer(number, self.attempt.ctx.checkpoint(state, entries))
+            case messages.Append(number, entries):
+                if self.attempt is not None:
+                    self._answer(number, self.attempt.ctx.append(entries))
             case messages.Submit(number, task):
                 if self.attempt is not None:
                     self._answer(number, self.attempt.ctx.pass_on(task))

@@ -256,6 +256,7 @@ class Attempt:
             attempt=ctx.attempt,
             state=ctx.state,
             inbox=ctx.inbox,
+            journal=ctx.journal,
             headers=dict(ctx.headers),
             can_park=ctx.can_park,
             deadline=None if deadline is None else deadline.timestamp(),
@@ -279,7 +280,7 @@ class Attempt:
         if isinstance(value, Park):
             if not self.ctx.can_park:
                 return _fatal("the handler returned a Park, which is not possible in this run")
-            fault = value.fault()
+            fault = value.fault(self.ctx.journal)
             return value if fault is None else _fatal(f"the handler's Park {fault}")
         if hasattr(value, "__next__"):
             # It may never end. Each item takes two bytes or more: so many are beyond the limit.

@@ -240,10 +240,24 @@ class Consumer:
 
     # While a task runs
 
-    async def checkpoint(self, task: ClaimedTask, state: bytes) -> bool:
-        """Keep bytes under a task, for the attempt after a crash. False: the lease is lost."""
-        args = (*self._holder(), task.id, task.type, task.fence, state)
+    async def checkpoint(
+        self, task: ClaimedTask, state: bytes, entries: Sequence[bytes] = ()
+    ) -> bool:
+        """Keep bytes under a task, for the attempt after a crash. False: the lease is lost.
+
+        They take the place of the state and the journal; `entries` begin a new journal. Raises
+        UpgradeInProgress as `append` does, if there are any.
+        """
+        args = (*self._holder(), task.id, task.type, task.fence, state, *entries)
         return bool(await self._call("checkpoint", args))
+
+    async def append(self, task: ClaimedTask, entries: Sequence[bytes]) -> bool:
+        """Append to a task's journal, which has `task.journal` so far. False: the lease is lost.
+
+        Raises UpgradeInProgress for the first entry while a live worker is too old to read any.
+        """
+        args = (*self._holder(), task.id, task.type, task.fence, len(task.journal), *entries)
+        return bool(await self._call("append", args))
 
     async def progress(self, task: ClaimedTask, percent: float, message: str) -> bool:
         """Say how far a task is (0 to 100). False: the lease is lost."""
@@ -267,8 +281,9 @@ class Consumer:
                 args.extend((task.started_at_ms, task.retry_count, task.crash_count))
                 hashed = request_hash(task.id, task.payload, task.max_retries)
                 args.extend((task.max_retries, state, hashed, task.options))
-                args.extend((len(task.inbox), *task.inbox))
-                size += len(task.payload) + len(state) + sum(map(len, task.inbox))
+                args.extend((len(task.inbox), len(task.journal), *task.inbox, *task.journal))
+                size += len(task.payload) + len(state)
+                size += sum(map(len, task.inbox)) + sum(map(len, task.journal))
                 if size >= ENOUGH_BYTES:
                     break
             kept += [bool(is_kept) for is_kept in await self._call("restore", args)]
@@ -300,9 +315,11 @@ def _script_and_arguments(settlement: Settlement) -> tuple[str, tuple[Any, ...]]
             said = _utf8(error[:MAX_ERROR_CHARACTERS])
             delay = -1 if delay_ms is None else delay_ms
             return "fail", (*hold, said, delay, run_ms, pack_details(error_type, traceback))
-        case Parked(_, unpark_at_ms, state, run_ms, wake_on):
+        case Parked(_, unpark_at_ms, state, run_ms, wake_on, entries):
             at = "" if unpark_at_ms is None else unpark_at_ms
-            return "park", (*hold, at, state, run_ms, len(task.inbox), int(wake_on == "inbox"))
+            kept = ("", b"") if state is None else (1, state)
+            when = (at, run_ms, len(task.inbox), int(wake_on == "inbox"))
+            return "park", (*hold, *when, *kept, len(entries), *entries)
         case Released(_, run_ms):
             return "release", (*hold, run_ms, MAX_CRASHES)
 
@@ -335,6 +352,7 @@ def _claimed(
     state: bytes = b"",
     options: bytes = b"",
     inbox: Sequence[bytes] = (),
+    journal: Sequence[bytes] = (),
 ) -> ClaimedTask:
     """A task as the script tells of it, which leaves out the end of what few tasks have."""
     return ClaimedTask(
@@ -350,4 +368,5 @@ def _claimed(
         state=state or None,
         options=options,
         inbox=tuple(inbox),
+        journal=tuple(journal),
     )

@@ -20,6 +20,7 @@ attempts:<id>       list    what became of its attempts, the last 20, unless it 
                             says besides (see attempts.py). Expires with the record, or a month
                             later than that would if the last attempt were the end
 state:<id>          string  what a park or checkpoint kept; gone once the task is final
+journal:<id>        list    entries appended since the state was written; gone when it is
 queue:<type>        list    ids of waiting tasks, the next one first
 cancelled:<type>    set     ids in the list that were cancelled: their records may be gone by now
 wake:<type>         list    at most one token: wakes one idle worker
@@ -48,7 +49,7 @@ ends                channel what ended, a message a call: its number, then statu
 
 A task's record, its times in milliseconds since 1970. Its version is `1`, which 0.2.0 reads too;
 `01` if it has options (`o`) that a reader of version 1 may pass over; `2` if it must not, or has
-an inbox:
+an inbox or a journal:
 
 v   version of this format              rc  failures so far
 t   type                                cc  lost workers since the last park
@@ -66,6 +67,7 @@ lf  fence whose lease ended last        lw  why it ended, if its worker came bac
 bo  the last back-off in ms
 o   options, packed: headers and tags (see Options in task.py)
 i   `inbox:<id>` may be there
+j   how many entries `journal:<id>` has
 wo  while pending: an item in its inbox wakes it
 at  `attempts:<id>` is there
 """

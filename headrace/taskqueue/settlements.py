@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -39,7 +40,7 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """It goes on later, here or elsewhere, from `state`.
+    """It goes on later, here or elsewhere, from `state` and the journal with these `entries`.
 
     The items that its inbox held when it was claimed leave it. If `wake_on` is "inbox" and another
     one has come since, it is queued at once. While a live worker is too old to wake by an inbox, it
@@ -49,10 +50,14 @@ class Parked(msgspec.Struct, frozen=True):
     task: ClaimedTask
     unpark_at_ms: int | None
     """When, since 1970. None: only when it is woken."""
-    state: bytes
+    state: bytes | None
+    """None: the state stays as it is, and the journal too."""
     run_ms: int
     wake_on: WakeOn | None = None
     """What it goes on for before that time."""
+    entries: Sequence[bytes] = ()
+    """While a live worker is too old to read a journal, a park with entries keeps nothing, and the
+    task goes on after 5 s from where this attempt began."""
 
 
 class Released(msgspec.Struct, frozen=True):

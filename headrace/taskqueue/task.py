@@ -139,6 +139,8 @@ class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
     """Headers and tags, packed."""
     inbox: tuple[bytes, ...] = ()
     """What was put into the task's inbox since it last parked, in order."""
+    journal: tuple[bytes, ...] = ()
+    """What was appended since the state was last written, in order."""
 
     @property
     def headers(self) -> dict[str, str]:

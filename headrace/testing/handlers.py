@@ -40,6 +40,8 @@ class HandlerRun(Generic[R]):
     """Each percentage and message that it reported."""
     checkpoints: list[bytes] = field(default_factory=list)
     """What it kept."""
+    journal: list[bytes] = field(default_factory=list)
+    """What it appended to its journal, before and after checkpoints."""
     submitted: list[FurtherTask] = field(default_factory=list)
     """The tasks that it submitted."""
 
@@ -55,8 +57,12 @@ class _Host:
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         self._run.progress.append((percent, message))
 
-    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+    async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
         self._run.checkpoints.append(state)
+        self._run.journal.extend(entries)
+
+    async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
+        self._run.journal.extend(entries)
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         self._run.submitted.append(task)
@@ -71,6 +77,7 @@ async def run_handler(
     state: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     inbox: Sequence[bytes] = (),
+    journal: Sequence[bytes] = (),
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[R]: ...
@@ -85,6 +92,7 @@ async def run_handler(
     state: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     inbox: Sequence[bytes] = (),
+    journal: Sequence[bytes] = (),
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[R]: ...
@@ -98,6 +106,7 @@ async def run_handler(
     state: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     inbox: Sequence[bytes] = (),
+    journal: Sequence[bytes] = (),
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[Any]:
@@ -112,6 +121,7 @@ async def run_handler(
         state: what an earlier attempt has kept by a checkpoint or a `Park`.
         headers: what was submitted beside the payload.
         inbox: the items that have come since the task last parked.
+        journal: what earlier attempts have appended since the state was written.
         values: what `ctx.value(lifespan)` brings: `{database: pool}`.
         middleware: around the handler, the outermost first.
 
@@ -132,6 +142,7 @@ async def run_handler(
         can_park=True,
         headers=headers or {},
         inbox=inbox,
+        journal=journal,
     )
     resources = Resources(middleware=middleware)
     try:
@@ -149,4 +160,4 @@ async def run_handler(
             raise RuntimeError(f"the attempt was stopped: {reason}")
         case _:
             assert_never(ended.outcome)
-    return HandlerRun(found, run.progress, run.checkpoints, run.submitted)
+    return HandlerRun(found, run.progress, run.checkpoints, run.journal, run.submitted)

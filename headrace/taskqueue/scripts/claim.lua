@@ -16,7 +16,7 @@
 --          be there to claim (-1: unknown), the tasks: (id, type, payload, created, started,
 --          max_retries) each, then (fence, retries, crashes, kept state or '') of one that was held
 --          before or has options, the options or '', the items
---          of its inbox
+--          of its inbox, the entries of its journal
 -- Errors   EPOCH <new>, VERSION <found> <supported>
 
 local worker, epoch, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -95,20 +95,25 @@ local function pass_over(id, task_type, flaw)
   end
 end
 
--- A record whose version is written as '1' has no options, and no inbox. Returns whether it has an inbox.
+-- A record whose version is written as '1' has no options, no inbox and no journal. Returns whether it has an
+-- inbox; or nil, and why it cannot be taken.
 local function add_options(task, key)
   if not task[7] then
     task[7], task[8], task[9], task[10] = 1, 0, 0, ''
   end
-  local r = call('HMGET', key, 'o', 'i')
+  local r = call('HMGET', key, 'o', 'i', 'j')
   task[11] = r[1] or ''
-  if r[2] then
-    task[12] = call('LRANGE', P .. 'inbox:' .. task[1], 0, -1)
-    for _, item in ipairs(task[12]) do
+  task[12] = r[2] and call('LRANGE', P .. 'inbox:' .. task[1], 0, -1) or {}
+  task[13] = r[3] and call('LRANGE', P .. 'journal:' .. task[1], 0, -1) or {}
+  for _, list in ipairs({ task[12], task[13] }) do
+    for _, item in ipairs(list) do
       bytes = bytes + #item
     end
-    return true
   end
+  if r[3] and #task[13] ~= whole(r[3]) then
+    return nil, 'its journal is gone'
+  end
+  return r[2] ~= false
 end
 
 -- Marks a task as taken. Returns what the worker is given of it, its hold, and whether its end is to look
@@ -169,7 +174,13 @@ local function open(id, task_type, is_ahead)
   else
     task = { id, task_type, payload, created, now, max_retries }
   end
-  local has_inbox = r[2] ~= '1' and add_options(task, key)
+  local has_inbox, flaw = false, nil
+  if r[2] ~= '1' then
+    has_inbox, flaw = add_options(task, key)
+    if flaw then
+      return nil, flaw
+    end
+  end
   measure(task_type, math.max(0, now - since))
   redis.call('HSET', key, 's', 'running', 'f', fence, 'b', started, 'w', worker)
   return task, id .. ':' .. fence, held_before or not r[4] or has_inbox

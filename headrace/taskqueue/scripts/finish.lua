@@ -22,13 +22,13 @@ local function record_of(key, fence, hold)
   if not is_marked(hold) then
     return NOTHING
   elseif fence == '1' then
-    local found = call('HMGET', key, 'pl', 'k', 'i', 'x')
-    return { pl = found[1], k = found[2], i = found[3], x = found[4] }
+    local found = call('HMGET', key, 'pl', 'k', 'j', 'i', 'x')
+    return { pl = found[1], k = found[2], j = found[3], i = found[4], x = found[5] }
   end
-  local found = call('HMGET', key, 'pl', 'k', 'i', 'x', 'er', 'at', 'rc', 'cc', 'b')
+  local found = call('HMGET', key, 'pl', 'k', 'j', 'i', 'x', 'er', 'at', 'rc', 'cc', 'b')
   return {
-    pl = found[1], k = found[2], i = found[3], x = found[4], er = found[5], at = found[6], rc = found[7],
-    cc = found[8], b = found[9],
+    pl = found[1], k = found[2], j = found[3], i = found[4], x = found[5], er = found[6], at = found[7],
+    rc = found[8], cc = found[9], b = found[10],
   }
 end
 

@@ -1,11 +1,12 @@
---- include common, counters, records, clock, leases
+--- include common, counters, records, clock, leases, versions, journals
 -- restore: Redis lost its data while a worker ran tasks. The worker puts their records and leases back, so
 -- that their results are kept. If a task is there already, another worker has it now.
 --
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  request: the number of the worker's last claim
 --       5… per task: id, type, payload, fence, created, started, retries, crashes, max_retries, state,
---          hash or '', options or '', number of items in its inbox, the items
+--          hash or '', options or '', number of items in its inbox, number of entries of its journal,
+--          the items, the entries
 -- Returns  per task 1, or 0 when it is lost
 -- Errors   EPOCH <new>
 
@@ -18,13 +19,14 @@ end
 local reply, a = {}, 5
 while a <= #ARGV do
   local id, task_type, payload, fence, state = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 9]
-  local options, items = ARGV[a + 11], tonumber(ARGV[a + 12])
+  local options, items, entries = ARGV[a + 11], tonumber(ARGV[a + 12]), tonumber(ARGV[a + 13])
   local key, member = P .. 'task:' .. id, id .. ':' .. fence
   local leases = P .. 'leases:' .. task_type
   local r = read_task(id)
   if not r then
-    call('HSET', key, 'v', options == '' and items == 0 and 1 or 2, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4],
-      'b', ARGV[a + 5], 'rc', ARGV[a + 6], 'cc', ARGV[a + 7], 'm', ARGV[a + 8], 'w', worker)
+    local version = options == '' and items == 0 and 1 or 2
+    call('HSET', key, 'v', version, 't', task_type, 's', 'running', 'f', fence, 'c', ARGV[a + 4], 'b', ARGV[a + 5],
+      'rc', ARGV[a + 6], 'cc', ARGV[a + 7], 'm', ARGV[a + 8], 'w', worker)
     if #payload > INLINE_BYTES then
       redis.call('SET', P .. 'payload:' .. id, payload)
       call('HSET', key, 'pl', 1)
@@ -38,8 +40,11 @@ while a <= #ARGV do
       call('HSET', key, 'o', options)
     end
     if items > 0 then
-      call('RPUSH', P .. 'inbox:' .. id, unpack(ARGV, a + 13, a + 12 + items))
+      call('RPUSH', P .. 'inbox:' .. id, unpack(ARGV, a + 14, a + 13 + items))
       call('HSET', key, 'i', 1)
+    end
+    if entries > 0 then
+      append_entries(id, {}, a + 14 + items, entries)
     end
     if state ~= '' then
       redis.call('SET', P .. 'state:' .. id, state)
@@ -54,6 +59,6 @@ while a <= #ARGV do
     call('SADD', P .. 'queues', task_type)
   end
   reply[#reply + 1] = call('HEXISTS', P .. 'held:' .. worker, member)
-  a = a + 13 + items
+  a = a + 14 + items + entries
 end
 return reply

@@ -31,9 +31,9 @@ if whole(r.v) > 1 and an_old_worker_lives(lease_ms) then
   return redis.error_reply('UPGRADE ' .. id)
 end
 forget_end(id, task_type, r.s)
-redis.call('DEL', P .. 'result:' .. id, P .. 'inbox:' .. id)
+redis.call('DEL', P .. 'result:' .. id, P .. 'inbox:' .. id, P .. 'journal:' .. id)
 call('HDEL', key, 'rc', 'cc', 'bo', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd',
-  'hb', 'lf', 'lw', 'i')
+  'hb', 'lf', 'lw', 'i', 'j')
 redis.call('PERSIST', key)
 if r.pl then
   redis.call('PERSIST', P .. 'payload:' .. id)

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 
 from headrace.client.opening import new_task
 from headrace.handlers import Context, FurtherTask, SubmitFailed, TaskType, own_task
-from headrace.taskqueue import IdempotencyConflict, QueueError, QueueUnavailable, TaskQueue
+from headrace.taskqueue import (
+    IdempotencyConflict,
+    QueueError,
+    QueueUnavailable,
+    TaskQueue,
+    UpgradeInProgress,
+)
 from headrace_worker.running import Hand, Running
 from headrace_worker.session import BACKOFF, Session
 
@@ -64,11 +70,34 @@ class WorkerHost:
             self._noted = True
             self.loop.call_soon_threadsafe(self._report_soon)
 
-    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+    async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
         """Keep bytes under the task; waits while Redis is away."""
+        await self._keep(
+            ctx,
+            lambda running: self._session.checkpoint(running, state, entries),
+            lambda running: running.remember(state, entries),
+        )
+
+    async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
+        """Append to the task's journal; waits while Redis is away."""
+        await self._keep(
+            ctx,
+            lambda running: self._session.append(running, entries),
+            lambda running: running.remember(
+                running.claimed.state, (*running.claimed.journal, *entries)
+            ),
+        )
+
+    async def _keep(
+        self,
+        ctx: Context,
+        store: Callable[[Running], Awaitable[bool]],
+        remember: Callable[[Running], None],
+    ) -> None:
+        """Store something under the task; waits until the last worker of 0.2.0 has gone, too."""
         running = self._running(ctx)
-        if running is not None and await insist(lambda: self._session.checkpoint(running, state)):
-            running.remember(state)
+        if running is not None and await insist(lambda: store(running)):
+            remember(running)
             return
         if running is not None:
             self._hand.lose(running)
@@ -121,11 +150,14 @@ class WorkerHost:
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """Call until Redis can be reached. A time-out of the handler ends it, as it does all else."""
+    """Call until Redis can be reached, and no worker lives that could not read what is written.
+
+    A time-out of the handler ends it, as it does all else.
+    """
     failures = 0
     while True:
         try:
             return await call()
-        except QueueUnavailable:
+        except (QueueUnavailable, UpgradeInProgress):
             await asyncio.sleep(BACKOFF.delay(failures, random.random))
             failures += 1

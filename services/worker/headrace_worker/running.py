@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -64,9 +64,9 @@ class Running(Attempt):
         """How long ago the attempt began."""
         return int(time.time() * 1000) - self.started_at_ms
 
-    def remember(self, state: bytes) -> None:
-        """Keep a checkpoint: should Redis lose its data, it is put back with the task."""
-        self.claimed = msgspec.structs.replace(self.claimed, state=state)
+    def remember(self, state: bytes | None, journal: Sequence[bytes]) -> None:
+        """Keep what is stored: should Redis lose its data, it is put back with the task."""
+        self.claimed = msgspec.structs.replace(self.claimed, state=state, journal=tuple(journal))
 
 
 class Hand:
@@ -125,6 +125,7 @@ class Hand:
             attempt=claimed.attempt,
             state=claimed.state,
             inbox=claimed.inbox,
+            journal=claimed.journal,
             can_park=True,
             headers=_headers(claimed) if claimed.options else NO_HEADERS,
         )

@@ -98,11 +98,15 @@ class Session:
             "progress", lambda: self._consumer.progress(running.claimed, percent, message)
         )
 
-    async def checkpoint(self, running: Running, state: bytes) -> bool:
+    async def checkpoint(self, running: Running, state: bytes, entries: Sequence[bytes]) -> bool:
         """Keep bytes under a task. False: the lease is lost."""
         return await self._call(
-            "checkpoint", lambda: self._consumer.checkpoint(running.claimed, state)
+            "checkpoint", lambda: self._consumer.checkpoint(running.claimed, state, entries)
         )
+
+    async def append(self, running: Running, entries: Sequence[bytes]) -> bool:
+        """Append to a task's journal. False: the lease is lost."""
+        return await self._call("append", lambda: self._consumer.append(running.claimed, entries))
 
     async def renew(self, held: Sequence[Running], settled_request: int) -> Renewal:
         """Renew the leases over the loop's connection; see `Consumer.renew`."""

@@ -47,8 +47,8 @@ def settlement_for(
                 delay_ms = math.ceil(backoff.delay(claimed.retry_count, random) * 1000)
             traceback = None if exception is None else traceback_of(exception)
             return tq.Failed(claimed, error, delay_ms, run_ms, error_type, traceback)
-        case Park(unpark_at, state, wake_on):
-            return tq.Parked(claimed, _due_ms(unpark_at), state, run_ms, wake_on)
+        case Park(unpark_at, state, wake_on, entries):
+            return tq.Parked(claimed, _due_ms(unpark_at), state, run_ms, wake_on, entries)
         case Stopped(StopReason.CANCELLED):
             return tq.Cancelled(claimed, run_ms)
         case Stopped(StopReason.HANDED_BACK):
@@ -73,7 +73,7 @@ def call_of(settlements: Sequence[tq.Settlement]) -> Sequence[tq.Settlement]:
         if isinstance(settlement, completed):  # most are
             left -= len(settlement.result)
         elif isinstance(settlement, tq.Parked):
-            left -= len(settlement.state)
+            left -= len(settlement.state or b"") + sum(map(len, settlement.entries))
         elif isinstance(settlement, tq.Failed):
             left -= len(settlement.error) + len(settlement.traceback or "")
         if left <= 0:

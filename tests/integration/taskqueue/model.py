@@ -42,6 +42,7 @@ class ModelTask:
     retries: int = 0
     crashes: int = 0
     state: bytes | None = None
+    journal: list[bytes] = field(default_factory=list)
     stop: bool = False
     started: bool = False
     restored: bool = False
@@ -196,7 +197,11 @@ class Model:
         elif kind == "fail":
             self._end(task, FAILED)
         elif kind in ("park", "park_on_inbox", "park_on_both"):
-            task.status, task.state, task.crashes = PENDING, state, 0
+            task.status, task.crashes = PENDING, 0
+            if kind == "park":
+                task.journal.append(state)
+            else:
+                task.state, task.journal = state, []
             del task.inbox[: task.seen]
             task.wakes, task.has_time = kind != "park", kind != "park_on_inbox"
             if task.wakes and task.inbox:
@@ -274,6 +279,7 @@ class Model:
                     retries=claimed.retry_count,
                     crashes=claimed.crash_count,
                     state=claimed.state,
+                    journal=list(claimed.journal),
                     inbox=list(claimed.inbox),
                     seen=len(claimed.inbox),
                     started=True,
@@ -287,7 +293,7 @@ class Model:
         ]
 
     def _end(self, task: ModelTask, status: TaskStatus) -> None:
-        task.status, task.due, task.state = status, None, None
+        task.status, task.due, task.state, task.journal = status, None, None, []
         task.wakes, task.has_time = False, True
         if status is FAILED:
             self.totals[task.type]["failures"] += 1

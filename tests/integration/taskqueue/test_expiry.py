@@ -27,10 +27,10 @@ async def test_live_tasks_never_expire(any_rig: Rig) -> None:
     worker = await any_rig.worker()
     [running, parked, retried] = [await any_rig.submit(LARGE) for _ in range(3)]
     tasks = (await worker.claim(3)).tasks
-    await worker.checkpoint(tasks[0], LARGE)
+    await worker.checkpoint(tasks[0], LARGE, [LARGE])
     await settle(
         worker,
-        Parked(tasks[1], any_rig.now_ms() + 60_000, LARGE, 1),
+        Parked(tasks[1], any_rig.now_ms() + 60_000, LARGE, 1, entries=[LARGE]),
         Failed(tasks[2], "no", 60_000, 1),
     )
     queued = await any_rig.submit(LARGE)
@@ -41,7 +41,8 @@ async def test_live_tasks_never_expire(any_rig: Rig) -> None:
     live = {"task": -1, "payload": -1, "attempts": ATTEMPTS_KEPT}
     assert lifetimes(any_rig, retried) == pytest.approx(live, abs=1)
     for task_id in (running, parked):
-        assert lifetimes(any_rig, task_id) == {"task": -1, "payload": -1, "state": -1}
+        live = {"task": -1, "payload": -1, "state": -1, "journal": -1}
+        assert lifetimes(any_rig, task_id) == live
     assert unexpected_keys(any_rig.server) == []
 
 
@@ -54,7 +55,7 @@ async def test_whatever_way_a_task_ends_all_of_it_expires(
     async def begun() -> tuple[str, Completed]:
         task_id = await rig.submit(LARGE, max_retries=0)
         task = await claim_one(worker)
-        await worker.checkpoint(task, LARGE)
+        await worker.checkpoint(task, LARGE, [LARGE])
         return task_id, Completed(task, LARGE, 1)
 
     expected = {"task": RETENTION, "payload": RETENTION}
@@ -122,7 +123,7 @@ async def test_after_the_retention_nothing_of_a_task_is_left(
     worker = await rig.worker()
     task_id = await rig.submit(LARGE)
     task = await claim_one(worker)
-    await worker.checkpoint(task, LARGE)
+    await worker.checkpoint(task, LARGE, [LARGE])
     await settle(worker, Completed(task, LARGE, 1))
     await rig.submit(LARGE, max_retries=0)
     await settle(worker, Failed(await claim_one(worker), "no", 0, 1))

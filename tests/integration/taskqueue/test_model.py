@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
@@ -203,6 +204,7 @@ class QueueMachine(Walk):
             assert (task.fence, task.retry_count) == (expected.fence, expected.retries)
             assert (task.crash_count, task.max_retries) == (expected.crashes, expected.max_retries)
             assert (task.payload, task.state) == (expected.payload, expected.state)
+            assert task.journal == tuple(expected.journal)
             assert list(task.inbox) == expected.inbox
         self.hands[worker] += claim.tasks
 
@@ -267,7 +269,7 @@ class QueueMachine(Walk):
         settlements: dict[str, Settlement] = {
             "complete": Completed(task, PAYLOADS[task.fence % 2], 5),
             "fail": Failed(task, "no", 3_600_000, 5),
-            "park": Parked(task, in_an_hour, b"state", 5),
+            "park": Parked(task, in_an_hour, None, 5, entries=[b"state"]),
             "park_on_inbox": Parked(task, None, b"state", 5, wake_on="inbox"),
             "park_on_both": Parked(task, in_an_hour, b"state", 5, wake_on="inbox"),
             "release": Released(task),
@@ -286,6 +288,19 @@ class QueueMachine(Walk):
         assert self.do(holder.progress(task, 50, "half")) is holds
         if holds:
             self.model.tasks[task.id].state = state
+            self.model.tasks[task.id].journal = []
+
+    @precondition(lambda self: any(self.hands.values()) or self.past)
+    @rule(pick=picks)
+    def append(self, pick: int) -> None:
+        held = [(worker, task) for worker, tasks in self.hands.items() for task in tasks]
+        worker, task = [*held, *self.past][pick % len([*held, *self.past])]
+        holds = (task.id, task.fence) in self.model.leases
+        journal = self.model.tasks[task.id].journal if holds else []
+        known = msgspec.structs.replace(task, journal=tuple(journal))
+        assert self.do(self.consumers[worker].append(known, [b"%d" % pick])) is holds
+        if holds:
+            journal.append(b"%d" % pick)
 
     @precondition(lambda self: any(self.hands.values()))
     @rule(worker=workers)

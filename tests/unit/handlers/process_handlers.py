@@ -95,7 +95,8 @@ def talk(ctx: Context, payload: Any) -> dict[str, Any]:
     for n in range(1000):
         ctx.progress(n / 10, f"step {n}")
     ctx.progress(99, "nearly there")
-    ctx.wait(ctx.checkpoint(b"half"))
+    ctx.wait(ctx.append([b"1", b"2"]))
+    ctx.wait(ctx.checkpoint(b"half", [b"3"]))
     first = ctx.wait(ctx.submit(double, Number(value=4)))
     second = ctx.wait(ctx.submit("other", {"a": 1}, start_in=timedelta(hours=1)))
     return {
@@ -103,6 +104,7 @@ def talk(ctx: Context, payload: Any) -> dict[str, Any]:
         "headers": dict(ctx.headers),
         "deadline": ctx.deadline is not None,
         "state": (ctx.state or b"").decode(),
+        "journal": [entry.decode() for entry in ctx.journal],
     }
 
 

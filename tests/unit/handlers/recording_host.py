@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.handlers import Context, FurtherTask
@@ -15,6 +16,7 @@ class RecordingHost:
     def __init__(self) -> None:
         self.reports: list[tuple[float, str | None]] = []
         self.checkpoints: list[bytes] = []
+        self.appended: list[bytes] = []
         self.submitted: list[FurtherTask] = []
         self.values: dict[Any, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -29,8 +31,12 @@ class RecordingHost:
     def progress(self, ctx: Context, percent: float, message: str | None) -> None:
         self.reports.append((percent, message))
 
-    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+    async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
         self.checkpoints.append(state)
+        self.appended.extend(entries)
+
+    async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
+        self.appended.extend(entries)
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         self.submitted.append(task)
@@ -42,6 +48,7 @@ def make_context(
     state: bytes | None = None,
     can_park: bool = True,
     attempt: int = 1,
+    journal: Sequence[bytes] = (),
 ) -> Context:
     return Context(
         "7c0d4a1e-0000-4000-8000-000000000001",
@@ -50,4 +57,5 @@ def make_context(
         attempt=attempt,
         state=state,
         can_park=can_park,
+        journal=journal,
     )

@@ -198,3 +198,39 @@ def test_a_value_of_a_lifespan_that_was_not_entered_is_named() -> None:
         ctx.value(database)
     host.values[database] = "pool"
     assert ctx.value(database) == "pool"
+
+
+async def test_what_is_appended_is_in_the_journal_until_the_state_is_written() -> None:
+    host = RecordingHost()
+    ctx = make_context(host, journal=(b"1",))
+    await ctx.append([b"2", b"3"])
+    assert (list(ctx.journal), host.appended) == ([b"1", b"2", b"3"], [b"2", b"3"])
+    await ctx.checkpoint(b"state", [b"4"])
+    assert (ctx.state, list(ctx.journal)) == (b"state", [b"4"])
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        (["text"], "has a str among its entries: each must be bytes"),
+        ([b"x" * 16_777_216], "journal 16777217 bytes long, the limit is 16777216: write a check"),
+        ([b""] * 10_000, "journal 10001 entries long, the limit is 10000: write a checkpoint now"),
+    ],
+)
+async def test_a_journal_has_bounds(entries: list[Any], reason: str) -> None:
+    host = RecordingHost()
+    ctx = make_context(host, journal=(b"1",))
+    with pytest.raises(ValueError, match=reason):
+        await ctx.append(entries)
+    assert reason in str(Park(datetime.now(UTC), None, entries=entries).fault(ctx.journal))
+    assert host.appended == []
+
+
+async def test_a_submit_after_an_append_is_another_one_than_before_it() -> None:
+    host = RecordingHost()
+    ctx = make_context(host)
+    ids = [await ctx.submit("x", 1)]
+    await ctx.append([b"1"])
+    ids.append(await ctx.submit("x", 1))
+    resumed = make_context(RecordingHost(), journal=(b"1",))
+    assert await resumed.submit("x", 1) == ids[1] != ids[0]

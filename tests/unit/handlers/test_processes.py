@@ -193,7 +193,8 @@ async def test_progress_checkpoints_and_submits_reach_the_worker(resources: Reso
     said = value(await run(resources, handlers.talk, None, host))
     assert host.reports[-1] == (99.0, "nearly there")
     assert len(host.reports) < 100  # what comes too fast is thinned out
-    assert host.checkpoints == [b"half"]
+    assert (host.checkpoints, host.appended) == ([b"half"], [b"1", b"2", b"3"])
+    assert said["journal"] == ["3"]
     first, second = host.submitted
     assert said["ids"] == [first.id, second.id]
     assert (first.type, first.payload, first.max_retries) == ("double", b'{"value":4}', 3)

@@ -57,6 +57,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "fail": Consumer.settle,
     "park": Consumer.settle,
     "release": Consumer.settle,
+    "append": Consumer.append,
     "checkpoint": Consumer.checkpoint,
     "progress": Consumer.progress,
     "restore": Consumer.restore,
@@ -89,7 +90,8 @@ REDIS_6_2 = (
 cost grows with a list's length (LREM, LRANGE, LPOS) or with all keys (KEYS, SCAN) are not in it."""
 
 OF_SHORT_LISTS = ("LRANGE", "LTRIM")
-"""An inbox holds at most 100 items and a list of attempts 20, so there these may be used."""
+"""An inbox holds at most 100 items, a list of attempts 20, and a journal is read once by each
+attempt, so there these may be used."""
 
 
 def code(name: str) -> str:
@@ -185,7 +187,9 @@ def test_a_script_needs_nothing_newer_than_redis_6_2(name: str) -> None:
     assert used <= {*REDIS_6_2, *OF_SHORT_LISTS}
     for command in OF_SHORT_LISTS:
         targets = re.findall(rf"'{command}', ([^,]*),", text)
-        assert set(targets) <= {"inbox", "P .. 'inbox:' .. task[1]", "attempts"}
+        assert set(targets) <= {
+            *("inbox", "P .. 'inbox:' .. task[1]", "P .. 'journal:' .. task[1]", "attempts"),
+        }
     assert len(re.findall(called, text)) == len(
         re.findall(rf"{called}(?:'[A-Z]+'|front and 'LPUSH' or 'RPUSH')", text)
     )
@@ -229,6 +233,7 @@ def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
         "damage",
         "tending",
         "versions",
+        "journals",
     ]
     assert included == [part for part in order if part in included]
     for part in included:

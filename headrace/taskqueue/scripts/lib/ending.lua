@@ -28,7 +28,7 @@ end
 
 -- Final: the record and what belongs to it expire together. Returns false when there is no record: all
 -- fields were new then.
--- r: its record, of which `pl`, `k`, `i` and `at` are looked at: what has a key of its own
+-- r: its record, of which `pl`, `k`, `j`, `i` and `at` are looked at: what has a key of its own
 local function end_task(id, task_type, status, r, retention_seconds, ...)
   local key = P .. 'task:' .. id
   if call('HSET', key, 's', status, 'e', NOW, ...) == 2 + select('#', ...) / 2 then
@@ -48,6 +48,10 @@ local function end_task(id, task_type, status, r, retention_seconds, ...)
   if r.k then
     redis.call('DEL', P .. 'state:' .. id)
     call('HDEL', key, 'k')
+  end
+  if r.j then
+    redis.call('DEL', P .. 'journal:' .. id)
+    call('HDEL', key, 'j')
   end
   note_end(id, task_type, status, NOW)
   return true

@@ -9,7 +9,7 @@ local function read_task(id, index, flaw)
   local STATUSES = {
     pending = true, queued = true, running = true, completed = true, failed = true, cancelled = true,
   }
-  local NUMBERS = { 'v', 'c', 'q', 'd', 'b', 'e', 'm', 'rc', 'cc', 'f', 'bo', 'lf' }
+  local NUMBERS = { 'v', 'c', 'q', 'd', 'b', 'e', 'm', 'rc', 'cc', 'f', 'bo', 'lf', 'j' }
   local OTHERS = { 's', 't', 'w', 'x', 'z', 'pl', 'k', 'i', 'wo', 'pk', 'lw', 'at' }
 
   local function flaw_of(r)
@@ -49,6 +49,7 @@ local function read_task(id, index, flaw)
     set_aside('task:' .. id, flaw)
     redis.call('EXPIRE', P .. 'payload:' .. id, ASIDE_KEPT_SECONDS)
     redis.call('EXPIRE', P .. 'state:' .. id, ASIDE_KEPT_SECONDS)
+    redis.call('EXPIRE', P .. 'journal:' .. id, ASIDE_KEPT_SECONDS)
     return nil
   elseif not there and index and not (moved and moved['task:' .. id]) then
     name_damage('task:' .. id, 'its record is gone, and it stood in ' .. index)

@@ -56,8 +56,11 @@ class _Host:
         """The last word stands in the record; nobody can see it before."""
         self.percent, self.message = percent, message
 
-    async def checkpoint(self, ctx: Context, state: bytes) -> None:
+    async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
         """There is no second attempt that could go on from it."""
+
+    async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
+        """As `checkpoint`."""
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         """Into the queue; never inside the request, where nobody would learn what came of it."""
