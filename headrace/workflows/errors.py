@@ -8,18 +8,18 @@ WorkflowsError
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
 
+ERROR_TYPE_BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/"
+# What definitions write in front of a standard error's name: the specification has had several
+# addresses for the same types.
+_STANDARD_TYPE = re.compile(
+    r"https?://(?:open-workflow-specification\.org|serverlessworkflow\.io)"
+    r"/(?:spec/[^/]+/errors|dsl/errors/types|errors/types)/([a-z]+)"
+)
 # The language's standard error types: name → (default status, title). DSL reference, "Standard
 # Error Types".
-ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
-# What else definitions write in front of a standard error's name: the specification has had several
-# addresses for the same types.
-_OTHER_BASES = (
-    "https://open-workflow-specification.org/spec/1.0.0/errors/",
-    "https://open-workflow-specification.org/dsl/errors/types/",
-    "https://serverlessworkflow.io/dsl/errors/types/",
-)
 STANDARD_ERRORS: dict[str, tuple[int, str]] = {
     "configuration": (400, "Invalid configuration"),
     "validation": (400, "Invalid data"),
@@ -121,9 +121,7 @@ class WorkflowError(WorkflowsError):
     @property
     def retryable(self) -> bool:
         """Whether the same run may succeed when it is retried later."""
-        base, slash, name = self.type.rpartition("/")
-        if base + slash not in (ERROR_TYPE_BASE, *_OTHER_BASES):
-            return False
+        name = standard_name(self.type)
         if name == "timeout":
             return True
         return name == "communication" and (
@@ -145,6 +143,17 @@ class WorkflowError(WorkflowsError):
         where = "" if self.instance is None else f" at {self.instance}"
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.title or self.type} ({self.status}){where}{detail}"
+
+
+def standard_name(type: str) -> str | None:
+    """The short name of a standard error's type, in any form of its URI; None for other types."""
+    match = _STANDARD_TYPE.fullmatch(type)
+    return None if match is None else match[1]
+
+
+def same_type(type: str, other: str) -> bool:
+    """Whether two types of errors are the same, in whatever forms their URIs are written."""
+    return type == other or standard_name(type) == standard_name(other) is not None
 
 
 def shortened(text: str) -> str:

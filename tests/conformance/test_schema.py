@@ -76,8 +76,8 @@ WRONG: list[Any] = [
     [{"a": {"call": "http", "with": {"method": "get", "endpoint": "https://a/ b"}}}],
     [{"a": {"call": "http", "with": GET | {"x": 1}}}],
     [{"a": {"call": "http", "with": GET | {"output": "x"}}}],
-    [{"a": {"call": "http", "with": GET | {"headers": {"a": 1}}}}],
-    [{"a": {"call": "http", "with": GET | {"query": {"a": 1}}}}],
+    [{"a": {"call": "http", "with": GET | {"headers": {"a": [1]}}}}],
+    [{"a": {"call": "http", "with": GET | {"query": {"a": None}}}}],
     [{"a": {"do": {"b": {"set": {"x": 1}}}}}],
     {"a": {"set": {"x": 1}}},
 ]  # fmt: skip

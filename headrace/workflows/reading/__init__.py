@@ -6,6 +6,7 @@ is handed in: this package knows none.
 
 from __future__ import annotations
 
+from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Attempts, Cursor, attempts, kind_of
 from headrace.workflows.reading.definition import hyphened, read_definition, version_key
 from headrace.workflows.reading.durations import parse_value, read_duration
@@ -38,6 +39,7 @@ __all__ = [
     "read_items",
     "read_runtime_expression",
     "read_template",
+    "refused",
     "too_large",
     "version_key",
 ]

@@ -126,18 +126,18 @@ class Cursor:
         self,
         allowed: set[str] | frozenset[str],
         required: tuple[str, ...] = (),
-        later: Mapping[str, str] | None = None,
+        refused: Mapping[str, str] | None = None,
     ) -> dict[str, Cursor]:
         """The fields of a mapping.
 
-        Notes unknown keys, and those of `later`: keys that the language has and we do not support
-        yet, each with a word for what it is. Refuses a mapping without the required ones.
+        Notes unknown keys, and those of `refused`: keys that the language has and we do not
+        support, each with its sentence. Refuses a mapping without the required ones.
         """
         fields = self.fields()
         here = f"`{self.key or 'the workflow'}`"
         for key, value in fields.items():
-            if later is not None and key in later:
-                value.note(f"{later[key]} (`{key}`) is not supported yet")
+            if refused is not None and key in refused:
+                value.note(refused[key])
             elif key not in allowed:
                 others = set(allowed).difference(fields)
                 value.note(f"unknown key {key!r} in {here}{did_you_mean(key, others)}")

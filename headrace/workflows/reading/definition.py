@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.workflows.expressions import Checker
 from headrace.workflows.model import Workflow
+from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Attempts, Cursor, TooManyFaults, attempts
 from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
@@ -27,16 +28,6 @@ _VERSION = re.compile(
     r"(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
     r"(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
 )
-
-_LATER = {"schedule": "a schedule"}
-_USE_LATER = {
-    "authentications": "authentication",
-    "catalogs": "a catalog of functions",
-    "extensions": "extensions",
-    "functions": "named functions",
-    "retries": "named retry policies",
-    "secrets": "secrets",
-}
 
 
 def read_definition(
@@ -70,7 +61,7 @@ def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Work
     fields = root.mapping(
         {"document", "input", "output", "do", "timeout", "use", "evaluate"},
         ("document", "do"),
-        _LATER,
+        refused.WORKFLOW,
     )
     reader = StepReader(step_types)
     with attempts() as part:
@@ -160,14 +151,14 @@ def _read_text(cursor: Cursor) -> str:
 def _check_evaluate(cursor: Cursor) -> None:
     fields = cursor.mapping({"language", "mode"})
     if "language" in fields and fields["language"].text() != "jq":
-        fields["language"].note("expressions are read as `jq`; no other language is supported")
+        fields["language"].note(refused.LANGUAGE)
     if "mode" in fields and fields["mode"].one_of("strict", "loose") == "loose":
-        fields["mode"].note("the `loose` mode is not supported: write expressions as ${ … }")
+        fields["mode"].note(refused.LOOSE)
 
 
 def _read_use(cursor: Cursor, reader: StepReader) -> None:
     """Give the reader what the workflow names. A name counts even if what it names is wrong."""
-    fields = cursor.mapping({"errors", "timeouts"}, later=_USE_LATER)
+    fields = cursor.mapping({"errors", "timeouts"}, refused=refused.USE)
     part = Attempts()
     if "timeouts" in fields:
         for name, timeout in fields["timeouts"].fields().items():

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.hints import did_you_mean
 from headrace.workflows.expressions import make_expression, variables_in
 from headrace.workflows.model import Expression, Template
+from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Attempts, Cursor, attempts
 
 # Which arguments an expression may use, by where it stands (DSL, "Runtime expression arguments").
@@ -20,12 +21,11 @@ STEP_BEFORE = WORKFLOW_OUTPUT | {"task"}  # `if` and `input.from`
 STEP_BODY = STEP_BEFORE | {"input"}  # the step's own fields, and `output.as`
 STEP_EXPORT = STEP_BODY | {"output"}
 
-# The language's own arguments that cannot be given yet.
-_UNSUPPORTED = {"secrets": "secrets are", "authorization": "authentication is"}
-ARGUMENTS = STEP_EXPORT | _UNSUPPORTED.keys() | {"ENV"}
+ARGUMENTS = STEP_EXPORT | refused.ARGUMENTS.keys() | {"ENV"}
 """The names that no variable may have: the language's own, and jq's."""
 
 _ENCLOSED = re.compile(r"\s*\$\{(.*)\}\s*", re.DOTALL)
+_JQ_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _POSITION = re.compile(r" at <top-level>, line \d+(, column \d+)?")
 
 
@@ -39,8 +39,8 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
     enclosed = _ENCLOSED.fullmatch(text)
     expression = make_expression(text if enclosed is None else enclosed[1], allowed)
     for name in variables_in(expression.text):
-        if name in _UNSUPPORTED:
-            cursor.refuse(f"`${name}`: {_UNSUPPORTED[name]} not supported yet")
+        if name in refused.ARGUMENTS and name not in allowed:
+            cursor.refuse(refused.ARGUMENTS[name])
 
     def note(reason: str) -> None:
         reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
@@ -48,8 +48,12 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
         names = [f"${name}" for name in sorted(allowed)]
         unknown = [name for name in variables_in(expression.text) if name not in allowed]
         hint = ""
-        if unknown:
+        if "secret" in unknown:
+            hint = f" ({refused.SECRET})"
+        elif unknown:
             hint = f" (known here: {', '.join(names)}){did_you_mean(f'${unknown[0]}', names)}"
+        elif "'" in _JQ_TEXT.sub("", expression.text):
+            hint = ": jq texts stand in double quotes"
         cursor.note(f"`{cursor.key}` is not a valid jq expression: {reason}{hint}")
 
     cursor.findings.checks.append((expression.program, note))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace.hints import did_you_mean
 from headrace.workflows.model import Action, Duration, Step, Template
+from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
@@ -20,13 +21,13 @@ from headrace.workflows.reading.expressions import (
     read_condition,
     read_transformation,
 )
+from headrace.workflows.reading.order import DIRECTIVES, Place, check_reached, check_targets
 
 COMMON_FIELDS = frozenset({"if", "input", "output", "export", "timeout", "then", "metadata"})
 # The key that tells each type of step of the language.
 ALL_KEYWORDS = (
     "call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait",
 )  # fmt: skip
-DIRECTIVES = ("continue", "exit", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +43,35 @@ class StepReader:
     """Reads steps.
 
     `types` are those supported, by keyword; `timeouts` and `errors` are those that the workflow's
-    `use` names.
+    `use` names. `place` is that of the step which is being read.
     """
 
     types: Mapping[str, StepType]
     timeouts: dict[str, Duration] = field(default_factory=dict)
     errors: dict[str, Template] = field(default_factory=dict)
-    # Where the steps of the list that is being read lead to, as far as these are steps.
-    _targets: list[Cursor] = field(default_factory=list)
+    place: Place | None = None
 
     def steps(self, cursor: Cursor) -> tuple[Step, ...]:
         """A list of named steps."""
-        reader = replace(self, _targets=[])
-        named: set[str] = set()
         with attempts() as part:
-            steps = [part(reader._item, item, named, cursor.key) for item in cursor.items()]
-            for target in reader._targets:
-                if target.value not in named:
-                    target.note(
-                        f"`then` names {target.value!r}, and no task of this list has that name"
-                        f"{did_you_mean(target.value, (*named, *DIRECTIVES))}"
-                    )
+            places = [Place(item) for item in cursor.items()]
+            names: set[str] = set()
+            steps = [part(self._item, place, names, cursor.key) for place in places]
+            # What is wrong otherwise may be why a step seems to be out of reach.
+            if check_targets(places) and not part.failed:
+                check_reached(places)
         return tuple(steps)
+
+    def steers(self) -> None:
+        """The step that is being read never goes on as its own `then` says."""
+        assert self.place is not None
+        self.place.passes = False
 
     def then(self, cursor: Cursor) -> str:
         """Where to go on: a directive, or a step of the list that is being read."""
         text = cursor.text()
-        if text not in DIRECTIVES:
-            self._targets.append(cursor)
+        assert self.place is not None
+        self.place.thens.append(cursor)
         return text
 
     def timeout(self, cursor: Cursor, allowed: frozenset[str] = STEP_BODY) -> Duration:
@@ -84,22 +86,22 @@ class StepReader:
             return self.errors[cursor.named(self.errors, "`use.errors` has no error")]
         return read_error(cursor)
 
-    def _item(self, item: Cursor, named: set[str], key: str) -> Step:
+    def _item(self, place: Place, names: set[str], key: str) -> Step:
         """One item of the list under `key`. Its name counts even if the step is wrong."""
-        fields = item.fields()
+        fields = place.item.fields()
+        place.names = tuple(fields)
         if len(fields) != 1:
-            named.update(fields)
-            item.refuse(f"an item of `{key}` must hold one task under its name")
+            place.item.refuse(f"an item of `{key}` must hold one task under its name")
         ((name, cursor),) = fields.items()
         cursor = cursor.inside(name)
-        if name in named:
+        if name in names:
             cursor.note(f"two tasks of this list are named {name!r}: rename one")
         if name in DIRECTIVES:
             cursor.note(f"a task cannot be named {name!r}: `then` gives it a meaning")
-        named.add(name)
-        return self._step(name, cursor)
+        names.add(name)
+        return replace(self, place=place)._step(name, cursor, place)
 
-    def _step(self, name: str, cursor: Cursor) -> Step:
+    def _step(self, name: str, cursor: Cursor, place: Place) -> Step:
         step_type = self._type(cursor)
         fields = cursor.mapping(COMMON_FIELDS | step_type.fields)
         with attempts() as part:
@@ -112,11 +114,15 @@ class StepReader:
                 timeout = part(self.timeout, fields["timeout"])
             if "then" in fields:
                 then = part(self.then, fields["then"])
+                self.steers()
+            action = part(step_type.read, fields, self)
+            # One that is skipped goes on to the next.
+            place.passes = place.passes or condition is not None
             return Step(
                 name=name,
                 reference=cursor.pointer,
                 document=cursor.value,
-                action=part(step_type.read, fields, self),
+                action=action,
                 condition=condition,
                 input_from=part(read_data_field, fields, "input", "from", STEP_BEFORE),
                 output_as=part(read_data_field, fields, "output", "as", STEP_BODY),
@@ -130,10 +136,8 @@ class StepReader:
         present = [key for key in ALL_KEYWORDS if key in fields]
         for keyword in present:
             if keyword not in self.types:
-                cursor.child(keyword).refuse(
-                    f"`{keyword}` tasks are not supported yet (supported: "
-                    f"{', '.join(f'`{key}`' for key in self.types)})"
-                )
+                supported = ", ".join(f"`{key}`" for key in self.types)
+                cursor.child(keyword).refuse(f"{refused.STEPS[keyword]} (supported: {supported})")
         if not present:
             meant = next(filter(None, (did_you_mean(key, self.types) for key in fields)), "")
             cursor.refuse(
@@ -156,5 +160,5 @@ def read_data_field(
     """The transformation under `key` of `input`, `output` or `export`, if there is one."""
     if field not in fields:
         return None
-    inner = fields[field].mapping({key}, later={"schema": "checking data against a schema"})
+    inner = fields[field].mapping({key}, refused=refused.SCHEMA)
     return read_transformation(inner[key], allowed) if key in inner else None

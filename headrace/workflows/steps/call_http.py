@@ -14,6 +14,7 @@ from headrace.workflows.reading import (
     kind_of,
     read_runtime_expression,
     read_template,
+    refused,
 )
 from headrace.workflows.steps.http.headers import check_header_name
 from headrace.workflows.steps.http.replies import check_status, shape
@@ -104,8 +105,7 @@ def _read_method(cursor: Cursor) -> None:
 
 def _read_endpoint(cursor: Cursor) -> None:
     if isinstance(cursor.value, dict):
-        later = {"authentication": "authentication"}
-        cursor = cursor.mapping({"uri"}, ("uri",), later)["uri"]
+        cursor = cursor.mapping({"uri"}, ("uri",), refused.ENDPOINT)["uri"]
     uri = cursor.text()
     if "${" in uri:
         read_runtime_expression(cursor, STEP_BODY)
@@ -122,8 +122,9 @@ def _read_map(cursor: Cursor) -> None:
         return
     with attempts() as part:
         for field in cursor.fields().values():
-            # The language's schema wants texts; a bare number would be refused by other runtimes.
-            part(field.text)
+            # The language's schema wants texts; numbers and booleans have one form as text.
+            if not isinstance(field.value, int | float):
+                part(field.text)
             if cursor.key == "headers":
                 try:
                     check_header_name(field.key)

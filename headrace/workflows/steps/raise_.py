@@ -32,4 +32,5 @@ class RaiseAction:
 
 def read_raise(fields: dict[str, Cursor], reader: StepReader) -> RaiseAction:
     """The error under `raise.error`."""
+    reader.steers()
     return RaiseAction(reader.error(fields["raise"].mapping({"error"}, ("error",))["error"]))

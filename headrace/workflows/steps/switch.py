@@ -31,6 +31,8 @@ def read_switch(fields: dict[str, Cursor], reader: StepReader) -> SwitchAction:
             part(cases.read, item, reader)
     if not cases.names:
         fields["switch"].refuse("`switch` has no case")
+    if cases.default is not None:
+        reader.steers()
     return SwitchAction(tuple(cases.conditional), cases.default)
 
 

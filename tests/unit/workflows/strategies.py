@@ -103,7 +103,20 @@ def _with_common(task: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _named(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{f"step{place}": task} for place, task in enumerate(tasks)]
+    """A list of these tasks, as far as a run can come."""
+    last = next((place for place, task in enumerate(tasks) if _leaves(task)), len(tasks))
+    return [{f"step{place}": task} for place, task in enumerate(tasks[: last + 1])]
+
+
+def _leaves(task: dict[str, Any]) -> bool:
+    """Whether no run goes on to the task after this one."""
+    if "if" in task:
+        return False
+    cases = [case for item in task.get("switch", []) for case in item.values()]
+    thens = [case["then"] for case in cases]
+    if all("when" in case for case in cases):
+        thens.append(task.get("then"))
+    return set(thens) == {"exit"}
 
 
 def _loops(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -112,7 +125,7 @@ def _loops(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
         lambda items, condition, steps: {
             "for": {"in": items},
             **condition,
-            "do": [*steps, {"round": {"set": {"n": "${ [$item, $index, .n] }"}}}],
+            "do": _named([*_bare(steps), {"set": {"n": "${ [$item, $index, .n] }"}}]),
         },
         items,
         st.sampled_from([{}, {"while": "$index < 2"}]),

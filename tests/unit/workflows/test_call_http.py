@@ -15,11 +15,11 @@ from headrace.workflows import HttpPolicy, Runtime, Workflow
 from tests.unit.workflows.harness import Bench, calling
 from tests.unit.workflows.web import Answer, Seen, Web, json
 
-COMMUNICATION = "https://serverlessworkflow.io/spec/1.0.0/errors/communication"
-TIMEOUT = "https://serverlessworkflow.io/spec/1.0.0/errors/timeout"
-AUTHORIZATION = "https://serverlessworkflow.io/spec/1.0.0/errors/authorization"
-CONFIGURATION = "https://serverlessworkflow.io/spec/1.0.0/errors/configuration"
-EXPRESSION = "https://serverlessworkflow.io/spec/1.0.0/errors/expression"
+COMMUNICATION = "https://open-workflow-specification.org/spec/1.0.0/errors/communication"
+TIMEOUT = "https://open-workflow-specification.org/spec/1.0.0/errors/timeout"
+AUTHORIZATION = "https://open-workflow-specification.org/spec/1.0.0/errors/authorization"
+CONFIGURATION = "https://open-workflow-specification.org/spec/1.0.0/errors/configuration"
+EXPRESSION = "https://open-workflow-specification.org/spec/1.0.0/errors/expression"
 
 
 async def test_content_is_read_by_its_type(bench: Bench, web: Web) -> None:
@@ -100,6 +100,18 @@ async def test_the_parts_may_be_expressions(bench: Bench, web: Web) -> None:
     assert await bench.output(workflow, given) == {}
     assert (web.seen[0].method, web.seen[0].path) == ("PUT", "/a?z={id}&q=1")
     assert web.seen[0].headers["x-a"] == "1"
+
+
+async def test_numbers_and_booleans_are_sent_as_their_texts(bench: Bench, web: Web) -> None:
+    """Beyond the language's schema, which wants texts: real definitions have both."""
+    web.routes["/"] = json({})
+    workflow = calling(
+        f"{web.url}/", headers={"X-Count": 3, "X-Dry": True}, query={"page": 2, "all": False}
+    )
+    await bench.output(workflow)
+    seen = web.seen[0]
+    assert (seen.headers["x-count"], seen.headers["x-dry"]) == ("3", "true")
+    assert seen.path == "/?page=2&all=false"
 
 
 @pytest.mark.parametrize(

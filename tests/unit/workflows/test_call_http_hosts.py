@@ -13,8 +13,8 @@ from headrace.workflows import HttpPolicy, Runtime
 from tests.unit.workflows.harness import Bench, calling
 from tests.unit.workflows.web import Answer, Web, json
 
-COMMUNICATION = "https://serverlessworkflow.io/spec/1.0.0/errors/communication"
-AUTHORIZATION = "https://serverlessworkflow.io/spec/1.0.0/errors/authorization"
+COMMUNICATION = "https://open-workflow-specification.org/spec/1.0.0/errors/communication"
+AUTHORIZATION = "https://open-workflow-specification.org/spec/1.0.0/errors/authorization"
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ async def test_several_results_are_an_error_and_none_is_null(bench: Bench) -> No
 async def test_the_error_names_the_expression_and_the_task(bench: Bench) -> None:
     workflow = define([{"step": {"set": {"a": "${ .b | length }", "x": "${ .b + {} }"}}}])
     error = await bench.error(workflow, {"b": 1})
-    assert error.type == "https://serverlessworkflow.io/spec/1.0.0/errors/expression"
+    assert error.type == "https://open-workflow-specification.org/spec/1.0.0/errors/expression"
     assert error.status == 400
     assert error.instance == "/do/0/step"
     assert "`.b + {}`" in error.detail

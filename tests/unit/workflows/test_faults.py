@@ -34,7 +34,7 @@ do:
         method: got
         endpont: https://a/
         endpoint: ftp://a/
-        headers: { Host: a, X-Count: 1 }
+        headers: { Host: a, X-Count: [] }
         output: text
       timeout: shrt
   - third:
@@ -72,7 +72,7 @@ FAULTS: list[tuple[str, str | None, str]] = [
     ("21:9", "third", "unknown key 'endpont' in `with`"),
     ("22:9", "third", "not an absolute http or https URL"),
     ("23:20", "third", "the header 'Host' cannot be set by a workflow"),
-    ("23:29", "third", "put it in quotes"),
+    ("23:29", "third", "must be a text, not a list"),
     ("24:9", "third", "must be one of raw, content, response"),
     ("25:7", "third", "no time-out named 'shrt'. Did you mean 'short'?"),
     ("26:5", "third", "two tasks of this list are named 'third'"),

@@ -93,7 +93,7 @@ async def test_then_leads_to_a_named_task(bench: Bench) -> None:
 async def test_exit_leaves_the_list_and_end_leaves_the_workflow(bench: Bench) -> None:
     def nested(directive: str) -> Any:
         inner = [
-            {"a": put(x="a") | {"then": directive}},
+            {"a": put(x="a") | {"if": ".x == null", "then": directive}},
             {"b": put(x="b")},
         ]
         group = {"do": inner, "output": {"as": "{group: .}"}}
@@ -105,7 +105,7 @@ async def test_exit_leaves_the_list_and_end_leaves_the_workflow(bench: Bench) ->
 
 
 async def test_exit_at_the_top_ends_the_workflow(bench: Bench) -> None:
-    tasks = [{"a": put(x=1) | {"then": "exit"}}, {"b": put(x=2)}]
+    tasks = [{"a": put(x=1) | {"if": "true", "then": "exit"}}, {"b": put(x=2)}]
     assert await bench.output(define(tasks)) == {"x": 1}
 
 
@@ -171,7 +171,7 @@ async def test_an_error_inside_names_the_inner_task(bench: Bench) -> None:
     error = await bench.error(workflow)
     assert error.instance == "/do/0/group/do/1/b"
     assert error.as_dict() == {
-        "type": "https://serverlessworkflow.io/spec/1.0.0/errors/expression",
+        "type": "https://open-workflow-specification.org/spec/1.0.0/errors/expression",
         "status": 400,
         "title": "Expression failed",
         "detail": '`error("no")`: no',

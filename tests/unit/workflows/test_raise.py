@@ -62,6 +62,7 @@ async def test_an_error_of_use_is_raised_by_its_name(bench: Bench) -> None:
     ("base", "retryable"),
     [
         ("https://serverlessworkflow.io/spec/1.0.0/errors/", True),
+        ("https://open-workflow-specification.org/spec/1.0.0/errors/", True),
         ("https://open-workflow-specification.org/dsl/errors/types/", True),
         ("https://example.com/errors/", False),
     ],

@@ -19,7 +19,7 @@ from tests.unit.workflows.harness import START, Bench, define
 from tests.unit.workflows.strategies import task_lists
 from tests.unit.workflows.web import Answer, Web, json
 
-TIMEOUT = "https://serverlessworkflow.io/spec/1.0.0/errors/timeout"
+TIMEOUT = "https://open-workflow-specification.org/spec/1.0.0/errors/timeout"
 WAIT = [
     {"before": {"set": {"n": "${ .n }", "at": "${ now }"}}},
     {"pause": {"wait": {"seconds": 10}}},

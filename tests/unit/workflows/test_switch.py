@@ -43,7 +43,10 @@ async def test_the_first_case_that_matches_says_where_to_go_on_and_else_the_defa
 
 
 async def test_without_a_matching_case_the_task_s_own_then_applies(bench: Bench) -> None:
-    cases = [{"a": {"when": ".n == 1", "then": "late"}}]
+    cases = [
+        {"a": {"when": ".n == 1", "then": "late"}},
+        {"b": {"when": ".n == 3", "then": "next"}},
+    ]
     assert await bench.output(define(chosen(cases)), {"n": 2}) == {
         "n": 2, "next": True, "late": True, "after": True,
     }  # fmt: skip
