@@ -15,6 +15,7 @@ from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
     EpochChanged,
     Fenced,
+    FilterInvalid,
     IdempotencyConflict,
     InboxFull,
     LayoutTooNew,
@@ -30,9 +31,11 @@ from headrace.taskqueue.errors import (
     ServerUnsuitable,
     TaskInvalid,
     TaskNotFound,
+    TooManyTypes,
     UpgradeInProgress,
     WorkerNotFound,
 )
+from headrace.taskqueue.listing import IdPage, TaskFilter, TaskPage
 from headrace.taskqueue.queue import DRAIN_SECONDS, TaskQueue
 from headrace.taskqueue.records import idempotent_id, new_id
 from headrace.taskqueue.renewer import Renewal, Renewer
@@ -89,7 +92,9 @@ __all__ = [
     "Failed",
     "Fenced",
     "FencedLease",
+    "FilterInvalid",
     "Histogram",
+    "IdPage",
     "IdempotencyConflict",
     "InboxFull",
     "LayoutTooNew",
@@ -115,10 +120,13 @@ __all__ = [
     "Stats",
     "Submitted",
     "Task",
+    "TaskFilter",
     "TaskInvalid",
     "TaskNotFound",
+    "TaskPage",
     "TaskQueue",
     "TaskStatus",
+    "TooManyTypes",
     "TypeInfo",
     "UpgradeInProgress",
     "Waiter",

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from headrace.taskqueue.base import QueueBase, status_after_cancel
 from headrace.taskqueue.errors import TaskNotFound
+from headrace.taskqueue.listing import ALL_TASKS, TaskFilter, TaskPage, task_pages
 from headrace.taskqueue.records import decode_tasks
 from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.scripts import script
@@ -74,6 +75,19 @@ class BlockingTaskQueue(QueueBase):
         """Records by id; None where there is none."""
         replies = self._run("get", self.installation.retention_seconds, *task_ids)
         return decode_tasks(task_ids, replies)
+
+    def list_tasks(
+        self, filter: TaskFilter = ALL_TASKS, *, cursor: str | None = None, limit: int = 50
+    ) -> TaskPage:
+        """A page of the tasks that a filter asks for. As TaskQueue.list_tasks."""
+        calls = task_pages(filter, cursor, limit)
+        try:
+            args = next(calls)
+            while True:
+                args = calls.send(self._run("list", *args))
+        except StopIteration as end:
+            page: TaskPage = end.value
+            return page
 
     def cancel(self, task_id: str, *, running: bool = False) -> TaskStatus:
         """Cancel a task that has not begun; with `running`, ask one that runs to stop.

@@ -8,6 +8,8 @@ QueueError
 ├── OutOfMemory              Redis is at its `maxmemory` and refuses to store more
 ├── QueueFull                the queue is at its maximum length; nothing was written
 ├── TaskInvalid              nobody could run such a task; nothing was written
+├── FilterInvalid            no task can fit such a filter; nothing was read
+├── TooManyTypes             a list of all types' tasks, and there are too many types
 ├── PayloadTooLarge          the payload is over the limit; nothing was written
 ├── IdempotencyConflict      the same idempotency key was used for something else
 ├── InboxFull                the task's inbox holds its maximum of items; nothing was written
@@ -66,6 +68,22 @@ class TaskInvalid(QueueError, ValueError):
     """Nobody could run such a task: its type, id, payload or rules are wrong. Nothing was sent."""
 
 
+class FilterInvalid(QueueError, ValueError):
+    """Something in a filter, or in a cursor, cannot be used. Nothing was sent."""
+
+    def __init__(self, parameter: str, reason: str) -> None:
+        super().__init__(f"{parameter}: {reason}")
+        self.parameter = parameter
+        self.reason = reason
+
+
+class TooManyTypes(FilterInvalid):
+    """Tasks of all types were asked for together, and there are too many types."""
+
+    def __init__(self, count: int | str) -> None:
+        super().__init__("type", f"there are {count} task types, too many for one list: name one")
+
+
 class PayloadTooLarge(QueueError):
     """The payload is larger than the queue accepts. Nothing was written."""
 
@@ -114,6 +132,8 @@ class TaskNotFound(QueueError):
 _ALLOWED = {
     "cancel": "only pending and queued tasks can be cancelled",
     "retry": "only failed and cancelled tasks can be retried",
+    "run_now": "only pending tasks can be run before their time",
+    "delete": "only tasks that have ended can be deleted: cancel it first",
     "wake": "only tasks that have not ended have an inbox",
 }
 _ELSE = "this is not possible in this state"

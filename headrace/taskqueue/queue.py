@@ -17,6 +17,15 @@ from headrace.taskqueue.base import QueueBase, status_after_cancel
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
+from headrace.taskqueue.listing import (
+    ALL_TASKS,
+    IdPage,
+    Script,
+    TaskFilter,
+    TaskPage,
+    id_pages,
+    task_pages,
+)
 from headrace.taskqueue.records import decode_task, decode_tasks, request_hash
 from headrace.taskqueue.redis.connection import ReplyError
 from headrace.taskqueue.scripts import script
@@ -120,6 +129,27 @@ class TaskQueue(QueueBase):
         replies = await self._run("get", self.installation.retention_seconds, *task_ids)
         return decode_tasks(task_ids, replies)
 
+    async def list_tasks(
+        self, filter: TaskFilter = ALL_TASKS, *, cursor: str | None = None, limit: int = 50
+    ) -> TaskPage:
+        """A page of the tasks that a filter asks for, at most 200.
+
+        The order: running tasks; waiting ones in the order of service; pending ones by their time;
+        ended ones, the newest first. A task that moves meanwhile may appear twice or not at all.
+        Without `filter.type` there may be at most 100 types.
+
+        Raises FilterInvalid, TooManyTypes.
+        """
+        page: TaskPage = await self._answer(task_pages(filter, cursor, limit))
+        return page
+
+    async def find_ids(
+        self, filter: TaskFilter = ALL_TASKS, *, cursor: str | None = None, limit: int = 500
+    ) -> IdPage:
+        """As `list_tasks`, the ids alone, at most 1000: for what is to be done with many."""
+        page: IdPage = await self._answer(id_pages(filter, cursor, limit))
+        return page
+
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What became of a task's attempts, the oldest first: the last 20 that have ended.
 
@@ -179,6 +209,18 @@ class TaskQueue(QueueBase):
         args = (task_id, self.max_length, rules.retention_seconds, rules.lease_ms)
         status = await self._run("retry", *args, subject=task_id)
         return TaskStatus(status.decode())
+
+    async def run_now(self, task_id: str) -> TaskStatus:
+        """Queue a pending task before its time. Raises TaskNotFound, NotAllowed."""
+        args = (task_id, self.installation.retention_seconds)
+        return TaskStatus((await self._run("run_now", *args, subject=task_id)).decode())
+
+    async def delete(self, task_id: str) -> None:
+        """Remove an ended task and everything that is kept of it.
+
+        Raises TaskNotFound, NotAllowed.
+        """
+        await self._run("delete", task_id, self.installation.retention_seconds, subject=task_id)
 
     async def wake(self, task_id: str, item: bytes) -> TaskStatus:
         """Put an item into a task's inbox; if the task is parked until one comes, it is queued.
@@ -261,6 +303,15 @@ class TaskQueue(QueueBase):
             if error.code == "WRONGTYPE":
                 return None
             raise
+
+    async def _answer(self, calls: Script) -> Any:
+        """What the calls of `list` come to."""
+        try:
+            args = next(calls)
+            while True:
+                args = calls.send(await self._run("list", *args))
+        except StopIteration as end:
+            return end.value
 
     async def _run(self, name: str, *args: Any, subject: str = "") -> Any:
         try:

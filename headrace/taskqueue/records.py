@@ -81,15 +81,20 @@ def decode_tasks(task_ids: Sequence[str], replies: Sequence[Any]) -> list[Task |
     return [decode_task(i, flat) for i, flat in zip(task_ids, replies, strict=True)]
 
 
-def decode_task(task_id: str, flat: Sequence[bytes]) -> Task | None:
+def decode_task(task_id: str, flat: Sequence[bytes], *, outline: bool = False) -> Task | None:
     """A task from its record's fields and values; None when there is no record, or none of ours.
 
-    Raises LayoutTooNew for a record that a newer Headrace wrote.
+    `outline`: without payload and result. Raises LayoutTooNew for a record that a newer Headrace
+    wrote.
     """
     if not flat:
         return None
     try:
-        return _task(task_id, pairs(flat))
+        record = pairs(flat)
+        if outline:
+            record.pop(b"p", None)
+            record.pop(b"r", None)
+        return _task(task_id, record)
     except (KeyError, ValueError):  # what the scripts let through, they can work with
         return None
 

@@ -11,6 +11,7 @@ from headrace.taskqueue.errors import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    TooManyTypes,
     UpgradeInProgress,
     WorkerNotFound,
 )
@@ -47,6 +48,8 @@ def script_error(
             return Fenced(subject)
         case "INBOX":
             return InboxFull(subject)
+        case "TOOMANYTYPES":
+            return TooManyTypes(detail)
         case "FULL":
             return QueueFull(detail, max_length)
         case _:
