@@ -22,17 +22,20 @@ if TYPE_CHECKING:
     from headrace.handlers import CancelSignal as CancelSignal
     from headrace.handlers import Context as Context
     from headrace.handlers import Fatal as Fatal
+    from headrace.handlers import Function as Function
     from headrace.handlers import Handled as Handled
     from headrace.handlers import Park as Park
     from headrace.handlers import PayloadInvalid as PayloadInvalid
     from headrace.handlers import SubmitFailed as SubmitFailed
     from headrace.handlers import TaskType as TaskType
+    from headrace.handlers import function as function
     from headrace.handlers import handler as handler
     from headrace.taskqueue import NewTask as NewTask
     from headrace.taskqueue import Task as Task
     from headrace.taskqueue import TaskQueue as TaskQueue
     from headrace.taskqueue import TaskStatus as TaskStatus
     from headrace.taskqueue import new_id as new_id
+    from headrace.workflows import WorkflowError as WorkflowError
 
 __version__ = "0.3.0"
 
@@ -43,14 +46,17 @@ _HOMES = {
         "CancelSignal",
         "Context",
         "Fatal",
+        "Function",
         "Handled",
         "Park",
         "PayloadInvalid",
         "SubmitFailed",
         "TaskType",
+        "function",
         "handler",
     ),
     "headrace.taskqueue": ("NewTask", "Task", "TaskQueue", "TaskStatus", "new_id"),
+    "headrace.workflows": ("WorkflowError",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -60,6 +66,7 @@ __all__ = [
     "CancelSignal",
     "Context",
     "Fatal",
+    "Function",
     "Handled",
     "NewTask",
     "Park",
@@ -69,7 +76,9 @@ __all__ = [
     "TaskQueue",
     "TaskStatus",
     "TaskType",
+    "WorkflowError",
     "__version__",
+    "function",
     "handler",
     "new_id",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from headrace.handlers import Function, load_functions
 from headrace.workflows import Catalog, DefinitionError, Workflow, check_file
 
 
@@ -16,11 +17,12 @@ def main(paths: Iterable[Path], *, as_json: bool) -> int:
     """Check files and folders. Returns the exit status: 1 refused, 2 there is none."""
     workflows: list[Workflow] = []
     errors: list[DefinitionError] = []
+    functions = load_functions()
     for path in paths:
         if not path.exists():
             typer.echo(f"{path} does not exist", err=True)
             return 2
-        found, wrong = _folder(path) if path.is_dir() else check_file(path)
+        found, wrong = _read(path, functions)
         if not found and not wrong:
             typer.echo(f"{path} holds no definitions: files *.yaml, *.yml or *.json", err=True)
             return 2
@@ -36,8 +38,12 @@ def main(paths: Iterable[Path], *, as_json: bool) -> int:
     return 1 if errors else 0
 
 
-def _folder(path: Path) -> tuple[list[Workflow], list[DefinitionError]]:
-    catalog = Catalog.load(path)
+def _read(
+    path: Path, functions: Mapping[str, Function[Any, Any]]
+) -> tuple[list[Workflow], list[DefinitionError]]:
+    if not path.is_dir():
+        return check_file(path, functions)
+    catalog = Catalog.load(path, functions)
     return list(catalog.workflows.values()), catalog.errors
 
 

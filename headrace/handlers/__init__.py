@@ -12,6 +12,7 @@ from headrace.handlers.context import (
 )
 from headrace.handlers.entry_points import load_lifespans, load_middleware
 from headrace.handlers.errors import (
+    DuplicateFunction,
     DuplicateType,
     EntryPointBroken,
     Fatal,
@@ -25,6 +26,7 @@ from headrace.handlers.errors import (
 )
 from headrace.handlers.failures import traceback_of
 from headrace.handlers.forks import guard_forks
+from headrace.handlers.functions import Function, function, load_functions
 from headrace.handlers.leaving import leave_within
 from headrace.handlers.loops import own_task, run
 from headrace.handlers.middleware import CallNext, Handled, Middleware
@@ -42,10 +44,12 @@ __all__ = [
     "CallNext",
     "CancelSignal",
     "Context",
+    "DuplicateFunction",
     "DuplicateType",
     "Ended",
     "EntryPointBroken",
     "Fatal",
+    "Function",
     "FurtherTask",
     "Handled",
     "HandlerError",
@@ -69,9 +73,11 @@ __all__ = [
     "Stopped",
     "SubmitFailed",
     "TaskType",
+    "function",
     "guard_forks",
     "handler",
     "leave_within",
+    "load_functions",
     "load_lifespans",
     "load_middleware",
     "load_registry",

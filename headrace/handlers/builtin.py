@@ -164,7 +164,9 @@ class _WorkflowHandler:
             )
         try:
             # In a thread: expressions are compiled in a child process, and waited for.
-            workflow = await asyncio.to_thread(parse, text, workflow_id)
+            workflow = await asyncio.to_thread(
+                parse, text, workflow_id, functions=self._catalog.functions
+            )
         except DefinitionError as error:
             raise Fatal(
                 f"this worker does not support the definition of {workflow_id!r}: {error}"

@@ -3,6 +3,7 @@
 HandlerError
 ├── RegistrationError        a task type is declared wrongly; said when its module is imported
 │   ├── DuplicateType        two task types carry the same name
+│   ├── DuplicateFunction    two functions carry the same name
 │   └── EntryPointBroken     an entry point of an installed package is unusable
 ├── LifespanFailed           a lifespan of an installed package raised an error as it was entered
 ├── PayloadInvalid           the payload does not fit the task type's model
@@ -31,6 +32,17 @@ class DuplicateType(RegistrationError):
     def __init__(self, name: str, first: str, second: str) -> None:
         super().__init__(
             f"the task type {name!r} is registered twice, by {first} and by {second}: "
+            "rename one of them, or remove one of the two packages"
+        )
+        self.name = name
+
+
+class DuplicateFunction(RegistrationError):
+    """Two functions have the same name."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"the function {name!r} is registered twice, by {first} and by {second}: "
             "rename one of them, or remove one of the two packages"
         )
         self.name = name

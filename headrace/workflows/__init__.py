@@ -12,11 +12,12 @@ from __future__ import annotations
 from headrace.workflows.catalog import Catalog, check_file, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
 from headrace.workflows.model import Workflow
-from headrace.workflows.reading import hyphened
+from headrace.workflows.reading import CALLS, hyphened
 from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
 from headrace.workflows.steps.http import HttpPolicy
 
 __all__ = [
+    "CALLS",
     "Catalog",
     "DefinitionError",
     "Environment",

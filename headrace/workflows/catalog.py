@@ -14,13 +14,14 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from headrace.workflows.errors import DefinitionError
 from headrace.workflows.expressions import Checker
-from headrace.workflows.model import Workflow
+from headrace.workflows.model import CalledFunction, Workflow
 from headrace.workflows.reading import (
     MAX_SOURCE_BYTES,
     hyphened,
@@ -30,6 +31,7 @@ from headrace.workflows.reading import (
 )
 from headrace.workflows.steps import STEP_TYPES
 
+NO_FUNCTIONS: Mapping[str, CalledFunction] = MappingProxyType({})
 SUFFIXES = (".yaml", ".yml", ".json")
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
@@ -41,22 +43,29 @@ _PROCESS_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _Fingerprint = tuple[object, ...]
 
 
-def parse(text: bytes, source: str, checker: Checker | None = None) -> Workflow:
+def parse(
+    text: bytes,
+    source: str,
+    checker: Checker | None = None,
+    functions: Mapping[str, CalledFunction] = NO_FUNCTIONS,
+) -> Workflow:
     """Read and check a definition. Raises DefinitionError naming file, line and task.
 
     `source` is what error messages call it, such as the file's name. A `checker` is handed in to
-    share its process between definitions.
+    share its process between definitions. `functions` are those that it may call in place.
     """
     if checker is None:
         with Checker() as checker:
-            return parse(text, source, checker)
-    return read_definition(text, source, STEP_TYPES, checker)
+            return parse(text, source, checker, functions)
+    return read_definition(text, source, STEP_TYPES, checker, functions)
 
 
-def check_file(path: Path) -> tuple[list[Workflow], list[DefinitionError]]:
+def check_file(
+    path: Path, functions: Mapping[str, CalledFunction] = NO_FUNCTIONS
+) -> tuple[list[Workflow], list[DefinitionError]]:
     """Read one file: the workflow in it, or all that is wrong with it. Errors name the path."""
     try:
-        return [parse(_read_file(path, str(path)), str(path))], []
+        return [parse(_read_file(path, str(path)), str(path), functions=functions)], []
     except DefinitionError as error:
         return [], [error, *error.others]
     except OSError as error:
@@ -84,17 +93,21 @@ class _Content:
 class Catalog:
     """The definitions of a folder. A broken file is listed in `errors`; the others stay usable."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, functions: Mapping[str, CalledFunction] = NO_FUNCTIONS
+    ) -> None:
         self.folder = folder
+        self.functions = functions
+        """Those that its definitions may call in place, by name."""
         try:
             self._content = self._read({})
         except OSError as error:
             self._content = _Content(None, {}, {}, [_unreadable(folder, error)], {})
 
     @classmethod
-    def load(cls, folder: Path) -> Catalog:
+    def load(cls, folder: Path, functions: Mapping[str, CalledFunction] = NO_FUNCTIONS) -> Catalog:
         """Read a folder. One that cannot be read is an error in the list, not an exception."""
-        return cls(folder)
+        return cls(folder, functions)
 
     @property
     def workflows(self) -> MappingProxyType[str, Workflow]:
@@ -158,7 +171,7 @@ class Catalog:
                     before = None
                     continue
                 key = (file, hashlib.sha256(text).hexdigest())
-                outcome = parsed_before.get(key) or _parse(text, file, checker)
+                outcome = parsed_before.get(key) or self._parse(text, file, checker)
                 parsed[key] = outcome
                 if isinstance(outcome, Workflow):
                     workflows.append(outcome)
@@ -170,6 +183,17 @@ class Catalog:
             for name, found in versions.items()
         }
         return _Content(before, versions, latest, errors, parsed)
+
+    def _parse(self, text: bytes, file: str, checker: Checker) -> Workflow | DefinitionError:
+        try:
+            return parse(text, file, checker, self.functions)
+        except DefinitionError as error:
+            return error
+        except OSError:
+            raise  # of the process that checks expressions: the file is not to blame
+        except Exception as error:
+            # A defect of ours, or of the parser: it must not take the other files away.
+            return DefinitionError(file, None, None, f"it cannot be read: {error!r}")
 
 
 def fingerprint(folder: Path) -> _Fingerprint:
@@ -227,18 +251,6 @@ def _read_file(path: Path, file: str) -> bytes:
             return opened.read(MAX_SOURCE_BYTES + 1)
     finally:
         os.close(descriptor)
-
-
-def _parse(text: bytes, file: str, checker: Checker) -> Workflow | DefinitionError:
-    try:
-        return parse(text, file, checker)
-    except DefinitionError as error:
-        return error
-    except OSError:
-        raise  # of the process that checks expressions: the file is not to blame
-    except Exception as error:
-        # A defect of ours, or of the parser: it must not take the other files away.
-        return DefinitionError(file, None, None, f"it cannot be read: {error!r}")
 
 
 def _by_version(

@@ -197,6 +197,21 @@ BranchBody = Callable[["Flow", int], Awaitable[Done]]
 """What a branch does, given its own flow and its number from 0."""
 
 
+class CalledFunction(Protocol):
+    """Code of an installed package that a step may call in place."""
+
+    @property
+    def name(self) -> str:
+        """What definitions call it."""
+
+    @property
+    def parameters(self) -> Mapping[str, bool]:
+        """The names of its arguments, each with whether a call must give it."""
+
+    async def call(self, arguments: Mapping[str, Any]) -> Any:
+        """Call it; what it returns, as JSON data. Only within `once`. Raises WorkflowError."""
+
+
 class Flow(Protocol):
     """What a step may ask of the run that it is part of, or of a branch of it.
 

@@ -36,9 +36,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+WORKFLOW = """
+document: {dsl: '1.0.3', namespace: test, name: due, version: '1.0.0'}
+do:
+  - due: {call: invoice_due, with: {sent: "${ .sent }", days: 3}}
+"""
+
+
 @pytest.fixture
 def environment(server: RedisServer, site: Path, tmp_path: Path) -> dict[str, str]:
+    workflows = tmp_path / "workflows"
+    workflows.mkdir()
+    (workflows / "due.yaml").write_text(WORKFLOW, "utf-8")
     return {
+        "WORKFLOWS_DIR": str(workflows),
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(site),
         "REDIS_URL": server.url,
@@ -96,6 +107,18 @@ async def test_an_installed_package_brings_its_task_types(
     published = types["invoice_total"]
     assert (published.version, published.max_retries, published.timeout_seconds) == ("1.2.0", 1, 30)
     assert published.payload_schema["required"] == ["number", "lines"]
+    await queue.close()
+
+
+async def test_a_workflow_calls_its_function(
+    server: RedisServer, worker: subprocess.Popen[bytes]
+) -> None:
+    queue = TaskQueue(server.url)
+    payload = {"workflow_id": "due", "variables": {"sent": "2026-01-02"}}
+    task = NewTask(type="workflow_execute", payload=json.dumps(payload).encode(), id=new_id())
+    await queue.submit_many([task])
+    done = await ended(queue, task.id)
+    assert json.loads(done.result or b"{}")["variables"] == {"due": "2026-01-05"}, done.error
     await queue.close()
 
 
@@ -172,4 +195,4 @@ def test_the_packages_own_tests_pass_with_the_wheel_alone(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "7 passed" in done.stdout

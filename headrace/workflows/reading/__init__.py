@@ -18,11 +18,13 @@ from headrace.workflows.reading.expressions import (
     read_runtime_expression,
     read_template,
 )
+from headrace.workflows.reading.refused import CALLS
 from headrace.workflows.reading.source import MAX_SOURCE_BYTES, too_large
 from headrace.workflows.reading.steps import StepReader, StepType
 
 __all__ = [
     "ARGUMENTS",
+    "CALLS",
     "MAX_SOURCE_BYTES",
     "STEP_BODY",
     "Attempts",

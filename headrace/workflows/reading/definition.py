@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from headrace.workflows.expressions import Checker
-from headrace.workflows.model import Workflow
+from headrace.workflows.model import CalledFunction, Workflow
 from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Attempts, Cursor, TooManyFaults, attempts
 from headrace.workflows.reading.durations import read_timeout
@@ -31,7 +31,11 @@ _VERSION = re.compile(
 
 
 def read_definition(
-    text: bytes, source: str, step_types: Mapping[str, StepType], checker: Checker
+    text: bytes,
+    source: str,
+    step_types: Mapping[str, StepType],
+    checker: Checker,
+    functions: Mapping[str, CalledFunction],
 ) -> Workflow:
     """Read and check a definition. Raises DefinitionError, its faults in the order of the file.
 
@@ -44,7 +48,7 @@ def read_definition(
     root = Cursor(read, read.data)
     part = Attempts()
     with suppress(TooManyFaults):
-        workflow = part(_read, root, text, step_types)
+        workflow = part(_read, root, text, StepReader(step_types, functions))
         checker.check(root.findings.checks)
     # An expression may be read twice, as a field of its own and as part of a template.
     each = {str(fault): fault for fault in root.findings.faults}.values()
@@ -57,13 +61,12 @@ def read_definition(
     raise faults[0]
 
 
-def _read(root: Cursor, text: bytes, step_types: Mapping[str, StepType]) -> Workflow:
+def _read(root: Cursor, text: bytes, reader: StepReader) -> Workflow:
     fields = root.mapping(
         {"document", "input", "output", "do", "timeout", "use", "evaluate"},
         ("document", "do"),
         refused.WORKFLOW,
     )
-    reader = StepReader(step_types)
     with attempts() as part:
         if "evaluate" in fields:
             part(_check_evaluate, fields["evaluate"])
@@ -158,7 +161,7 @@ def _check_evaluate(cursor: Cursor) -> None:
 
 def _read_use(cursor: Cursor, reader: StepReader) -> None:
     """Give the reader what the workflow names. A name counts even if what it names is wrong."""
-    fields = cursor.mapping({"errors", "timeouts"}, refused=refused.USE)
+    fields = cursor.mapping({"errors", "functions", "timeouts"}, refused=refused.USE)
     part = Attempts()
     if "timeouts" in fields:
         for name, timeout in fields["timeouts"].fields().items():
@@ -166,3 +169,10 @@ def _read_use(cursor: Cursor, reader: StepReader) -> None:
     if "errors" in fields:
         for name, error in fields["errors"].fields().items():
             reader.errors[name] = part(read_error, error)
+    if "functions" in fields:
+        for name, function in fields["functions"].fields().items():
+            if name in refused.CALLS:
+                function.note(
+                    f"a function cannot be named {name!r}: the language gives it a meaning"
+                )
+            reader.named_functions[name] = part(reader.function, name, function)

@@ -6,7 +6,7 @@ workflow here never has.
 
 from __future__ import annotations
 
-_PACKAGE = "write a task type in a package of yours (docs/handlers.md)"
+_PACKAGE = "write a function or a task type in a package of yours (docs/handlers.md)"
 
 WORKFLOW = {"schedule": "a schedule (`schedule`) is not supported yet"}
 
@@ -20,7 +20,6 @@ USE = {
         "`extensions` are not supported, because a task would do more than it says: write what "
         "comes before and after it as tasks"
     ),
-    "functions": "named functions (`functions`) are not supported yet",
     "secrets": "secrets (`secrets`) are not supported yet",
 }
 
@@ -47,6 +46,10 @@ _CALLS = {
         for kind in ("a2a", "asyncapi", "grpc", "mcp")
     },
 }
+
+
+CALLS = frozenset({"http", *_CALLS})
+"""What the language's own `call` leads to."""
 
 
 def refused_call(called: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.hints import did_you_mean
-from headrace.workflows.model import Action, Duration, Step, Template
+from headrace.workflows.model import Action, CalledFunction, Duration, Step, Template
 from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.durations import read_timeout
@@ -42,13 +42,16 @@ class StepType:
 class StepReader:
     """Reads steps.
 
-    `types` are those supported, by keyword; `timeouts` and `errors` are those that the workflow's
-    `use` names. `place` is that of the step which is being read.
+    `types` are those supported, by keyword, and `functions` those of installed packages, by name;
+    `timeouts`, `errors` and `named_functions` are those that the workflow's `use` names. `place` is
+    that of the step which is being read.
     """
 
     types: Mapping[str, StepType]
+    functions: Mapping[str, CalledFunction] = field(default_factory=dict)
     timeouts: dict[str, Duration] = field(default_factory=dict)
     errors: dict[str, Template] = field(default_factory=dict)
+    named_functions: dict[str, Step] = field(default_factory=dict)
     place: Place | None = None
 
     def steps(self, cursor: Cursor) -> tuple[Step, ...]:
@@ -85,6 +88,14 @@ class StepReader:
         if isinstance(cursor.value, str):
             return self.errors[cursor.named(self.errors, "`use.errors` has no error")]
         return read_error(cursor)
+
+    def function(self, name: str, cursor: Cursor) -> Step:
+        """A task that `use.functions` names, in no list. It may call those that stand before it."""
+        place = Place(cursor)
+        with attempts() as part:
+            step = part(replace(self, place=place)._step, name, cursor.inside(name), place)
+            check_targets([place])
+        return step
 
     def _item(self, place: Place, names: set[str], key: str) -> Step:
         """One item of the list under `key`. Its name counts even if the step is wrong."""

@@ -13,7 +13,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from headrace import __version__
 from headrace.client.opening import new_queue, new_task
 from headrace.contract.problems import WAITS_BUSY
-from headrace.handlers import SubmitFailed, load_lifespans, load_middleware, load_registry
+from headrace.handlers import (
+    SubmitFailed,
+    load_functions,
+    load_lifespans,
+    load_middleware,
+    load_registry,
+)
 from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
 from headrace.taskqueue import IdempotencyConflict, QueueError
@@ -71,7 +77,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
     for a setting that cannot.
     """
     queue = new_queue(settings.queue, CLIENT_NAME) if settings.queue.enabled else None
-    catalog = Catalog.load(settings.workflows.dir)
+    catalog = Catalog.load(settings.workflows.dir, load_functions())
     definitions = Definitions(catalog)
     runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
     registry = load_registry([*builtin_types(catalog, runtime, __version__), *own_types])

@@ -24,6 +24,7 @@ from headrace.handlers import (
     Resources,
     guard_forks,
     leave_within,
+    load_functions,
     load_lifespans,
     load_middleware,
     load_registry,
@@ -68,7 +69,7 @@ async def serve(settings: WorkerSettings) -> int:
     """Run one worker. Returns the process's exit status."""
     if not settings.queue.enabled:
         raise Unusable("QUEUE_ENABLED=false: without a queue there is nothing for a worker to do")
-    catalog = await asyncio.to_thread(Catalog.load, settings.workflows.dir)
+    catalog = await asyncio.to_thread(Catalog.load, settings.workflows.dir, load_functions())
     for error in catalog.errors:
         log.warning("workflows.refused", error=str(error))
     runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))

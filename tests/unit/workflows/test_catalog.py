@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from headrace.workflows import Catalog, Workflow, parse
 from headrace.workflows.catalog import fingerprint
 from headrace.workflows.expressions.checker import Checker
+from headrace.workflows.model import CalledFunction
 
 
 def text(name: str = "sample", version: str = "1.0.0", value: int = 1) -> str:
@@ -95,10 +96,12 @@ def test_a_defect_of_the_reader_is_the_error_of_its_file(
     write(tmp_path, "bad.yaml", text("bad"))
     write(tmp_path, "good.yaml", text("good"))
 
-    def defective(content: bytes, file: str, checker: Checker) -> Workflow:
+    def defective(
+        content: bytes, file: str, checker: Checker, functions: Mapping[str, CalledFunction]
+    ) -> Workflow:
         if file == "bad.yaml":
             raise IndexError("out of range")
-        return parse(content, file, checker)
+        return parse(content, file, checker, functions)
 
     monkeypatch.setattr("headrace.workflows.catalog.parse", defective)
     catalog = Catalog.load(tmp_path)

@@ -185,7 +185,6 @@ def test_a_wrong_task_is_refused_with_its_line(task: str, line: int, reason: str
         (HEAD + "schedule: {every: {hours: 1}}\ndo: []\n", 6, "a schedule (`schedule`) is not"),
         (HEAD + "use:\n  extensions: []\ndo: []\n", 7, "`extensions` are not supported"),
         (HEAD + "use:\n  secrets: [a]\ndo: []\n", 7, "secrets (`secrets`) are not supported yet"),
-        (HEAD + "use:\n  functions: {}\ndo: []\n", 7, "named functions"),
         (HEAD + "evaluate: {language: js}\ndo: []\n", 6, "no other language"),
         (HEAD + "evaluate: {mode: loose}\ndo: []\n", 6, "`loose` mode is not supported"),
         (HEAD + "input: {from: $context}\ndo: []\n", 6, "$context is not defined"),

@@ -9,7 +9,7 @@ from headrace.workflows import DefinitionError, parse
 HEAD = """\
 document: {dsl: '1.0.3', namespace: test, name: sample, version: '1.0.0'}
 """
-PACKAGE = "write a task type in a package of yours (docs/handlers.md)"
+PACKAGE = "write a function or a task type in a package of yours (docs/handlers.md)"
 
 # The definition below its document, and its faults without the file's name.
 WRONG: dict[str, tuple[str, str]] = {
