@@ -76,6 +76,25 @@ class Duration:
     template: Template | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Which failures are tried again, how often, and how long after.
+
+    count: how many retries there may be; None: no limit.
+    duration: when no retry begins any more, from the beginning of the first attempt.
+    jitter: the least and the most that is added to the delay.
+    """
+
+    when: Template | None
+    except_when: Template | None
+    delay: Duration | None
+    backoff: str
+    count: Template | None
+    attempt_duration: Duration | None
+    duration: Duration | None
+    jitter: tuple[Duration, Duration] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """When something must be over, and what: `instance` is its reference."""
@@ -232,8 +251,15 @@ class Flow(Protocol):
     def limits(self) -> RunLimits:
         """What a run may use at most."""
 
+    @property
+    def time(self) -> datetime:
+        """The time as expressions see it: the same when it is computed again."""
+
     def now(self) -> datetime:
         """The clock. Only within `once` and `park`: it differs each time."""
+
+    def random(self) -> float:
+        """A number from 0 to 1. Only within `once` and `park`: it differs each time."""
 
     def key(self, scope: Scope) -> str:
         """A UUID of the scope's path in this run: the same whenever the path is reached again."""

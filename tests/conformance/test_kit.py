@@ -45,6 +45,8 @@ SUPPORTED = {
     "Switch task with implicit default case",
     "Switch task with matching case",
     "Task With Sequential Sub Tasks",
+    "Try Handle Caught Error",
+    "Try Raise Uncaught Error",
     "Use Non-object Output",
 }
 # The scenario, and what the refusal names.
@@ -54,8 +56,6 @@ NOT_YET = {
     "Call OpenAPI With Response Output": "`call: openapi`",
     "Emit Task": "`emit` tasks",
     "Fork Task With Competing Concurrent Sub Tasks": "`fork` tasks",
-    "Try Handle Caught Error": "`try` tasks",
-    "Try Raise Uncaught Error": "`try` tasks",
 }
 
 scenarios(str(FEATURES))

@@ -10,20 +10,20 @@ from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Attempts, Cursor, attempts, kind_of
 from headrace.workflows.reading.definition import hyphened, read_definition, version_key
 from headrace.workflows.reading.durations import parse_value, read_duration
+from headrace.workflows.reading.errors import read_error_filter
 from headrace.workflows.reading.expressions import (
-    ARGUMENTS,
     STEP_BODY,
     read_condition,
     read_items,
     read_runtime_expression,
     read_template,
+    read_variable,
 )
 from headrace.workflows.reading.refused import CALLS
 from headrace.workflows.reading.source import MAX_SOURCE_BYTES, too_large
 from headrace.workflows.reading.steps import StepReader, StepType
 
 __all__ = [
-    "ARGUMENTS",
     "CALLS",
     "MAX_SOURCE_BYTES",
     "STEP_BODY",
@@ -38,9 +38,11 @@ __all__ = [
     "read_condition",
     "read_definition",
     "read_duration",
+    "read_error_filter",
     "read_items",
     "read_runtime_expression",
     "read_template",
+    "read_variable",
     "refused",
     "too_large",
     "version_key",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
 from headrace.hints import did_you_mean
 from headrace.workflows.errors import DefinitionError
@@ -60,6 +60,17 @@ class Attempts:
         except Refused:
             self.failed = True
             return cast(T, None)
+
+    def given(
+        self,
+        read: Callable[Concatenate[Cursor, P], T],
+        fields: Mapping[str, Cursor],
+        key: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | None:
+        """What `read` returns of a field that may be missing; None if it is."""
+        return self(read, fields[key], *args, **kwargs) if key in fields else None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from headrace.workflows.reading.cursor import Attempts, Cursor, TooManyFaults, a
 from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT
+from headrace.workflows.reading.retries import read_retry
 from headrace.workflows.reading.steps import StepReader, StepType, read_data_field
 
 # Names that stand in the API's paths where a workflow's id would.
@@ -161,7 +162,7 @@ def _check_evaluate(cursor: Cursor) -> None:
 
 def _read_use(cursor: Cursor, reader: StepReader) -> None:
     """Give the reader what the workflow names. A name counts even if what it names is wrong."""
-    fields = cursor.mapping({"errors", "functions", "timeouts"}, refused=refused.USE)
+    fields = cursor.mapping({"errors", "functions", "retries", "timeouts"}, refused=refused.USE)
     part = Attempts()
     if "timeouts" in fields:
         for name, timeout in fields["timeouts"].fields().items():
@@ -169,6 +170,9 @@ def _read_use(cursor: Cursor, reader: StepReader) -> None:
     if "errors" in fields:
         for name, error in fields["errors"].fields().items():
             reader.errors[name] = part(read_error, error)
+    if "retries" in fields:
+        for name, retry in fields["retries"].fields().items():
+            reader.retries[name] = part(read_retry, retry)
     if "functions" in fields:
         for name, function in fields["functions"].fields().items():
             if name in refused.CALLS:

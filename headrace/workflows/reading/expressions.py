@@ -6,6 +6,7 @@ Only text that stands in a definition becomes an expression; data never does.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.hints import did_you_mean
@@ -25,6 +26,7 @@ ARGUMENTS = STEP_EXPORT | refused.ARGUMENTS.keys() | {"ENV"}
 """The names that no variable may have: the language's own, and jq's."""
 
 _ENCLOSED = re.compile(r"\s*\$\{(.*)\}\s*", re.DOTALL)
+_NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 _JQ_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _POSITION = re.compile(r" at <top-level>, line \d+(, column \d+)?")
 
@@ -78,6 +80,19 @@ def read_items(cursor: Cursor, allowed: frozenset[str]) -> Template:
     if isinstance(cursor.value, list):
         return read_template(cursor, allowed)
     return read_condition(cursor, allowed)
+
+
+def read_variable(fields: Mapping[str, Cursor], key: str, default: str) -> str:
+    """The name that a definition gives a variable, where it gives one."""
+    if key not in fields:
+        return default
+    name = fields[key].text()
+    if name in ARGUMENTS or not _NAME.fullmatch(name):
+        fields[key].note(
+            f"`{key}` must be a name of letters, digits and `_` without `$` in front, and none of "
+            f"{', '.join(sorted(ARGUMENTS))}, not {name!r}"
+        )
+    return name
 
 
 def read_template(cursor: Cursor, allowed: frozenset[str]) -> Template:

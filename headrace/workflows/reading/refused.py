@@ -31,7 +31,7 @@ LOOSE = "the `loose` mode is not supported: remove `mode`, and write expressions
 
 STEPS = {
     keyword: f"`{keyword}` tasks are not supported yet"
-    for keyword in ("emit", "fork", "listen", "run", "try")
+    for keyword in ("emit", "fork", "listen", "run")
 }
 
 RUNS = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.hints import did_you_mean
-from headrace.workflows.model import Action, CalledFunction, Duration, Step, Template
+from headrace.workflows.model import Action, CalledFunction, Duration, RetryPolicy, Step, Template
 from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.durations import read_timeout
@@ -22,6 +22,7 @@ from headrace.workflows.reading.expressions import (
     read_transformation,
 )
 from headrace.workflows.reading.order import DIRECTIVES, Place, check_reached, check_targets
+from headrace.workflows.reading.retries import read_retry
 
 COMMON_FIELDS = frozenset({"if", "input", "output", "export", "timeout", "then", "metadata"})
 # The key that tells each type of step of the language.
@@ -43,14 +44,15 @@ class StepReader:
     """Reads steps.
 
     `types` are those supported, by keyword, and `functions` those of installed packages, by name;
-    `timeouts`, `errors` and `named_functions` are those that the workflow's `use` names. `place` is
-    that of the step which is being read.
+    `timeouts`, `errors`, `retries` and `named_functions` are those that the workflow's `use` names.
+    `place` is that of the step which is being read.
     """
 
     types: Mapping[str, StepType]
     functions: Mapping[str, CalledFunction] = field(default_factory=dict)
     timeouts: dict[str, Duration] = field(default_factory=dict)
     errors: dict[str, Template] = field(default_factory=dict)
+    retries: dict[str, RetryPolicy] = field(default_factory=dict)
     named_functions: dict[str, Step] = field(default_factory=dict)
     place: Place | None = None
 
@@ -88,6 +90,12 @@ class StepReader:
         if isinstance(cursor.value, str):
             return self.errors[cursor.named(self.errors, "`use.errors` has no error")]
         return read_error(cursor)
+
+    def retry(self, cursor: Cursor) -> RetryPolicy:
+        """A retry policy: described here, or the name of one of `use.retries`."""
+        if isinstance(cursor.value, str):
+            return self.retries[cursor.named(self.retries, "`use.retries` has no retry policy")]
+        return read_retry(cursor)
 
     def function(self, name: str, cursor: Cursor) -> Step:
         """A task that `use.functions` names, in no list. It may call those that stand before it."""

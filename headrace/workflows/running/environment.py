@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,6 +90,7 @@ class Environment:
         attempt.
     children: the tasks that the run starts; None: it can start none.
     limits: what the run may use at most.
+    random: gives numbers from 0 to 1, for the jitter of retries.
     can_park: whether the run may end the attempt with `RunParked`; if not, it sleeps in place.
     progress: told the percentage of top-level steps done, and a message, before calls and waits.
     on_step: told the reference of each step that begins, computed-again ones included.
@@ -102,6 +104,7 @@ class Environment:
     checkpoint: Callable[[bytes], Awaitable[None]] = _keep_nothing
     children: Children | None = None
     limits: RunLimits = RunLimits()  # noqa: RUF009 - frozen
+    random: Callable[[], float] = random.random
     can_park: bool = False
     progress: Callable[[int, str], None] = _ignore
     on_step: Callable[[str], None] = _ignore

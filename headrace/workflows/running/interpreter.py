@@ -178,9 +178,18 @@ class Run:
         """Perform `body` in branches."""
         raise NotImplementedError
 
+    @property
+    def time(self) -> datetime:
+        """The run's time."""
+        return self.clock.time
+
     def now(self) -> datetime:
         """The clock, not the run's time."""
         return self.clock.now()
+
+    def random(self) -> float:
+        """A number from 0 to 1."""
+        return self.environment.random()
 
     async def sequence(self, steps: tuple[Step, ...], data: Any, scope: Scope) -> Done:
         """Perform steps within a step; the last one's output."""

@@ -12,6 +12,7 @@ from headrace.workflows.steps.for_ import read_for
 from headrace.workflows.steps.raise_ import read_raise
 from headrace.workflows.steps.set import read_set
 from headrace.workflows.steps.switch import read_switch
+from headrace.workflows.steps.try_ import read_try
 from headrace.workflows.steps.wait import read_wait
 
 STEP_TYPES: dict[str, StepType] = {
@@ -21,6 +22,7 @@ STEP_TYPES: dict[str, StepType] = {
     "raise": StepType(frozenset({"raise"}), read_raise),
     "set": StepType(frozenset({"set"}), read_set),
     "switch": StepType(frozenset({"switch"}), read_switch),
+    "try": StepType(frozenset({"try", "catch"}), read_try),
     "wait": StepType(frozenset({"wait"}), read_wait),
 }
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from headrace.workflows.errors import fail
 from headrace.workflows.model import Done, Flow, Scope, Step, Template, is_true
 from headrace.workflows.reading import (
-    ARGUMENTS,
     STEP_BODY,
     Cursor,
     StepReader,
@@ -16,9 +14,8 @@ from headrace.workflows.reading import (
     kind_of,
     read_condition,
     read_items,
+    read_variable,
 )
-
-_VARIABLE = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +51,8 @@ def read_for(fields: dict[str, Cursor], reader: StepReader) -> ForAction:
     if "do" not in fields:
         fields["for"].refuse("`do` is missing: it holds what is done for each item")
     loop = fields["for"].mapping({"each", "in", "at"}, ("in",))
-    each = _read_variable(loop, "each", "item")
-    at = _read_variable(loop, "at", "index")
+    each = read_variable(loop, "each", "item")
+    at = read_variable(loop, "at", "index")
     if each == at:
         loop.get("at", loop.get("each", fields["for"])).note(
             f"`each` and `at` are both named {each!r}: name one of them otherwise"
@@ -74,15 +71,3 @@ def read_for(fields: dict[str, Cursor], reader: StepReader) -> ForAction:
             condition=condition,
             steps=part(reader.steps, body),
         )
-
-
-def _read_variable(loop: dict[str, Cursor], key: str, default: str) -> str:
-    if key not in loop:
-        return default
-    name = loop[key].text()
-    if name in ARGUMENTS or not _VARIABLE.fullmatch(name):
-        loop[key].note(
-            f"`{key}` must be a name of letters, digits and `_` without `$` in front, and none of "
-            f"{', '.join(sorted(ARGUMENTS))}, not {name!r}"
-        )
-    return name

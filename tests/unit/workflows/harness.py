@@ -51,6 +51,7 @@ class Bench:
     progress: list[tuple[int, str]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
+    random: float = 0.5
     on_checkpoint: Callable[[bytes], Awaitable[None]] | None = None
 
     @property
@@ -61,6 +62,7 @@ class Bench:
             now=lambda: self.clock,
             sleep=self._sleep,
             checkpoint=self._checkpoint,
+            random=lambda: self.random,
             can_park=self.can_park,
             progress=lambda percent, message: self.progress.append((percent, message)),
             on_step=self.steps.append,

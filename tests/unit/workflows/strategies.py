@@ -133,6 +133,31 @@ def _loops(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def _tries(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    retry = {
+        "when": ".status == 418",
+        "delay": "PT3S",
+        "backoff": {"exponential": {}},
+        "limit": {"attempt": {"count": 2}},
+        "jitter": {"from": "PT0S", "to": "PT4S"},
+    }
+    handlers = [
+        {},
+        {"retry": retry},
+        {"do": [{"handle": {"set": {"n": "${ [$error, .n, now] }"}}}]},
+    ]
+    return st.builds(
+        lambda steps, *handled: {
+            "try": steps,
+            "catch": {k: v for h in handled for k, v in h.items()},
+        },
+        inner,
+        st.sampled_from([{}, {"errors": {"with": {"status": 418}}}]),
+        st.sampled_from(handlers),
+        st.sampled_from(handlers),
+    )
+
+
 task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
     st.lists(
         st.one_of(_sets(), _switches(), _raises(), _waits(), _calls()).flatmap(_with_common),
@@ -142,7 +167,7 @@ task_lists: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
     lambda inner: st.builds(
         lambda before, group, after: _named([*_bare(before), group, *_bare(after)]),
         inner,
-        st.one_of(inner.map(lambda steps: {"do": steps}), _loops(inner)),
+        st.one_of(inner.map(lambda steps: {"do": steps}), _loops(inner), _tries(inner)),
         inner,
     ),
     max_leaves=3,
