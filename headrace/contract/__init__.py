@@ -3,6 +3,13 @@
 Each kind of error has a name in `headrace.contract.problems`.
 """
 
+from headrace.contract.bulk import (
+    BulkDetail,
+    BulkDryRun,
+    BulkFailureReply,
+    BulkPage,
+    BulkReply,
+)
 from headrace.contract.health import (
     HealthReply,
     ReadyReply,
@@ -58,6 +65,11 @@ __all__ = [
     "AttemptReply",
     "BatchSubmitted",
     "BrokenDefinition",
+    "BulkDetail",
+    "BulkDryRun",
+    "BulkFailureReply",
+    "BulkPage",
+    "BulkReply",
     "CancelReply",
     "DrainReply",
     "ErrorItem",

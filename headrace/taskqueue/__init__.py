@@ -9,10 +9,20 @@ from headrace.limits import (
 )
 from headrace.taskqueue.attempts import AttemptOutcome, AttemptRecord
 from headrace.taskqueue.blocking import BlockingTaskQueue
+from headrace.taskqueue.bulks import (
+    DONE_AT_ONCE,
+    Bulk,
+    BulkAction,
+    BulkFailure,
+    Bulks,
+    BulkStatus,
+    match_filters,
+)
 from headrace.taskqueue.checks import check_options
 from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
+    BulkNotFound,
     EpochChanged,
     Fenced,
     FilterInvalid,
@@ -31,6 +41,7 @@ from headrace.taskqueue.errors import (
     ServerUnsuitable,
     TaskInvalid,
     TaskNotFound,
+    TooManyBulks,
     TooManyTypes,
     UpgradeInProgress,
     WorkerNotFound,
@@ -72,6 +83,7 @@ from headrace.taskqueue.tending import FencedLease
 __all__ = [
     "BOUNDS_SECONDS",
     "DEFAULT_MAX_RETRIES",
+    "DONE_AT_ONCE",
     "DRAIN_SECONDS",
     "ENOUGH_BYTES",
     "MAX_BATCH",
@@ -82,6 +94,12 @@ __all__ = [
     "AttemptOutcome",
     "AttemptRecord",
     "BlockingTaskQueue",
+    "Bulk",
+    "BulkAction",
+    "BulkFailure",
+    "BulkNotFound",
+    "BulkStatus",
+    "Bulks",
     "Cancelled",
     "Claim",
     "ClaimedTask",
@@ -126,6 +144,7 @@ __all__ = [
     "TaskPage",
     "TaskQueue",
     "TaskStatus",
+    "TooManyBulks",
     "TooManyTypes",
     "TypeInfo",
     "UpgradeInProgress",
@@ -135,6 +154,7 @@ __all__ = [
     "WorkerStatus",
     "check_options",
     "idempotent_id",
+    "match_filters",
     "new_id",
     "utc",
 ]

@@ -10,6 +10,8 @@ QueueError
 ├── TaskInvalid              nobody could run such a task; nothing was written
 ├── FilterInvalid            no task can fit such a filter; nothing was read
 ├── TooManyTypes             a list of all types' tasks, and there are too many types
+├── BulkNotFound             no bulk operation under this id
+├── TooManyBulks             too many bulk operations are worked on; nothing was written
 ├── PayloadTooLarge          the payload is over the limit; nothing was written
 ├── IdempotencyConflict      the same idempotency key was used for something else
 ├── InboxFull                the task's inbox holds its maximum of items; nothing was written
@@ -82,6 +84,21 @@ class TooManyTypes(FilterInvalid):
 
     def __init__(self, count: int | str) -> None:
         super().__init__("type", f"there are {count} task types, too many for one list: name one")
+
+
+class BulkNotFound(QueueError):
+    """There is no bulk operation under this id, or it is kept no more."""
+
+    def __init__(self, bulk_id: str) -> None:
+        super().__init__(f"there is no bulk operation {bulk_id}")
+        self.bulk_id = bulk_id
+
+
+class TooManyBulks(QueueError):
+    """Too many bulk operations are worked on. Nothing was written."""
+
+    def __init__(self, count: int | str) -> None:
+        super().__init__(f"{count} bulk operations are worked on: wait for one to end, or stop one")
 
 
 class PayloadTooLarge(QueueError):

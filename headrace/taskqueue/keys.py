@@ -42,6 +42,14 @@ drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
 tend:<name>         hash    who does this work, one process at a time: `holder`, `until`, `fence`
+bulk:<id>           hash    a bulk operation: `action`, `name`, `by`, `filter` (JSON), `running`
+                            (running tasks are asked to stop), `created`, `ended`, `stopped`,
+                            `place` (where the next matches are looked for), `total`, `done`,
+                            `failed`, `failed:<code>`
+bulk_ids:<id>       list    the ids that it is still to be done for
+bulk_failures:<id>  list    the first 100 for which it was refused: code and id
+bulks               zset    bulk operation → when it was made: the last 1000
+bulks_active        zset    the same: those that are worked on
 damaged             stream  what could not be used, the last 1000: `what` and `why`
 aside:<key>         any     what was moved out of the way for that, kept a week
 
@@ -93,6 +101,17 @@ class Keys:
         self.types = self.prefix + "types"
         self.ends = self.prefix + "ends"
         """The channel on which the ends of tasks are published."""
+
+        self.bulks = self.prefix + "bulks"
+        self.bulks_active = self.prefix + "bulks_active"
+
+    def bulk(self, bulk_id: str) -> str:
+        """A bulk operation's record."""
+        return f"{self.prefix}bulk:{bulk_id}"
+
+    def bulk_failures(self, bulk_id: str) -> str:
+        """The tasks for which a bulk operation was refused."""
+        return f"{self.prefix}bulk_failures:{bulk_id}"
 
     def task(self, task_id: str) -> str:
         """A task's record."""

@@ -14,6 +14,7 @@ from headrace.limits import (
 )
 from headrace.taskqueue.attempts import AttemptRecord, decode_attempts
 from headrace.taskqueue.base import QueueBase, status_after_cancel
+from headrace.taskqueue.bulks import Bulks
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
@@ -68,6 +69,8 @@ class TaskQueue(QueueBase):
     def _open(self) -> None:
         self._link = self.installation.link()
         self._submitter = Submitter(self._submits, self._link)
+        self.bulks = Bulks(self.installation, self._link, self._run, self.find_ids, self.max_length)
+        """One action for many tasks."""
 
     async def connect(self) -> None:
         """Connect, and check that the server can do what the settings ask of it.

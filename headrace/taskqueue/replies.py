@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.taskqueue.errors import (
+    BulkNotFound,
     EpochChanged,
     Fenced,
     InboxFull,
@@ -11,6 +12,7 @@ from headrace.taskqueue.errors import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    TooManyBulks,
     TooManyTypes,
     UpgradeInProgress,
     WorkerNotFound,
@@ -50,6 +52,10 @@ def script_error(
             return InboxFull(subject)
         case "TOOMANYTYPES":
             return TooManyTypes(detail)
+        case "NOBULK":
+            return BulkNotFound(subject)
+        case "TOOMANYBULKS":
+            return TooManyBulks(detail)
         case "FULL":
             return QueueFull(detail, max_length)
         case _:

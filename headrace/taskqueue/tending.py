@@ -76,10 +76,12 @@ class FencedLease:
         Returns how many were removed, and whether more are to be removed. Raises Fenced when the
         lease is not held any more.
         """
-        removed, more = await self._run(
-            "trim",
-            *(self.name, self._holder, self.fence, self._retention_seconds),
-            *(most, most_in_all, REMOVED_AT_ONCE),
-            subject=self.name,
+        removed, more = await self.run(
+            "trim", self._retention_seconds, most, most_in_all, REMOVED_AT_ONCE
         )
         return removed, bool(more)
+
+    async def run(self, script: str, *args: Any) -> Any:
+        """Run a script that begins by looking whether this lease is held. Raises Fenced."""
+        holding = (self.name, self._holder, self.fence)
+        return await self._run(script, *holding, *args, subject=self.name)

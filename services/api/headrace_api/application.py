@@ -46,7 +46,7 @@ from headrace_api.tasks.live_workers import LiveWorkers
 from headrace_api.tasks.submission import Submission
 from headrace_api.tasks.task_types import TaskTypes
 from headrace_api.tasks.waits import Waits
-from headrace_api.tend import LEASE, Tend, Trimming
+from headrace_api.tend import LEASE, BulkWork, Tend, Trimming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -215,7 +215,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _new_tend(queue: TaskQueue, settings: ApiSettings) -> Tend:
     """The loop that does what is periodic."""
     trimming = Trimming(settings.ended_index_max, settings.ended_index_max_total)
-    return Tend(queue.fenced_lease(LEASE), [trimming])
+    return Tend(queue.fenced_lease(LEASE), [trimming, BulkWork(queue.bulks)])
 
 
 def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

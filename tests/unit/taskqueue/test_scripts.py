@@ -13,10 +13,12 @@ import pytest
 from headrace.taskqueue import (
     BOUNDS_SECONDS,
     RECORD_VERSION,
+    Bulks,
     Consumer,
     FencedLease,
     Renewer,
     TaskQueue,
+    bulks,
     consumer,
     queue,
     renewer,
@@ -45,6 +47,10 @@ METHODS: dict[str, Callable[..., Any]] = {
     "tend": FencedLease.take,
     "untend": FencedLease.release,
     "trim": FencedLease.trim_ended,
+    "bulk_start": Bulks.start,
+    "bulk_mark": Bulks._mark,
+    "bulk_collect": Bulks.collect,
+    "bulk_step": Bulks.step,
     "dead_letters": TaskQueue.dead_letters,
     "stats": TaskQueue.stats,
     "history": TaskQueue.history,
@@ -93,8 +99,8 @@ REDIS_6_2 = (
 cost grows with a list's length (LREM, LRANGE, LPOS) or with all keys (KEYS, SCAN) are not in it."""
 
 OF_SHORT_LISTS = ("LRANGE", "LTRIM")
-"""An inbox holds at most 100 items, a list of attempts 20, a journal is read once by each attempt,
-and the list of tasks reads a bounded part of a queue's: so there these may be used."""
+"""An inbox holds at most 100 items, a list of attempts 20, a journal is read once by each attempt.
+The list of tasks reads a bounded part of a queue. Of a bulk operation, 100 failures are kept."""
 
 
 PACKED = ("list",)
@@ -129,10 +135,10 @@ def test_each_move_has_one_script_and_each_script_is_a_move() -> None:
 
 def test_each_script_is_called_from_one_place() -> None:
     """But for `get` and `cancel`, which the client without an event loop calls as well."""
-    modules = (queue, submits, consumer, renewer, tending)
+    modules = (queue, submits, consumer, renewer, tending, bulks)
     text = "\n".join(inspect.getsource(module) for module in modules)
     for name in METHODS:
-        callers = re.findall(rf'(?:script|_run|_call)\(\s*"{name}"', text)
+        callers = re.findall(rf'(?:script|run|_call)\(\s*"{name}"', text)
         callers += set(
             re.findall(rf'return "{name}"', text)
         )  # in `_script_and_arguments`, a line a settlement
@@ -213,6 +219,7 @@ def test_a_script_needs_nothing_newer_than_redis_6_2(name: str) -> None:
                 "P .. 'journal:' .. task[1]",
                 "attempts",
                 "list",
+                "bulk_failures_key(id)",
             ),
         }
     assert len(re.findall(called, text)) == len(
@@ -262,6 +269,7 @@ def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
         "journals",
         "actions",
         "finding",
+        "bulks",
     ]
     assert included == [part for part in order if part in included]
     for part in included:

@@ -46,6 +46,7 @@ class Permission(StrEnum):
     OPEN = "open"
     READ = "read"
     SUBMIT = "submit"
+    MANAGE = "manage"
     OBSERVE = "observe"
     OPERATE = "operate"
 
@@ -58,7 +59,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
 }
 
 
-_CHANGING = frozenset({Permission.SUBMIT, Permission.OPERATE})
+_CHANGING = frozenset({Permission.SUBMIT, Permission.MANAGE, Permission.OPERATE})
 
 
 class KeyRing:

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from headrace.contract.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE
 from headrace.limits import HEADER_NAME, MAX_OPTIONS_BYTES, OWN_HEADER_PREFIX, TAG
-from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT
+from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT, BulkAction, TaskFilter
 from headrace_api.http.mistakes import Form, explain, sentence
 from headrace_api.http.problems import Problem
 
@@ -108,18 +108,31 @@ class WaitBody(msgspec.Struct, forbid_unknown_fields=True, rename={"until": "for
     ] = "all"
 
 
+class BulkFilter(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tasks are meant: those that fit all that is given."""
+
+
+class BulkBody(msgspec.Struct, forbid_unknown_fields=True):
+    """One action for many tasks."""
+
+    action: BulkAction
+    filter: Annotated[BulkFilter, Meta(description="As in the list's query. `{}`: all.")]
+    name: Annotated[str, Meta(max_length=200, description="What you call it.")] = ""
+
+
 class _BatchOutside(msgspec.Struct):
     """A batch whose tasks have not been looked at."""
 
     tasks: Annotated[list[Any], Count]
 
 
-Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody, WaitBody)
+Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody, WaitBody, BulkBody)
 
 _execute = msgspec.json.Decoder(ExecuteBody)
 _submit = msgspec.json.Decoder(SubmitBody)
 _batch = msgspec.json.Decoder(BatchBody)
 _wait = msgspec.json.Decoder(WaitBody)
+_bulk = msgspec.json.Decoder(BulkBody)
 
 _RULES = {
     "variables": 'it must be an object, as in {"name": "Ada"}',
@@ -131,10 +144,15 @@ _RULES = {
     "tasks": f"it must be a list of 1 to {MAX_BATCH} tasks",
     "ids": f"it must be a list of 1 to {MAX_BATCH} ids of tasks",
     "for": "it must be all or any",
+    "action": f"it must be one of {', '.join(BulkAction)}",
+    "filter": "it must be an object of texts, which may have these fields: "
+    + ", ".join(BulkFilter.__struct_fields__),
+    "name": "it must be a text of at most 200 characters",
 }
 _EXECUTE = Form(ExecuteBody, _RULES, wraps="variables")
 _SUBMIT = Form(SubmitBody, _RULES, wraps="payload")
 _WAIT = Form(WaitBody, _RULES, wraps="ids")
+_BULK = Form(BulkBody, _RULES, wraps="filter")
 _BATCH = Form(_BatchOutside, _RULES, wraps="tasks", items=_SUBMIT)
 
 _SURELY_SHALLOW = 150
@@ -158,6 +176,18 @@ async def batch_body(request: Request) -> BatchBody:
 async def wait_body(request: Request) -> WaitBody:
     """The body of a wait for many tasks."""
     return _decoded(_wait, _WAIT, await _read(request))
+
+
+async def bulk_body(request: Request) -> BulkBody:
+    """The body of a bulk operation. A time without an offset is read as UTC."""
+    body = _decoded(_bulk, _BULK, await _read(request))
+    naive = {
+        name: value.replace(tzinfo=UTC)
+        for name, value in msgspec.structs.asdict(body.filter).items()
+        if isinstance(value, datetime) and value.tzinfo is None
+    }
+    body.filter = msgspec.structs.replace(body.filter, **naive)
+    return body
 
 
 def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None:

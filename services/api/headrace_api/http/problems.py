@@ -11,9 +11,12 @@ import msgspec
 from starlette.responses import Response
 
 from headrace.contract.problems import (
+    BULK_BUSY,
+    BULK_NOT_FOUND,
     HTTP_ERROR,
     IDEMPOTENCY_CONFLICT,
     INTERNAL_ERROR,
+    INVALID_REQUEST,
     MEDIA_TYPE,
     NOT_ALLOWED,
     PAYLOAD_TOO_LARGE,
@@ -27,6 +30,8 @@ from headrace.contract.problems import (
     ProblemType,
 )
 from headrace.taskqueue import (
+    BulkNotFound,
+    FilterInvalid,
     IdempotencyConflict,
     LayoutTooNew,
     NotAllowed,
@@ -36,6 +41,7 @@ from headrace.taskqueue import (
     QueueFull,
     QueueUnavailable,
     TaskNotFound,
+    TooManyBulks,
     UpgradeInProgress,
     WorkerNotFound,
 )
@@ -117,6 +123,13 @@ def problem_of(error: QueueError) -> Problem:
     match error:
         case TaskNotFound():
             return Problem(TASK_NOT_FOUND, str(error), task_id=error.task_id)
+        case FilterInvalid():
+            errors = [{"detail": error.reason, "parameter": error.parameter}]
+            return Problem(INVALID_REQUEST, str(error), errors=errors)
+        case BulkNotFound():
+            return Problem(BULK_NOT_FOUND, str(error), bulk_id=error.bulk_id)
+        case TooManyBulks():
+            return Problem(BULK_BUSY, str(error), retry_after_seconds=BUSY_RETRY_AFTER_SECONDS)
         case WorkerNotFound():
             return Problem(WORKER_NOT_FOUND, str(error), worker_id=error.worker_id)
         case NotAllowed():

@@ -9,6 +9,8 @@ import msgspec
 from headrace.contract import (
     TASK_ID,
     BatchSubmitted,
+    BulkDryRun,
+    BulkReply,
     CancelReply,
     InlineReply,
     ReadyReply,
@@ -20,7 +22,7 @@ from headrace.contract import (
     problems,
 )
 from headrace.contract.problems import MEDIA_TYPE, ProblemType
-from headrace_api.http.bodies import BatchBody, ExecuteBody, SubmitBody, WaitBody
+from headrace_api.http.bodies import BatchBody, BulkBody, ExecuteBody, SubmitBody, WaitBody
 from headrace_api.routes import examples
 
 TAGS = [
@@ -32,6 +34,10 @@ TAGS = [
         "name": "tasks",
         "description": "Tasks of every type: submit, look up, cancel and retry them. "
         "`/api/workflows/tasks` is the guide's address for the same.",
+    },
+    {
+        "name": "bulk",
+        "description": "One action for many tasks: retry, cancel, delete, run now.",
     },
     {
         "name": "queue",
@@ -299,6 +305,47 @@ RETRY: dict[str, Any] = {
             problems.UPGRADE_IN_PROGRESS,
             *_REACHING_REDIS,
         ),
+    },
+}
+BULK_START: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": BulkReply,
+    "responses": {
+        200: {"model": BulkDryRun, **_reply(examples.BULK_DRY_RUN, "With `dry_run=true`")},
+        202: _reply(examples.BULK, "It began"),
+        **errors(
+            problems.MALFORMED_JSON,
+            problems.BODY_TOO_LARGE,
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            problems.INVALID_REQUEST,
+            problems.IDEMPOTENCY_CONFLICT,
+            problems.QUEUE_DISABLED,
+            problems.QUEUE_OUT_OF_MEMORY,
+            problems.BULK_BUSY,
+            *_REACHING_REDIS,
+        ),
+    },
+    "openapi_extra": {
+        "parameters": [_KEY],
+        "requestBody": _body(BulkBody, examples.BULK_BODIES, required=True),
+    },
+}
+BULKS: dict[str, Any] = {
+    "responses": {
+        200: _reply({"bulk": [examples.BULK]}),
+        **errors(problems.INVALID_REQUEST, *_REACHING_REDIS),
+    },
+}
+BULK: dict[str, Any] = {
+    "responses": {
+        200: _reply(examples.BULK_DETAIL),
+        **errors(problems.BULK_NOT_FOUND, *_REACHING_REDIS),
+    },
+}
+BULK_MARK: dict[str, Any] = {
+    "responses": {
+        200: _reply(examples.BULK),
+        **errors(problems.BULK_NOT_FOUND, problems.QUEUE_DISABLED, *_REACHING_REDIS),
     },
 }
 STATS: dict[str, Any] = {

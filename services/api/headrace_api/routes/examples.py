@@ -7,6 +7,7 @@ from typing import Any
 from headrace import __version__
 from headrace.contract import TASK_ID, problems
 from headrace.taskqueue import (
+    BulkNotFound,
     IdempotencyConflict,
     LayoutTooNew,
     NotAllowed,
@@ -16,6 +17,7 @@ from headrace.taskqueue import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    TooManyBulks,
     UpgradeInProgress,
     WorkerNotFound,
 )
@@ -49,6 +51,36 @@ WAIT_BODIES = {
         "value": {"ids": [TASK_ID, OTHER_ID], "for": "any"},
     },
 }
+BULK_BODIES = {
+    "retry": {
+        "summary": "Retry what failed today",
+        "value": {
+            "action": "retry",
+            "filter": {"type": "resize_image", "ended_after": "2026-01-01T00:00:00Z"},
+            "name": "after the outage",
+        },
+    },
+    "purge": {
+        "summary": "Delete the completed tasks of a type",
+        "value": {"action": "delete", "filter": {"type": "resize_image", "status": "completed"}},
+    },
+}
+BULK: dict[str, Any] = {
+    "bulk_id": OTHER_ID,
+    "action": "retry",
+    "name": "after the outage",
+    "filter": {"type": "resize_image", "ended_after": "2026-01-01T00:00:00Z"},
+    "status": "running",
+    "created_at": "2026-01-01T10:00:00Z",
+    "ended_at": None,
+    "by": "ops",
+    "total": 1200,
+    "done": 498,
+    "failed": 2,
+    "reasons": {"not-allowed": 2},
+}
+BULK_DETAIL = {**BULK, "failures": [{"task_id": TASK_ID, "reason": "not-allowed"}]}
+BULK_DRY_RUN = {"count": 1, "complete": True, "samples": [{**RECORD, "result": None}]}
 SUBMITTED = {
     "task_id": TASK_ID,
     "status": "queued",
@@ -379,6 +411,8 @@ _PROBLEMS: list[tuple[Problem, str]] = [
         ),
         _EXECUTE,
     ),
+    (problem_of(BulkNotFound(OTHER_ID)), f"/api/bulk/{OTHER_ID}"),
+    (problem_of(TooManyBulks(100)), "/api/bulk"),
     (
         Problem(
             problems.WAITS_BUSY, "1000 requests are held open, which is MAX_WAITS: try again later"

@@ -58,6 +58,11 @@ async def test_every_address_of_the_guide_and_more_is_in_it(tmp_path: Path) -> N
         "GET /api/tasks/{task_id}",
         "POST /api/tasks/{task_id}/cancel",
         "POST /api/tasks/{task_id}/retry",
+        "POST /api/bulk",
+        "GET /api/bulk",
+        "GET /api/bulk/{bulk_id}",
+        "POST /api/bulk/{bulk_id}/stop",
+        "POST /api/bulk/{bulk_id}/resume",
         "GET /api/task-types",
         "GET /api/workers",
         "POST /api/workers/{worker_id}/drain",
@@ -150,6 +155,7 @@ async def test_what_an_address_allows_is_what_the_document_lists(tmp_path: Path)
         "task_id": "550e8400-e29b-41d4-a716-446655440000",
         "task_type": "workflow_execute",
         "worker_id": "worker-1",
+        "bulk_id": "7d444840-9dc0-41d4-b245-5ffdce74fad2",
     }
     async with running(api_settings(tmp_path)) as api:
         paths = (await api.get("/openapi.json")).json()["paths"]

@@ -79,6 +79,10 @@ def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
         "TaskNotFound",
         "NotAllowed",
         "WorkerNotFound",
+        "FilterInvalid",
+        "TooManyTypes",
+        "BulkNotFound",
+        "TooManyBulks",
         "UpgradeInProgress",
     }
     others = workers_own | direct_clients_own | periodic_works_own | bases
