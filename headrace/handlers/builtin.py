@@ -94,6 +94,7 @@ class _WorkflowHandler:
             checkpoint=ctx.checkpoint,
             can_park=ctx.can_park,
             progress=ctx.progress,
+            limits=self._runtime.limits,
         )
         try:
             ended = await execute(

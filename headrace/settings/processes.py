@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 
-from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, NAMESPACE
+from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_JOURNAL_BYTES, NAMESPACE
 from headrace.settings.fields import CommaList, Env, Group, Lower, Port, ProcessSettings
 from headrace.settings.keys import ApiKey, keys_in_file, keys_in_setting
 
@@ -105,6 +105,50 @@ class WorkflowSettings(Group):
     nothing: every public host. List what is in a private network or a cluster."""
 
 
+class WorkflowLimits(Group):
+    """What one run of a workflow may use at most. An error at a limit names its setting."""
+
+    max_steps: Annotated[int, Env("WORKFLOW_MAX_STEPS")] = Field(default=10_000, ge=1)
+    """How many steps a run may take between two calls, waits or other effects."""
+
+    max_run_steps: Annotated[int, Env("WORKFLOW_MAX_RUN_STEPS")] = Field(default=10_000_000, ge=1)
+    """How many steps a run may take in all."""
+
+    max_items: Annotated[int, Env("WORKFLOW_MAX_ITEMS")] = Field(default=100_000, ge=1)
+    """How many items one `for` may have."""
+
+    max_branches: Annotated[int, Env("WORKFLOW_MAX_BRANCHES")] = Field(default=1_000, ge=1)
+    """How many branches one `fork` may have, or rounds at once one `for`."""
+
+    max_data_bytes: Annotated[int, Env("WORKFLOW_MAX_DATA_BYTES")] = Field(
+        default=10_485_760, ge=1024
+    )
+    """The largest input, output or context of a step, as JSON: 10 MiB."""
+
+    max_journal_bytes: Annotated[int, Env("WORKFLOW_MAX_JOURNAL_BYTES")] = Field(
+        default=MAX_JOURNAL_BYTES, ge=1024, le=MAX_JOURNAL_BYTES
+    )
+    """How much a run may keep of what it has done since its last snapshot."""
+
+
+class EvaluationSettings(Group):
+    """What one evaluation of an expression may use, and how many there are at once."""
+
+    seconds: Annotated[float, Env("WORKFLOW_EVALUATION_SECONDS")] = Field(
+        default=1.0, ge=0.01, le=60
+    )
+    """How much CPU time one evaluation of an expression may take."""
+
+    memory_bytes: Annotated[int, Env("WORKFLOW_EVALUATION_MEMORY_BYTES")] = Field(
+        default=536_870_912, ge=67_108_864
+    )
+    """How much memory a process may have that evaluates: 512 MiB."""
+
+    processes: Annotated[int, Env("WORKFLOW_EVALUATION_PROCESSES")] = Field(default=8, ge=1, le=256)
+    """How many processes may evaluate at once. More than one are started only while expressions
+    compute for long. With fewer than MAX_WORKERS, expressions that never end can hold up others."""
+
+
 class _BothSettings(ProcessSettings):
     """What API and worker share."""
 
@@ -114,6 +158,10 @@ class _BothSettings(ProcessSettings):
     """What is logged, and how."""
     workflows: WorkflowSettings = WorkflowSettings()
     """The workflow definitions, and what they may reach."""
+    workflow_limits: WorkflowLimits = WorkflowLimits()
+    """What one run of a workflow may use at most."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """What one evaluation of an expression may use."""
 
 
 class WorkerSettings(_BothSettings):

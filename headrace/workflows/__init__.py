@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from headrace.workflows.catalog import Catalog, check_file, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
+from headrace.workflows.limits import RunLimits
 from headrace.workflows.model import Workflow
 from headrace.workflows.reading import CALLS, hyphened
 from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
@@ -23,6 +24,7 @@ __all__ = [
     "Environment",
     "HttpPolicy",
     "RunCompleted",
+    "RunLimits",
     "RunParked",
     "Runtime",
     "StateError",

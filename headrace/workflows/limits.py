@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
+from headrace.limits import MAX_JOURNAL_BYTES
 from headrace.workflows.errors import fail
 
 
@@ -20,9 +21,9 @@ class RunLimits:
     """Items of one `for`."""
     max_branches: int = 1_000
     """Branches of one `fork`, and rounds at once of one `for`."""
-    max_data_bytes: int = 8 * 1_048_576
+    max_data_bytes: int = 10 * 1_048_576
     """What an effect or a step outputs, and the context: as JSON."""
-    max_journal_bytes: int = 32 * 1_048_576
+    max_journal_bytes: int = MAX_JOURNAL_BYTES
     """What the journal of a run holds since its last snapshot."""
 
     def exceeded(self, name: str, what: str, advice: str) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.workflows.expressions.checker import Check, Checker
-from headrace.workflows.expressions.child import EvaluationFailed
+from headrace.workflows.expressions.child import EvaluationFailed, Limits
 from headrace.workflows.expressions.evaluator import Evaluator
 from headrace.workflows.expressions.programs import NOW, evaluate, make_expression, variables_in
 
@@ -13,6 +13,7 @@ __all__ = [
     "Checker",
     "EvaluationFailed",
     "Evaluator",
+    "Limits",
     "evaluate",
     "make_expression",
     "variables_in",

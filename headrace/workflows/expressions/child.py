@@ -39,18 +39,21 @@ class Limits:
     cpu_seconds: float = 1.0
     wall_seconds: float = 15.0
     memory_bytes: int = 512 * 1024 * 1024
-    max_result_bytes: int = 8 * 1024 * 1024
+    max_result_bytes: int = 10 * 1024 * 1024
 
     def explain(self, exit_code: int) -> EvaluationFailed:
         """Why a child with these limits ended."""
         if exit_code == -signal.SIGPROF:
             return EvaluationFailed(
-                f"it needed more than {self.cpu_seconds:g} s of CPU time", limit="time"
+                f"it needed more than {self.cpu_seconds:g} s of CPU time "
+                "(WORKFLOW_EVALUATION_SECONDS)",
+                limit="time",
             )
         if exit_code in (-signal.SIGABRT, -signal.SIGSEGV):
             mebibytes = self.memory_bytes // (1024 * 1024)
             return EvaluationFailed(
-                f"it needed more than {mebibytes} MiB of memory", limit="memory"
+                f"it needed more than {mebibytes} MiB of memory (WORKFLOW_EVALUATION_MEMORY_BYTES)",
+                limit="memory",
             )
         if exit_code == -signal.SIGKILL:
             return EvaluationFailed(

@@ -13,7 +13,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -65,8 +65,8 @@ class _Child(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not all event loops' transports are of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         received = self._received
@@ -110,6 +110,7 @@ class Evaluator:
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._limits = limits or Limits()
+        self.max_result_bytes = self._limits.max_result_bytes
         self._max_processes = max_processes
         self._idle_seconds = idle_seconds
         self._fork_server = ForkServer(self._limits)

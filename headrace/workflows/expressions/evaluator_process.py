@@ -67,7 +67,9 @@ def _answer(programs: list[str], document: str, max_result_bytes: int) -> bytes:
                 continue
             parts.append(_evaluate(program, document))
             if sum(map(len, parts)) > max_result_bytes:
-                raise ValueError(f"its result is over {max_result_bytes} bytes")
+                raise ValueError(
+                    f"its result is over {max_result_bytes} bytes (WORKFLOW_MAX_DATA_BYTES)"
+                )
         except (ValueError, RecursionError) as error:
             # jq quotes what it failed on, which may be all of the data.
             reason = str(error)[:MAX_ERROR_CHARACTERS]

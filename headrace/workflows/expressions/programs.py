@@ -88,4 +88,19 @@ async def evaluate(
             raise EvaluationFailed(f"`{text}`: {error}", limit=error.limit) from None
         for index, value in zip(hard, values, strict=True):
             results[index] = value
-    return template.fill(results)
+    value = template.fill(results)
+    if len(results) > 1:
+        _check_size(value, evaluator.max_result_bytes)
+    return value
+
+
+def _check_size(value: Any, limit: int) -> None:
+    """Data that is put together twice from the same grows twice as large each time.
+
+    It costs no memory before it is written, so no other limit would end it.
+    """
+    size = len(msgspec.json.encode(value))
+    if size > limit:
+        raise EvaluationFailed(
+            f"the data would have {size} bytes, over the limit of {limit} (WORKFLOW_MAX_DATA_BYTES)"
+        )

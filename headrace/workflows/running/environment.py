@@ -34,7 +34,10 @@ class Runtime:
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         evaluator: Evaluator | None = None,
+        limits: RunLimits | None = None,
     ) -> None:
+        self.limits = limits or RunLimits()
+        """Of each run, unless its environment has others."""
         self.evaluator = evaluator or Evaluator()
         self._policy = policy or HttpPolicy()
         self._transport = transport

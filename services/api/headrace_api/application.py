@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from headrace import __version__
 from headrace.client.opening import new_queue, new_task
+from headrace.client.runtimes import new_runtime
 from headrace.contract.problems import WAITS_BUSY
 from headrace.handlers import (
     SubmitFailed,
@@ -23,7 +24,7 @@ from headrace.handlers import (
 from headrace.handlers.builtin import builtin_types
 from headrace.logs import get_logger
 from headrace.taskqueue import IdempotencyConflict, QueueError
-from headrace.workflows import Catalog, HttpPolicy, Runtime
+from headrace.workflows import Catalog
 from headrace_api import metrics
 from headrace_api.context import Api
 from headrace_api.document import swagger
@@ -79,7 +80,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
     queue = new_queue(settings.queue, CLIENT_NAME) if settings.queue.enabled else None
     catalog = Catalog.load(settings.workflows.dir, load_functions())
     definitions = Definitions(catalog)
-    runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
+    runtime = new_runtime(settings.workflows, settings.workflow_limits, settings.evaluation)
     registry = load_registry([*builtin_types(catalog, runtime, __version__), *own_types])
     live_workers = LiveWorkers()
     availability = Availability(queue, lambda: api.queue_names(), on_reading=live_workers.note)

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from headrace import __version__, logs
 from headrace.client.opening import new_queue
+from headrace.client.runtimes import new_runtime
 from headrace.handlers import (
     LifespanFailed,
     LoopWatch,
@@ -33,7 +34,7 @@ from headrace.handlers import (
 from headrace.handlers.builtin import builtin_types
 from headrace.settings import WorkerSettings, load, warn_near_misses
 from headrace.taskqueue import QueueError, TaskQueue, WorkerInfo
-from headrace.workflows import Catalog, HttpPolicy, Runtime
+from headrace.workflows import Catalog
 from headrace_worker.host import insist
 from headrace_worker.probes import Probes
 from headrace_worker.worker import Worker, handler_threads
@@ -72,7 +73,7 @@ async def serve(settings: WorkerSettings) -> int:
     catalog = await asyncio.to_thread(Catalog.load, settings.workflows.dir, load_functions())
     for error in catalog.errors:
         log.warning("workflows.refused", error=str(error))
-    runtime = Runtime(HttpPolicy(allow=settings.workflows.http_allow))
+    runtime = new_runtime(settings.workflows, settings.workflow_limits, settings.evaluation)
     queue = new_queue(settings.queue, "headrace-worker")
 
     async def pinned(sha256: str) -> bytes | None:

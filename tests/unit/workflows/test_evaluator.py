@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Literal, NoReturn, Protocol
 
 import pytest
+import uvloop
 
 from headrace.workflows.expressions import child
 from headrace.workflows.expressions.checker import Checker
@@ -152,6 +153,18 @@ async def test_many_at_once_each_get_their_own_result(
     asked = [evaluator.evaluate([". + 1", "."], str(n).encode()) for n in range(50)]
     assert await asyncio.gather(*asked) == [[n + 1, n] for n in range(50)]
     assert len(spawned) == 1
+
+
+def test_the_event_loop_of_the_services_can_evaluate_too() -> None:
+    async def evaluate() -> list[object]:
+        evaluator = Evaluator(SMALL)
+        with pytest.raises(EvaluationFailed, match="CPU time"):
+            await evaluator.evaluate(["def f: f; f"], b"null")
+        done = await evaluator.evaluate([". + 1"], b"1")
+        await evaluator.close()
+        return done
+
+    assert uvloop.run(evaluate()) == [2]
 
 
 async def test_nothing_waits_for_an_expression_that_does_not_end(make: Make) -> None:
