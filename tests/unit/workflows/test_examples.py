@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.workflows import Catalog, RunCompleted
+from tests.unit.workflows import web as answers
 from tests.unit.workflows.harness import START, Bench
 from tests.unit.workflows.web import Answer, Web
 
@@ -21,7 +25,15 @@ def catalog() -> Catalog:
 
 def test_all_examples_can_be_loaded(catalog: Catalog) -> None:
     assert catalog.errors == []
-    assert set(catalog.workflows) == {"hello", "my-workflow", "wait-and-greet", "fetch", "restock"}
+    assert {path.stem for path in FOLDER.iterdir()} == set(catalog.workflows)
+
+
+def variables_of(name: str) -> Any:
+    """What the command in an example's comment sends."""
+    text = (FOLDER / f"{name}.yaml").read_text("utf-8").partition("document:")[0]
+    [body] = re.findall(r"-d '(.*)'$", text, re.MULTILINE)
+    assert f"/api/workflows/{name}/execute" in text
+    return json.loads(body)["variables"]
 
 
 async def test_hello_greets(catalog: Catalog, bench: Bench) -> None:
@@ -78,3 +90,41 @@ async def test_restock_finds_what_is_missing(catalog: Catalog, bench: Bench) -> 
     assert await bench.output(flow, {}) == {"order": []}
     error = await bench.error(flow, {"lines": lines * 50})
     assert (error.status, error.detail) == (422, "150 lines, at most 100 are taken")
+
+
+async def test_order_takes_back_what_was_done_before_the_error(
+    catalog: Catalog, bench: Bench
+) -> None:
+    flow, variables = catalog.workflows["order"], variables_of("order")
+    assert await bench.output(flow, variables) == {
+        "ordered": False,
+        "reason": "no address is given for 2 × tea",
+        "cancelled": ["P-2", "R-tea"],
+    }
+    assert await bench.output(flow, variables | {"address": "1 Road"}) == {
+        "ordered": True,
+        "reservation": "R-tea",
+        "payment": "P-2",
+    }
+
+
+async def test_poll_asks_for_a_week_at_most_and_less_and_less_often(
+    catalog: Catalog, bench: Bench, web: Web
+) -> None:
+    bench.can_park = True
+    flow, variables = catalog.workflows["poll"], variables_of("poll") | {"url": f"{web.url}/job"}
+    web.routes["/job"] = answers.json({"state": "running"})
+    outcome, waits = await bench.execute(flow, variables), []
+    while not isinstance(outcome, RunCompleted):
+        waits.append((outcome.unpark_at - bench.clock) // timedelta(minutes=1))
+        bench.clock = outcome.unpark_at
+        outcome = await bench.execute(flow, variables, outcome.state)
+    assert outcome.output == {"state": "not done after a week: The job is not done yet"}
+    assert waits[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert timedelta(days=6, hours=22) < bench.clock - START <= timedelta(days=7)
+    assert len(web.seen) == len(waits) + 1
+
+    web.routes["/job"] = answers.json({"state": "done", "result": 7})
+    assert await bench.output(flow, variables) == {"state": "done", "result": 7}
+    web.routes["/job"] = Answer(404)
+    assert (await bench.error(flow, variables)).status == 404
