@@ -42,6 +42,11 @@ MAX_JOURNAL_ENTRIES = 10_000
 """The same in entries."""
 MAX_INBOX_ITEMS = 100
 """How many items a task's inbox holds."""
+MAX_CHILDREN = 1000
+"""How many children a task may have that have not ended. The ends of children come into its inbox
+beside the items that are counted above."""
+DEFAULT_MAX_DEPTH = 16
+"""How deep children may have children, unless QUEUE_MAX_DEPTH says otherwise."""
 MAX_INBOX_ITEM_BYTES = 65_536
 """The largest item in a task's inbox."""
 MAX_RAISED_CHARACTERS = 2_000

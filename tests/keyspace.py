@@ -13,7 +13,7 @@ from tests.servers import RedisServer
 
 FINAL_STATUSES = frozenset(status.value.encode() for status in FINAL)
 
-LASTING = frozenset({"meta", "queues", "types", "workers", "damaged"})
+LASTING = frozenset({"meta", "queues", "types", "workers", "damaged", "stopping"})
 """Keys without a part after the name, which stay."""
 
 LASTING_KINDS = frozenset(
@@ -32,6 +32,7 @@ PARTS = {
     "journal": "j",
     "inbox": "i",
     "attempts": "at",
+    "children": "ch",
 }
 """Parts of a record with a key of their own, and the field that names each."""
 INDEXES = ("queue", "delayed", "retries", "leases", "held")

@@ -24,6 +24,7 @@ def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
         retention_seconds=settings.result_retention_seconds,
         max_length=settings.max_length,
         max_payload_bytes=settings.max_payload_bytes,
+        max_depth=settings.max_depth,
         timeout_seconds=settings.redis_timeout_seconds,
         client_name=client_name,
         tls_ca_file=None if ca_file is None else str(ca_file),

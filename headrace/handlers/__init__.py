@@ -2,6 +2,7 @@
 
 from headrace.handlers.alone import Ended, Limit, run_attempt
 from headrace.handlers.backoff import Backoff
+from headrace.handlers.children import ChildEnd, EndStatus
 from headrace.handlers.context import (
     NO_HEADERS,
     CancelSignal,
@@ -43,9 +44,11 @@ __all__ = [
     "Backoff",
     "CallNext",
     "CancelSignal",
+    "ChildEnd",
     "Context",
     "DuplicateFunction",
     "DuplicateType",
+    "EndStatus",
     "Ended",
     "EntryPointBroken",
     "Fatal",

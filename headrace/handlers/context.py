@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, overload
 import msgspec
 import structlog
 
+from headrace.handlers.children import ChildEnd, ended_children
 from headrace.handlers.outcomes import journal_fault, state_fault
 from headrace.handlers.results import encode_result
 
@@ -81,6 +82,8 @@ class FurtherTask(msgspec.Struct, frozen=True, kw_only=True):
     start_at: datetime | None
     """Not before this time; None: at once."""
     headers: dict[str, str] = {}
+    child: bool = False
+    """Its end wakes the task that submits it."""
 
 
 class Submittable(Protocol[P_contra]):
@@ -125,6 +128,12 @@ class Host(Protocol):
             SubmitFailed: the queue does not take it.
         """
 
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        """How a child of the task ended. Raises LookupError."""
+
+    async def cancel_child(self, ctx: Context, task_id: str) -> None:
+        """Cancel a child of the task. Raises LookupError."""
+
 
 class Context:
     """A handler's first argument. One is made for each attempt."""
@@ -137,6 +146,8 @@ class Context:
         "attempt",
         "can_park",
         "cancelled",
+        "depth",
+        "generation",
         "headers",
         "inbox",
         "journal",
@@ -157,6 +168,8 @@ class Context:
         headers: Mapping[str, str] = NO_HEADERS,
         inbox: Sequence[bytes] = (),
         journal: Sequence[bytes] = (),
+        depth: int = 0,
+        generation: int = 0,
     ) -> None:
         self.task_id = task_id
         self.task_type = task_type
@@ -174,6 +187,10 @@ class Context:
         self.journal = journal
         """What was appended since the state was last written, by this attempt and by earlier ones,
         in order."""
+        self.depth = depth
+        """How many parents, their parents and so on the task has."""
+        self.generation = generation
+        """How often the task was retried by hand. Its earlier children are not its own any more."""
         self.cancelled = CancelSignal()
         self._host = host
         self._submits = 0
@@ -272,6 +289,7 @@ class Context:
         start_at: datetime | None = None,
         start_in: timedelta | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
+        child: bool = False,
     ) -> str: ...
 
     @overload
@@ -285,6 +303,7 @@ class Context:
         start_at: datetime | None = None,
         start_in: timedelta | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
+        child: bool = False,
     ) -> str: ...
 
     async def submit(
@@ -297,6 +316,7 @@ class Context:
         start_at: datetime | None = None,
         start_in: timedelta | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
+        child: bool = False,
     ) -> str:
         """Submit a further task, and return its id. A plain `def` calls it by `ctx.wait`.
 
@@ -313,10 +333,14 @@ class Context:
             start_at: not before this time.
             start_in: not before so long from now.
             headers: what its handler finds in `ctx.headers`; pass `ctx.headers` on to keep a trace.
+            child: its end puts an item into this task's inbox, and so wakes a `Park` with
+                `wake_on="inbox"`; if this task is cancelled, so is the child. Waits while a worker
+                of 0.2.0 lives. A run inside a request runs it in place.
 
         Raises:
             PayloadInvalid: the handler would refuse this payload.
-            SubmitFailed: the queue is full, or this is a run inside a request while Redis is away.
+            SubmitFailed: the queue is full, the child would be too deep, or this is a run inside a
+                request while Redis is away.
             ValueError: the payload cannot be written as JSON, or a start time has no time zone.
         """
         if isinstance(task_type, str):
@@ -329,12 +353,13 @@ class Context:
         if start_at is not None and start_at.tzinfo is None:
             raise ValueError("start_at needs a time zone: datetime.now(UTC) + timedelta(minutes=5)")
         task = FurtherTask(
-            id=self._next_id(key),
+            id=self._next_id(key, child=child),
             type=name,
             payload=encoded,
             max_retries=max_retries,
             start_at=start_at,
             headers=dict(headers),
+            child=child,
         )
         await self.pass_on(task)
         return task.id
@@ -342,6 +367,26 @@ class Context:
     async def pass_on(self, task: FurtherTask) -> None:
         """Submit a task as it is. Raises SubmitFailed. For what runs handlers, not for handlers."""
         await self._host.submit(self, task)
+
+    async def child(self, task_id: str) -> ChildEnd | None:
+        """How a child of this task ended; None: it has not. Waits while Redis is away.
+
+        Raises:
+            LookupError: this task has no such child, or the child's retention is over.
+        """
+        return await self._host.child(self, task_id)
+
+    async def cancel_child(self, task_id: str) -> None:
+        """Cancel a child of this task, or ask it to stop if it runs. One that has ended stays so.
+
+        Raises LookupError as `child` does.
+        """
+        await self._host.cancel_child(self, task_id)
+
+    @property
+    def ended_children(self) -> list[str]:
+        """The ids of the children that the inbox says have ended since the task last parked."""
+        return ended_children(self.inbox)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """For a plain `def` handler: run a coroutine, and wait for its result.
@@ -358,7 +403,7 @@ class Context:
         work.close()
         raise RuntimeError("ctx.wait() would block the event loop: write `await` instead")
 
-    def _next_id(self, key: str | None) -> str:
+    def _next_id(self, key: str | None, *, child: bool) -> str:
         """See `submit`. The same attempt, repeated from the same state, draws the same ids."""
         if key is None:
             since = "" if self.state is None else hashlib.sha256(self.state).hexdigest()
@@ -368,4 +413,6 @@ class Context:
             self._submits += 1
         else:
             key = f"key:{key}"
+        if child and self.generation:
+            key = f"{self.generation}:{key}"
         return str(uuid.uuid5(uuid.UUID(self.task_id), key))

@@ -16,12 +16,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, assert_never
 
 from headrace import logs
 from headrace.handlers import process_messages as messages
+from headrace.handlers.children import ChildEnd
 from headrace.handlers.context import Context, FurtherTask
 from headrace.handlers.entry_points import load_lifespans, load_middleware
 from headrace.handlers.errors import HandlerError, SubmitFailed
@@ -76,7 +77,7 @@ class _Child:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._numbers = itertools.count()
-        self._asked: dict[int, asyncio.Future[str | None]] = {}
+        self._asked: dict[int, asyncio.Future[messages.Answer]] = {}
         self._attempt: Attempt | None = None
         self._types: dict[str, TaskType[Any, Any]] = {}
         self._report: messages.Progress | None = None
@@ -116,10 +117,10 @@ class _Child:
                 if self._attempt is not None:
                     # The parent kills this process when its patience ends.
                     self._attempt.stop(Stopped(StopReason.HANDED_BACK), _PATIENCE_SECONDS)
-            case messages.Answer(number, error):
+            case messages.Answer(number):
                 answer = self._asked.get(number)  # who asked may have given up
                 if answer is not None and not answer.done():
-                    answer.set_result(error)
+                    answer.set_result(message)
             case _:
                 assert_never(message)
 
@@ -132,6 +133,7 @@ class _Child:
             state=order.state,
             inbox=order.inbox,
             journal=order.journal,
+            generation=order.generation,
             can_park=order.can_park,
             headers=order.headers,
         )
@@ -186,11 +188,9 @@ class _Child:
         if report is not None and self._attempt is not None:
             self._send(report)
 
-    async def _ask(
-        self, make: type[messages.Checkpoint | messages.Append | messages.Submit], *what: Any
-    ) -> str | None:
+    async def _ask(self, make: Callable[..., messages.ToParent], *what: Any) -> messages.Answer:
         number = next(self._numbers)
-        answer: asyncio.Future[str | None] = self.loop.create_future()
+        answer: asyncio.Future[messages.Answer] = self.loop.create_future()
         self._asked[number] = answer
         self._send(make(number, *what))
         try:
@@ -215,21 +215,34 @@ class _Child:
 
     async def checkpoint(self, ctx: Context, state: bytes, entries: Sequence[bytes]) -> None:
         """Let the parent keep it."""
-        error = await self._ask(messages.Checkpoint, state, entries)
-        if error is not None:
-            raise HandlerError(error)
+        answer = await self._ask(messages.Checkpoint, state, entries)
+        if answer.error is not None:
+            raise HandlerError(answer.error)
 
     async def append(self, ctx: Context, entries: Sequence[bytes]) -> None:
         """Let the parent append them."""
-        error = await self._ask(messages.Append, entries)
-        if error is not None:
-            raise HandlerError(error)
+        answer = await self._ask(messages.Append, entries)
+        if answer.error is not None:
+            raise HandlerError(answer.error)
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         """Let the parent submit it."""
-        error = await self._ask(messages.Submit, task)
-        if error is not None:
-            raise SubmitFailed(error)
+        answer = await self._ask(messages.Submit, task)
+        if answer.error is not None:
+            raise SubmitFailed(answer.error)
+
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        """Let the parent look."""
+        answer = await self._ask(messages.LookUpChild, task_id)
+        if answer.error is not None:
+            raise LookupError(answer.error)
+        return answer.end
+
+    async def cancel_child(self, ctx: Context, task_id: str) -> None:
+        """Let the parent cancel it."""
+        answer = await self._ask(messages.CancelChild, task_id)
+        if answer.error is not None:
+            raise LookupError(answer.error)
 
 
 def _message_of(outcome: Outcome) -> messages.ToParent:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from headrace.handlers.children import ChildEnd
 from headrace.handlers.context import FurtherTask
 
 _LENGTH = struct.Struct(">I")
@@ -29,6 +30,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=True):
     state: bytes | None
     inbox: Sequence[bytes]
     journal: Sequence[bytes]
+    generation: int
     headers: Mapping[str, str]
     can_park: bool
     deadline: float | None
@@ -41,10 +43,12 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """To the child: what came of a Checkpoint, an Append or a Submit."""
+    """To the child: what came of what it asked for."""
 
     number: int
     error: str | None = None
+    end: ChildEnd | None = None
+    """The answer to a LookUpChild."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -82,6 +86,20 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     task: FurtherTask
 
 
+class LookUpChild(msgspec.Struct, frozen=True, tag=True):
+    """To the parent: look how this child of the task has ended, and answer."""
+
+    number: int
+    task_id: str
+
+
+class CancelChild(msgspec.Struct, frozen=True, tag=True):
+    """To the parent: cancel this child of the task, and answer."""
+
+    number: int
+    task_id: str
+
+
 class HandlerReturned(msgspec.Struct, frozen=True, tag=True):
     """To the parent: the handler returned, this as JSON."""
 
@@ -117,6 +135,8 @@ ToParent = (
     | Checkpoint
     | Append
     | Submit
+    | LookUpChild
+    | CancelChild
     | HandlerReturned
     | HandlerRaised
     | HandlerParked

@@ -29,6 +29,7 @@ from typing import Any, Protocol, assert_never, cast
 
 from headrace import logs
 from headrace.handlers import process_messages as messages
+from headrace.handlers.children import ChildEnd
 from headrace.handlers.context import Context
 from headrace.handlers.errors import HandlerError, ProcessDied, RemoteTraceback
 from headrace.handlers.failures import describe
@@ -225,6 +226,12 @@ class _Child(asyncio.Protocol):
             case messages.Submit(number, task):
                 if self.attempt is not None:
                     self._answer(number, self.attempt.ctx.pass_on(task))
+            case messages.LookUpChild(number, task_id):
+                if self.attempt is not None:
+                    self._answer(number, self.attempt.ctx.child(task_id))
+            case messages.CancelChild(number, task_id):
+                if self.attempt is not None:
+                    self._answer(number, self.attempt.ctx.cancel_child(task_id))
             case _:
                 assert_never(message)
 
@@ -250,16 +257,16 @@ class _Child(asyncio.Protocol):
         if attempt is not None:
             attempt.finished(outcome)
 
-    def _answer(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+    def _answer(self, number: int, work: Coroutine[Any, Any, ChildEnd | None]) -> None:
         async def answer() -> None:
-            error = None
+            error = end = None
             try:
-                await work
-            except HandlerError as refused:
+                end = await work
+            except (HandlerError, LookupError) as refused:
                 error = str(refused)
             except Exception as broken:
                 error = describe(broken)
-            self.send(messages.Answer(number, error))
+            self.send(messages.Answer(number, error, end))
 
         task = own_task(self._loop, answer())
         self._answering.add(task)

@@ -257,6 +257,7 @@ class Attempt:
             state=ctx.state,
             inbox=ctx.inbox,
             journal=ctx.journal,
+            generation=ctx.generation,
             headers=dict(ctx.headers),
             can_park=ctx.can_park,
             deadline=None if deadline is None else deadline.timestamp(),

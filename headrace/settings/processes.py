@@ -10,7 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 
-from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_JOURNAL_BYTES, NAMESPACE
+from headrace.limits import (
+    DEFAULT_MAX_DEPTH,
+    DEFAULT_MAX_PAYLOAD_BYTES,
+    MAX_JOURNAL_BYTES,
+    NAMESPACE,
+)
 from headrace.settings.fields import CommaList, Env, Group, Lower, Port, ProcessSettings
 from headrace.settings.keys import ApiKey, keys_in_file, keys_in_setting
 
@@ -67,6 +72,9 @@ class QueueSettings(Group):
 
     max_payload_bytes: int = Field(default=DEFAULT_MAX_PAYLOAD_BYTES, ge=1)
     """The largest payload that a task may have, as JSON."""
+
+    max_depth: Annotated[int, Env("QUEUE_MAX_DEPTH")] = Field(default=DEFAULT_MAX_DEPTH, ge=1)
+    """How deep tasks may have children, such as workflows that run workflows."""
 
     redis_tls_ca_file: FilePath | None = None
     """Certificates (PEM) to trust with `rediss://`; none: the system's certificates."""

@@ -23,6 +23,7 @@ from headrace.taskqueue.consumer import Ahead, Claim, Consumer
 from headrace.taskqueue.ends import EndWatch, Waiter
 from headrace.taskqueue.errors import (
     BulkNotFound,
+    ChildrenFull,
     EpochChanged,
     Fenced,
     FilterInvalid,
@@ -41,6 +42,7 @@ from headrace.taskqueue.errors import (
     ServerUnsuitable,
     TaskInvalid,
     TaskNotFound,
+    TooDeep,
     TooManyBulks,
     TooManyTypes,
     UpgradeInProgress,
@@ -71,11 +73,14 @@ from headrace.taskqueue.stats import (
 )
 from headrace.taskqueue.submits import Submitted
 from headrace.taskqueue.task import (
+    NO_OPTIONS,
     RECORD_VERSION,
     ClaimedTask,
     NewTask,
+    Options,
     Task,
     TaskStatus,
+    unpack_options,
     utc,
 )
 from headrace.taskqueue.tending import FencedLease
@@ -89,6 +94,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_CRASHES",
     "MAX_RETRIES_LIMIT",
+    "NO_OPTIONS",
     "RECORD_VERSION",
     "Ahead",
     "AttemptOutcome",
@@ -101,6 +107,7 @@ __all__ = [
     "BulkStatus",
     "Bulks",
     "Cancelled",
+    "ChildrenFull",
     "Claim",
     "ClaimedTask",
     "Completed",
@@ -122,6 +129,7 @@ __all__ = [
     "NotAllowed",
     "NotConfirmed",
     "NotSent",
+    "Options",
     "OutOfMemory",
     "Parked",
     "PayloadTooLarge",
@@ -144,6 +152,7 @@ __all__ = [
     "TaskPage",
     "TaskQueue",
     "TaskStatus",
+    "TooDeep",
     "TooManyBulks",
     "TooManyTypes",
     "TypeInfo",
@@ -156,5 +165,6 @@ __all__ = [
     "idempotent_id",
     "match_filters",
     "new_id",
+    "unpack_options",
     "utc",
 ]

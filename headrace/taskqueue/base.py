@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.limits import DEFAULT_MAX_PAYLOAD_BYTES
+from headrace.limits import DEFAULT_MAX_DEPTH, DEFAULT_MAX_PAYLOAD_BYTES
 from headrace.taskqueue.errors import QueueError
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.keys import Keys
@@ -28,6 +28,7 @@ class QueueBase:
         retention_seconds: how long the record of an ended task is kept.
         max_length: how many tasks of one type may wait; further ones are refused.
         max_payload_bytes: larger payloads are refused.
+        max_depth: how deep children may have children; a child beyond that is refused.
         timeout_seconds: a call without an answer for so long fails with NoReply.
         client_name: shown by Redis's CLIENT LIST.
         tls_ca_file: the certificate authority that signed Redis's certificate (rediss://).
@@ -45,6 +46,7 @@ class QueueBase:
         retention_seconds: int = 7 * 24 * 3600,
         max_length: int = 1_000_000,
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+        max_depth: int = DEFAULT_MAX_DEPTH,
         timeout_seconds: float = 1.0,
         client_name: str = "headrace",
         tls_ca_file: str | None = None,
@@ -66,7 +68,7 @@ class QueueBase:
         self._keys = self.installation.keys
         self._submits = Submits(
             self.installation,
-            SubmitLimits(max_length, max_payload_bytes, wait_replicas, wait_fsync),
+            SubmitLimits(max_length, max_payload_bytes, max_depth, wait_replicas, wait_fsync),
         )
         self._open()
 

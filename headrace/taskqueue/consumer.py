@@ -12,12 +12,14 @@ import msgspec
 from headrace.limits import (
     ENOUGH_BYTES,
     MAX_BATCH,
+    MAX_CHILDREN,
     MAX_CRASHES,
     MAX_ERROR_CHARACTERS,
     MAX_PROGRESS_MESSAGE,
 )
 from headrace.taskqueue.attempts import pack_details
-from headrace.taskqueue.errors import QueueError
+from headrace.taskqueue.checks import check
+from headrace.taskqueue.errors import QueueError, TooDeep
 from headrace.taskqueue.installation import Installation
 from headrace.taskqueue.records import request_hash
 from headrace.taskqueue.redis.connection import Command, ReplyError
@@ -33,7 +35,8 @@ from headrace.taskqueue.settlements import (
     Settlement,
 )
 from headrace.taskqueue.stats import REGISTRATION_KEPT_SECONDS, RunningTask, TypeInfo, WorkerInfo
-from headrace.taskqueue.task import ClaimedTask, TaskStatus
+from headrace.taskqueue.submits import SubmitLimits, Submitted
+from headrace.taskqueue.task import ClaimedTask, NewTask, Options, TaskStatus, milliseconds
 
 TEND_SECONDS = 0.1
 """A busy worker looks so often for delayed tasks that are due and for expired leases."""
@@ -72,7 +75,11 @@ class Consumer:
     """
 
     def __init__(
-        self, installation: Installation, info: WorkerInfo, types: Sequence[TypeInfo] = ()
+        self,
+        installation: Installation,
+        limits: SubmitLimits,
+        info: WorkerInfo,
+        types: Sequence[TypeInfo] = (),
     ) -> None:
         self.info = info
         self.epoch = ""
@@ -81,6 +88,7 @@ class Consumer:
         next one began; or they brought an error. Read it before the list of what is held (see
         Renewer.renew)."""
         self._installation = installation
+        self._limits = limits
         self._types = types
         self._keys = (installation.keys.meta,)
         self._link = installation.link()
@@ -259,6 +267,27 @@ class Consumer:
         args = (*self._holder(), task.id, task.type, task.fence, len(task.journal), *entries)
         return bool(await self._call("append", args))
 
+    async def submit_child(self, parent: ClaimedTask, child: NewTask) -> Submitted | None:
+        """Submit a task whose end wakes the one that is held. None: the lease is lost.
+
+        Raises as `TaskQueue.submit` does; UpgradeInProgress while any worker of 0.2.0 lives; and
+        ChildrenFull, TooDeep.
+        """
+        if parent.depth >= self._limits.max_depth:
+            raise TooDeep(self._limits.max_depth)
+        check(child, self._limits.max_payload_bytes)
+        options = Options(child.headers, child.tags, parent.id, parent.depth + 1)
+        start = milliseconds(child.start_at) if child.start_at else 0
+        args = (
+            *(*self._holder(), parent.id, parent.type, parent.fence),
+            *(self._limits.max_length, MAX_CHILDREN, child.id, child.type, child.payload),
+            *(child.max_retries, max(start, 0), options.pack()),
+        )
+        status = (await self._call("submit_child", args)).decode()
+        if status == "lost":
+            return None
+        return Submitted(child.id, TaskStatus(status.lstrip("=")), status[0] != "=")
+
     async def progress(self, task: ClaimedTask, percent: float, message: str) -> bool:
         """Say how far a task is (0 to 100). False: the lease is lost."""
         said = (f"{percent:g}", _utf8(message[:MAX_PROGRESS_MESSAGE]))
@@ -280,7 +309,8 @@ class Consumer:
                 args.extend((task.id, task.type, task.payload, task.fence, task.created_at_ms))
                 args.extend((task.started_at_ms, task.retry_count, task.crash_count))
                 hashed = request_hash(task.id, task.payload, task.max_retries)
-                args.extend((task.max_retries, state, hashed, task.options))
+                args.extend((task.max_retries, state, hashed, task.options, task.parent or ""))
+                args.append(int(task.has_children))
                 args.extend((len(task.inbox), len(task.journal), *task.inbox, *task.journal))
                 size += len(task.payload) + len(state)
                 size += sum(map(len, task.inbox)) + sum(map(len, task.journal))
@@ -296,7 +326,8 @@ class Consumer:
         try:
             return await self._link.evalsha(script(name), self._keys, args)
         except ReplyError as error:
-            raise script_error(error, subject=self.info.id, move=name) from None
+            length = self._limits.max_length
+            raise script_error(error, subject=self.info.id, move=name, max_length=length) from None
 
 
 _STATUSES = {status.value.encode(): status for status in TaskStatus}
@@ -353,6 +384,8 @@ def _claimed(
     options: bytes = b"",
     inbox: Sequence[bytes] = (),
     journal: Sequence[bytes] = (),
+    generation: int = 0,
+    has_children: int = 0,
 ) -> ClaimedTask:
     """A task as the script tells of it, which leaves out the end of what few tasks have."""
     return ClaimedTask(
@@ -369,4 +402,6 @@ def _claimed(
         options=options,
         inbox=tuple(inbox),
         journal=tuple(journal),
+        generation=generation,
+        has_children=bool(has_children),
     )

@@ -15,6 +15,8 @@ QueueError
 ├── PayloadTooLarge          the payload is over the limit; nothing was written
 ├── IdempotencyConflict      the same idempotency key was used for something else
 ├── InboxFull                the task's inbox holds its maximum of items; nothing was written
+├── ChildrenFull             the task has its maximum of children; nothing was written
+├── TooDeep                  the child would have too many parents above it
 ├── TaskNotFound             no record under this id: never submitted, or its retention is over
 ├── NotAllowed               the move is not allowed in the task's present state
 ├── EpochChanged             Redis lost its data: register again and restore what runs
@@ -27,7 +29,7 @@ QueueError
 
 from __future__ import annotations
 
-from headrace.limits import MAX_INBOX_ITEMS
+from headrace.limits import MAX_CHILDREN, MAX_INBOX_ITEMS
 
 
 class QueueError(Exception):
@@ -133,6 +135,27 @@ class InboxFull(QueueError):
             "more when its handler has parked again"
         )
         self.task_id = task_id
+
+
+class ChildrenFull(QueueError):
+    """The task has its maximum of children that have not ended. Nothing was written."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id} has {MAX_CHILDREN} children that have not ended: it may submit more "
+            "when some have"
+        )
+        self.task_id = task_id
+
+
+class TooDeep(QueueError):
+    """The child would lie deeper below its first parent than is allowed. Nothing was written."""
+
+    def __init__(self, max_depth: int) -> None:
+        super().__init__(
+            f"a child may lie {max_depth} tasks deep at most: look whether tasks or workflows call "
+            "each other without end, or raise QUEUE_MAX_DEPTH"
+        )
 
 
 class TaskNotFound(QueueError):

@@ -14,6 +14,7 @@ task:<id>           hash    a task's record, see below; expires once it is final
 payload:<id>        string  its payload, if that has more than 64 bytes
 result:<id>         string  its result, likewise
 inbox:<id>          list    items that were put in since it last parked; expires with the record
+children:<id>       set     its children that have not ended
 attempts:<id>       list    what became of its attempts, the last 20, unless it simply succeeded at
                             its first: number, worker, its version, started, ended, outcome, bytes
                             of the message, a line each; then the message, and what the worker
@@ -41,6 +42,7 @@ worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that 
 drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays
+stopping            list    cancelled parents whose children are still to be cancelled
 tend:<name>         hash    who does this work, one process at a time: `holder`, `until`, `fence`
 bulk:<id>           hash    a bulk operation: `action`, `name`, `by`, `filter` (JSON), `running`
                             (running tasks are asked to stop), `created`, `ended`, `stopped`,
@@ -56,8 +58,8 @@ aside:<key>         any     what was moved out of the way for that, kept a week
 ends                channel what ended, a message a call: its number, then statuses and ids
 
 A task's record, its times in milliseconds since 1970. Its version is `1`, which 0.2.0 reads too;
-`01` if it has options (`o`) that a reader of version 1 may pass over; `2` if it must not, or has
-an inbox or a journal:
+`01` if it has options (`o`) that a reader of version 1 may pass over; `2` if it must not, has an
+inbox, a journal, a parent or children:
 
 v   version of this format              rc  failures so far
 t   type                                cc  lost workers since the last park
@@ -73,9 +75,12 @@ er  the last error                      h   what was asked for, hashed (idempote
 hb  handed back soon after its start: `since:times`, in an hour
 lf  fence whose lease ended last        lw  why it ended, if its worker came back
 bo  the last back-off in ms
-o   options, packed: headers and tags (see Options in task.py)
+o   options, packed: headers, tags, parent (see Options in task.py)
 i   `inbox:<id>` may be there
 j   how many entries `journal:<id>` has
+pa  its parent's id
+ch  `children:<id>` may be there
+g   how often it was retried by hand
 wo  while pending: an item in its inbox wakes it
 at  `attempts:<id>` is there
 """

@@ -88,7 +88,7 @@ class TaskQueue(QueueBase):
 
     def consumer(self, info: WorkerInfo, types: Sequence[TypeInfo] = ()) -> Consumer:
         """The worker's side of the queue."""
-        return Consumer(self.installation, info, types)
+        return Consumer(self.installation, self._submits.limits, info, types)
 
     def end_watch(self) -> EndWatch:
         """Tells those who wait that their tasks have ended. One is enough for an event loop."""

@@ -134,4 +134,5 @@ def _task(task_id: str, record: dict[bytes, bytes]) -> Task:
         cancel_requested=b"x" in record,
         headers=options.headers,
         tags=options.tags,
+        parent=options.parent,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace.taskqueue.errors import (
     BulkNotFound,
+    ChildrenFull,
     EpochChanged,
     Fenced,
     InboxFull,
@@ -48,6 +49,8 @@ def script_error(
             return NotAllowed(subject, move, detail)
         case "FENCED":
             return Fenced(subject)
+        case "CHILDREN":
+            return ChildrenFull(detail)
         case "INBOX":
             return InboxFull(subject)
         case "TOOMANYTYPES":

@@ -39,6 +39,8 @@ class SubmitLimits(msgspec.Struct, frozen=True):
     max_length: int
     """How many tasks of one type may wait."""
     max_payload_bytes: int
+    max_depth: int
+    """How deep children may have children."""
     wait_replicas: int
     """A submit counts once so many replicas have it."""
     wait_fsync: bool
@@ -62,7 +64,7 @@ class Submits:
             self.question = ("COMMAND", "INFO", "WAITAOF")
         self._keys = (installation.keys.meta,)
         self._lease_ms = installation.lease_ms
-        self._limits = limits
+        self.limits = limits
         self._wait_command = _wait_command(limits, installation.timeout_seconds)
 
     @staticmethod
@@ -79,13 +81,13 @@ class Submits:
         """Raise TaskInvalid or PayloadTooLarge for a batch that would not be taken."""
         if len(tasks) > MAX_BATCH:
             raise TaskInvalid(f"{len(tasks)} tasks in one batch: {MAX_BATCH} are allowed")
-        limit = self._limits.max_payload_bytes
+        limit = self.limits.max_payload_bytes
         for task in tasks:
             check(task, limit)
 
     def commands(self, batches: Sequence[Sequence[NewTask]]) -> list[Command]:
         """The commands, to be sent together, that add batches, each all or none of its tasks."""
-        args: list[Any] = [self._limits.max_length, self._lease_ms]
+        args: list[Any] = [self.limits.max_length, self._lease_ms]
         add = args.extend
         for batch in batches:
             args.append(len(batch))
@@ -124,7 +126,7 @@ class Submits:
             elif code == b"conflict":
                 return IdempotencyConflict(task.id)
             elif code == b"full":
-                return QueueFull(task.type, self._limits.max_length)
+                return QueueFull(task.type, self.limits.max_length)
             elif code == b"upgrade":
                 return UpgradeInProgress(task.id)
             elif code != b"refused":  # if it is, another task of the batch is to blame
@@ -133,7 +135,7 @@ class Submits:
 
     def _check_confirmed(self, confirmed: int | list[int]) -> None:
         here, replicas = confirmed if isinstance(confirmed, list) else (1, confirmed)
-        wanted = self._limits.wait_replicas
+        wanted = self.limits.wait_replicas
         if here < 1 or replicas < wanted:
             raise NotConfirmed(
                 f"the tasks were accepted, but only {replicas} of {wanted} replicas confirmed them "

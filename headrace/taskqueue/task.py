@@ -38,26 +38,33 @@ def allowed(before: TaskStatus, after: TaskStatus) -> bool:
 
 
 class Options(
-    msgspec.Struct, frozen=True, omit_defaults=True, rename={"headers": "h", "tags": "t"}
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"headers": "h", "tags": "t", "parent": "p", "depth": "d"},
 ):
     """What few tasks have: packed into one field, of the submit as of the record (version 2)."""
 
     headers: dict[str, str] = {}
     tags: tuple[str, ...] = ()
+    parent: str | None = None
+    """The task that submitted it as its child."""
+    depth: int = 0
+    """How many parents, their parents and so on it has."""
 
     def pack(self) -> bytes:
         """As MessagePack; empty when there is nothing."""
-        return _pack(self) if self.headers or self.tags else b""
+        return _pack(self) if self.headers or self.tags or self.parent else b""
 
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Options).decode
-_NO_OPTIONS = Options()
+NO_OPTIONS = Options()
 
 
 def unpack_options(packed: bytes) -> Options:
     """The reverse of `Options.pack`. Raises ValueError."""
-    return _unpack(packed) if packed else _NO_OPTIONS
+    return _unpack(packed) if packed else NO_OPTIONS
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +93,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     headers: dict[str, str] = {}
     tags: tuple[str, ...] = ()
+    parent: str | None = None
+    """The id of the task that submitted it as its child."""
 
     @property
     def attempt(self) -> int:
@@ -141,6 +150,10 @@ class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
     """What was put into the task's inbox since it last parked, in order."""
     journal: tuple[bytes, ...] = ()
     """What was appended since the state was last written, in order."""
+    generation: int = 0
+    """How often the task was retried by hand."""
+    has_children: bool = False
+    """Whether it has submitted children, since it was last retried by hand."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -151,6 +164,16 @@ class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
     def tags(self) -> tuple[str, ...]:
         """The task's tags."""
         return unpack_options(self.options).tags
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the task that submitted it as its child."""
+        return unpack_options(self.options).parent
+
+    @property
+    def depth(self) -> int:
+        """How many parents, their parents and so on it has."""
+        return unpack_options(self.options).depth
 
     @property
     def hold(self) -> str:

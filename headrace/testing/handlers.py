@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, assert_never, overload
 
 from headrace.handlers import (
+    ChildEnd,
     Context,
     Fatal,
     FurtherTask,
     Lifespan,
     Middleware,
+    Outcome,
     Park,
     Raised,
     Resources,
@@ -44,12 +47,20 @@ class HandlerRun(Generic[R]):
     """What it appended to its journal, before and after checkpoints."""
     submitted: list[FurtherTask] = field(default_factory=list)
     """The tasks that it submitted."""
+    cancelled: list[str] = field(default_factory=list)
+    """The ids of the children that it cancelled."""
 
 
 class _Host:
     """Stands in for a worker."""
 
-    def __init__(self, run: HandlerRun[Any], values: Mapping[Any, Any]) -> None:
+    def __init__(
+        self,
+        run: HandlerRun[Any],
+        values: Mapping[Any, Any],
+        children: Mapping[str, ChildEnd],
+    ) -> None:
+        self._children = children
         self.loop = asyncio.get_running_loop()
         self.values = values
         self._run = run
@@ -67,6 +78,18 @@ class _Host:
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         self._run.submitted.append(task)
 
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        return self._children.get(self._child(task_id).type)
+
+    async def cancel_child(self, ctx: Context, task_id: str) -> None:
+        self._run.cancelled.append(self._child(task_id).id)
+
+    def _child(self, task_id: str) -> FurtherTask:
+        for task in self._run.submitted:
+            if task.child and task.id == task_id:
+                return task
+        raise LookupError(f"the handler has submitted no child {task_id} in this run")
+
 
 @overload
 async def run_handler(
@@ -78,6 +101,7 @@ async def run_handler(
     headers: Mapping[str, str] | None = None,
     inbox: Sequence[bytes] = (),
     journal: Sequence[bytes] = (),
+    children: Mapping[str, ChildEnd] | None = None,
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[R]: ...
@@ -93,6 +117,7 @@ async def run_handler(
     headers: Mapping[str, str] | None = None,
     inbox: Sequence[bytes] = (),
     journal: Sequence[bytes] = (),
+    children: Mapping[str, ChildEnd] | None = None,
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[R]: ...
@@ -107,6 +132,7 @@ async def run_handler(
     headers: Mapping[str, str] | None = None,
     inbox: Sequence[bytes] = (),
     journal: Sequence[bytes] = (),
+    children: Mapping[str, ChildEnd] | None = None,
     values: Mapping[Lifespan[Any], Any] | None = None,
     middleware: Sequence[Middleware] = (),
 ) -> HandlerRun[Any]:
@@ -122,6 +148,8 @@ async def run_handler(
         headers: what was submitted beside the payload.
         inbox: the items that have come since the task last parked.
         journal: what earlier attempts have appended since the state was written.
+        children: how the children that it submits have ended, by their task type; the others have
+            not.
         values: what `ctx.value(lifespan)` brings: `{database: pool}`.
         middleware: around the handler, the outermost first.
 
@@ -136,7 +164,7 @@ async def run_handler(
     ctx = Context(
         TASK_ID,
         task_type.name,
-        _Host(run, values or {}),
+        _Host(run, values or {}, children or {}),
         attempt=attempt,
         state=state,
         can_park=True,
@@ -149,15 +177,18 @@ async def run_handler(
         ended = await run_attempt(here, task_type.encode_payload(payload), ctx, resources=resources)
     finally:
         await resources.close()
-    match ended.outcome:
+    return dataclasses.replace(run, result=_result(task_type, ended.outcome))
+
+
+def _result(task_type: TaskType[Any, Any], outcome: Outcome) -> Any:
+    match outcome:
         case Returned(result):
-            found = task_type.decode_result(result)
+            return task_type.decode_result(result)
         case Park():
-            found = ended.outcome
+            return outcome
         case Raised(error, _, exception):
             raise exception or Fatal(error)
         case Stopped(reason):
             raise RuntimeError(f"the attempt was stopped: {reason}")
         case _:
-            assert_never(ended.outcome)
-    return HandlerRun(found, run.progress, run.checkpoints, run.journal, run.submitted)
+            assert_never(outcome)

@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, waiting, promoting, ending, attempts, clock, leases, reaping, draining
+--- include common, counters, histograms, records, waiting, promoting, family, ending, attempts, clock, leases, reaping, draining
 -- claim: a worker takes waiting tasks, and gets a lease on each.
 -- First the queues are tended: due delayed tasks enter their lists, expired leases are taken back. For
 -- a busy worker that is half the price, so it asks for it now and then only; and it is done in any case
@@ -16,7 +16,8 @@
 --          be there to claim (-1: unknown), the tasks: (id, type, payload, created, started,
 --          max_retries) each, then (fence, retries, crashes, kept state or '') of one that was held
 --          before or has options, the options or '', the items
---          of its inbox, the entries of its journal
+--          of its inbox, the entries of its journal, how
+--          often it was retried by hand, 1 if it has had children
 -- Errors   EPOCH <new>, VERSION <found> <supported>
 
 local worker, epoch, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -95,13 +96,13 @@ local function pass_over(id, task_type, flaw)
   end
 end
 
--- A record whose version is written as '1' has no options, no inbox and no journal. Returns whether it has an
--- inbox; or nil, and why it cannot be taken.
+-- A record whose version is written as '1' has no options, no inbox and no journal. Returns whether its end
+-- has to look for an inbox or a parent; or nil, and why it cannot be taken.
 local function add_options(task, key)
   if not task[7] then
     task[7], task[8], task[9], task[10] = 1, 0, 0, ''
   end
-  local r = call('HMGET', key, 'o', 'i', 'j')
+  local r = call('HMGET', key, 'o', 'i', 'j', 'pa', 'g', 'ch')
   task[11] = r[1] or ''
   task[12] = r[2] and call('LRANGE', P .. 'inbox:' .. task[1], 0, -1) or {}
   task[13] = r[3] and call('LRANGE', P .. 'journal:' .. task[1], 0, -1) or {}
@@ -113,7 +114,9 @@ local function add_options(task, key)
   if r[3] and #task[13] ~= whole(r[3]) then
     return nil, 'its journal is gone'
   end
-  return r[2] ~= false
+  task[14] = whole(r[5] or 0) or 0
+  task[15] = r[6] and 1 or 0
+  return r[2] or r[4]
 end
 
 -- Marks a task as taken. Returns what the worker is given of it, its hold, and whether its end is to look
@@ -174,16 +177,16 @@ local function open(id, task_type, is_ahead)
   else
     task = { id, task_type, payload, created, now, max_retries }
   end
-  local has_inbox, flaw = false, nil
+  local is_linked, flaw = false, nil
   if r[2] ~= '1' then
-    has_inbox, flaw = add_options(task, key)
+    is_linked, flaw = add_options(task, key)
     if flaw then
       return nil, flaw
     end
   end
   measure(task_type, math.max(0, now - since))
   redis.call('HSET', key, 's', 'running', 'f', fence, 'b', started, 'w', worker)
-  return task, id .. ':' .. fence, held_before or not r[4] or has_inbox
+  return task, id .. ':' .. fence, held_before or not r[4] or is_linked
 end
 
 local function take(task_type, quota, is_ahead)

@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, ending, attempts, clock, leases
+--- include common, counters, histograms, records, waiting, family, ending, attempts, clock, leases
 -- finish: attempts end with a result, or cancelled. Only the holder of the lease may; the same call
 -- twice is a success.
 --
@@ -22,13 +22,15 @@ local function record_of(key, fence, hold)
   if not is_marked(hold) then
     return NOTHING
   elseif fence == '1' then
-    local found = call('HMGET', key, 'pl', 'k', 'j', 'i', 'x')
-    return { pl = found[1], k = found[2], j = found[3], i = found[4], x = found[5] }
+    local found = call('HMGET', key, 'pl', 'k', 'j', 'i', 'x', 'pa', 'ch')
+    return {
+      pl = found[1], k = found[2], j = found[3], i = found[4], x = found[5], pa = found[6], ch = found[7],
+    }
   end
-  local found = call('HMGET', key, 'pl', 'k', 'j', 'i', 'x', 'er', 'at', 'rc', 'cc', 'b')
+  local found = call('HMGET', key, 'pl', 'k', 'j', 'i', 'x', 'pa', 'ch', 'er', 'at', 'rc', 'cc', 'b')
   return {
-    pl = found[1], k = found[2], j = found[3], i = found[4], x = found[5], er = found[6], at = found[7],
-    rc = found[8], cc = found[9], b = found[10],
+    pl = found[1], k = found[2], j = found[3], i = found[4], x = found[5], pa = found[6], ch = found[7],
+    er = found[8], at = found[9], rc = found[10], cc = found[11], b = found[12],
   }
 end
 

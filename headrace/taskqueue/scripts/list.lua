@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, finding
+--- include common, counters, records, waiting, family, ending, finding
 -- list: tasks that a filter asks for, in order, without payload and result if those are large. Changes nothing,
 -- unless a record cannot be used.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, ending, attempts, clock, leases, holds, reaping, damage
+--- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, damage, versions, actions, stopping
 -- renew: a worker's heartbeat. It renews the leases that it lists, and learns which it has lost and which
 -- tasks have to stop. It gives back tasks that it does not know of: those of a claim whose reply never came.
 -- Marked as draining, with nothing held and no slot busy, it is acknowledged as drained.
@@ -50,6 +50,7 @@ for i = 1, #held, 2 do
   end
 end
 
+stop_children(retention_seconds)
 call('LLEN', P .. 'signal:' .. worker) -- waited for by this worker, and to be a list
 local mark = call('GET', P .. 'drain:' .. worker)
 local drained = mark and busy == 0 and redis.call('EXISTS', held_key) == 0

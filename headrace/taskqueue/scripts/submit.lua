@@ -1,4 +1,4 @@
---- include common, counters, waiting, versions
+--- include common, counters, waiting, versions, writing
 -- submit: a new task enters its queue, or waits for its start time.
 --
 -- KEYS  1  {namespace}:meta
@@ -14,21 +14,6 @@
 local STRIDE = 4
 local max_length, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local epoch = draw_epoch()
-
--- Writes the record of a new task that asks for nothing besides, and its payload.
-local function write(id, task_type, payload)
-  local key, field, kept = P .. 'task:' .. id, 'p', payload
-  if #payload > INLINE_BYTES then
-    redis.call('SET', P .. 'payload:' .. id, payload)
-    field, kept = 'pl', '1'
-  end
-  if redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept) < 5 then
-    -- Something lay there that was no record.
-    set_aside('task:' .. id, 'it was no record, and a task was submitted by this id')
-    redis.call('HSET', key, 's', 'queued', 'v', '1', 't', task_type, 'c', NOW, field, kept)
-  end
-  return key
-end
 
 -- The most frequent call by far: one new task that asks for nothing besides. It is served before all that
 -- the others need is made, which is a third of its price.

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, clock, leases, holds, versions
+--- include common, counters, records, waiting, family, clock, leases, holds, versions
 -- wake: puts an item into a task's inbox; the task reads it at its next attempt. If the task is parked until
 -- an item comes, it is queued.
 --
@@ -27,11 +27,7 @@ if not r.i then
   end
 end
 if r.s == 'pending' and r.wo then
-  local retry = is_retry(r.rc, r.cc)
-  call('ZREM', delayed_key(r.t, retry), id)
-  call('HDEL', key, 'd', 'wo')
-  enqueue(id, r.t, retry, false)
-  wake(r.t)
+  unpark(id, r)
   r.s = 'queued'
 end
 write_counters()

@@ -91,6 +91,8 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         middleware=load_middleware(),
         lifespans=load_lifespans(),
         submit=no_queue if queue is None else partial(_submit_further, queue, registry),
+        types=registry.by_name,
+        max_depth=settings.queue.max_depth,
     )
     lifecycle = Lifecycle()
     held = Held("wait", lifecycle, settings.max_waits, WAITS_BUSY, "MAX_WAITS")

@@ -1,4 +1,4 @@
-"""What a handler's context can ask of its worker: progress, checkpoints, submits."""
+"""What a handler's context can ask of its worker: progress, checkpoints, submits, children."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from headrace.client.opening import new_task
-from headrace.handlers import Context, FurtherTask, SubmitFailed, TaskType, own_task
+from headrace.handlers import (
+    ChildEnd,
+    Context,
+    EndStatus,
+    FurtherTask,
+    SubmitFailed,
+    TaskType,
+    own_task,
+)
 from headrace.taskqueue import (
     IdempotencyConflict,
+    NewTask,
+    NotAllowed,
     QueueError,
     QueueUnavailable,
+    Task,
+    TaskNotFound,
     TaskQueue,
+    TaskStatus,
     UpgradeInProgress,
 )
 from headrace_worker.running import Hand, Running
@@ -21,6 +34,12 @@ from headrace_worker.session import BACKOFF, Session
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 """Reports of progress that come faster are thinned out: the last word counts."""
+
+_ENDS: Mapping[TaskStatus, EndStatus] = {
+    TaskStatus.COMPLETED: "completed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.CANCELLED: "cancelled",
+}
 
 T = TypeVar("T")
 Report = tuple[float, str]
@@ -108,11 +127,42 @@ class WorkerHost:
         """Submit a further task; waits while Redis is away. Raises SubmitFailed, PayloadInvalid."""
         new = new_task(task, self._types)
         try:
-            await insist(lambda: self._queue.submit(new))
+            if task.child:
+                await self._keep(
+                    ctx, lambda running: self._submit_child(running, new), Running.remember_children
+                )
+            else:
+                await insist(lambda: self._queue.submit(new))
         except IdempotencyConflict:
             return  # an earlier attempt has submitted it, with a payload that differs a little
         except (QueueError, ValueError) as error:
             raise SubmitFailed(str(error)) from error
+
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        """How a child of the task ended; waits while Redis is away."""
+        child = await self._child(ctx, task_id)
+        end = _ENDS.get(child.status)
+        return None if end is None else ChildEnd(end, child.result, child.error)
+
+    async def cancel_child(self, ctx: Context, task_id: str) -> None:
+        """Cancel a child of the task; waits while Redis is away."""
+        await self._child(ctx, task_id)
+        try:
+            await insist(lambda: self._queue.cancel(task_id, running=True))
+        except NotAllowed:
+            return  # it has ended
+
+    async def _submit_child(self, running: Running, child: NewTask) -> bool:
+        return await self._session.submit_child(running, child) is not None
+
+    async def _child(self, ctx: Context, task_id: str) -> Task:
+        try:
+            child = await insist(lambda: self._queue.get(task_id))
+        except TaskNotFound as error:
+            raise LookupError(str(error)) from error
+        if child.parent != ctx.task_id:
+            raise LookupError(f"task {task_id} is no child of task {ctx.task_id}")
+        return child
 
     # For the worker
 

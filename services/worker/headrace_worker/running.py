@@ -22,7 +22,16 @@ from headrace.handlers import (
     StopReason,
     TaskType,
 )
-from headrace.taskqueue import ClaimedTask, Released, RunningTask, Settlement, TaskStatus
+from headrace.taskqueue import (
+    NO_OPTIONS,
+    ClaimedTask,
+    Options,
+    Released,
+    RunningTask,
+    Settlement,
+    TaskStatus,
+    unpack_options,
+)
 from headrace_worker import journal
 from headrace_worker.ahead import LONGEST_WAIT_SECONDS, Pace
 from headrace_worker.settling import settlement_for
@@ -63,6 +72,11 @@ class Running(Attempt):
     def age_ms(self) -> int:
         """How long ago the attempt began."""
         return int(time.time() * 1000) - self.started_at_ms
+
+    def remember_children(self) -> None:
+        """It has submitted one: should Redis lose its data, ends of children still wake it."""
+        if not self.claimed.has_children:
+            self.claimed = msgspec.structs.replace(self.claimed, has_children=True)
 
     def remember(self, state: bytes | None, journal: Sequence[bytes]) -> None:
         """Keep what is stored: should Redis lose its data, it is put back with the task."""
@@ -118,6 +132,7 @@ class Hand:
 
     def begin(self, claimed: ClaimedTask, host: Host) -> Running:
         """Take a claimed task in hand, without running it yet."""
+        options = _options(claimed) if claimed.options else NO_OPTIONS
         ctx = Context(
             claimed.id,
             claimed.type,
@@ -126,8 +141,10 @@ class Hand:
             state=claimed.state,
             inbox=claimed.inbox,
             journal=claimed.journal,
+            depth=options.depth,
+            generation=claimed.generation,
             can_park=True,
-            headers=_headers(claimed) if claimed.options else NO_HEADERS,
+            headers=options.headers or NO_HEADERS,
         )
         running = Running(
             claimed,
@@ -250,12 +267,12 @@ class Hand:
         return not self.held and not self.slots
 
 
-def _headers(claimed: ClaimedTask) -> Mapping[str, str]:
+def _options(claimed: ClaimedTask) -> Options:
     try:
-        return claimed.headers
+        return unpack_options(claimed.options)
     except ValueError as error:
         journal.unreadable_headers(claimed, error)
-        return NO_HEADERS
+        return NO_OPTIONS
 
 
 def _as_registered(running: Running) -> RunningTask:

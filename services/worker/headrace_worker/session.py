@@ -20,9 +20,11 @@ from headrace.taskqueue import (
     Consumer,
     EpochChanged,
     LayoutTooNew,
+    NewTask,
     QueueError,
     Renewal,
     Settlement,
+    Submitted,
     TaskStatus,
     WorkerNotFound,
 )
@@ -107,6 +109,12 @@ class Session:
     async def append(self, running: Running, entries: Sequence[bytes]) -> bool:
         """Append to a task's journal. False: the lease is lost."""
         return await self._call("append", lambda: self._consumer.append(running.claimed, entries))
+
+    async def submit_child(self, running: Running, child: NewTask) -> Submitted | None:
+        """Submit a child of a task. None: the lease is lost."""
+        return await self._call(
+            "submit", lambda: self._consumer.submit_child(running.claimed, child)
+        )
 
     async def renew(self, held: Sequence[Running], settled_request: int) -> Renewal:
         """Renew the leases over the loop's connection; see `Consumer.renew`."""

@@ -297,8 +297,8 @@ class QueueMachine(Walk):
         worker, task = [*held, *self.past][pick % len([*held, *self.past])]
         holds = (task.id, task.fence) in self.model.leases
         journal = self.model.tasks[task.id].journal if holds else []
-        known = msgspec.structs.replace(task, journal=tuple(journal))
-        assert self.do(self.consumers[worker].append(known, [b"%d" % pick])) is holds
+        task = msgspec.structs.replace(task, journal=tuple(journal))
+        assert self.do(self.consumers[worker].append(task, [b"%d" % pick])) is holds
         if holds:
             journal.append(b"%d" % pick)
 

@@ -96,6 +96,9 @@ def talk(ctx: Context, payload: Any) -> dict[str, Any]:
         ctx.progress(n / 10, f"step {n}")
     ctx.progress(99, "nearly there")
     ctx.wait(ctx.append([b"1", b"2"]))
+    child = ctx.wait(ctx.submit("child", None, key="child", child=True))
+    end = ctx.wait(ctx.child(child))
+    ctx.wait(ctx.cancel_child(child))
     ctx.wait(ctx.checkpoint(b"half", [b"3"]))
     first = ctx.wait(ctx.submit(double, Number(value=4)))
     second = ctx.wait(ctx.submit("other", {"a": 1}, start_in=timedelta(hours=1)))
@@ -104,6 +107,7 @@ def talk(ctx: Context, payload: Any) -> dict[str, Any]:
         "headers": dict(ctx.headers),
         "deadline": ctx.deadline is not None,
         "state": (ctx.state or b"").decode(),
+        "child": end and [end.status, (end.result or b"").decode()],
         "journal": [entry.decode() for entry in ctx.journal],
     }
 

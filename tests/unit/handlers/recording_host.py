@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.handlers import Context, FurtherTask
+from headrace.handlers import ChildEnd, Context, FurtherTask
 
 
 class RecordingHost:
@@ -18,6 +18,8 @@ class RecordingHost:
         self.checkpoints: list[bytes] = []
         self.appended: list[bytes] = []
         self.submitted: list[FurtherTask] = []
+        self.ends: dict[str, ChildEnd | None] = {}
+        self.cancelled: list[str] = []
         self.values: dict[Any, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         with contextlib.suppress(RuntimeError):  # a test without an event loop
@@ -41,6 +43,12 @@ class RecordingHost:
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
         self.submitted.append(task)
 
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        return self.ends[task_id]
+
+    async def cancel_child(self, ctx: Context, task_id: str) -> None:
+        self.cancelled.append(task_id)
+
 
 def make_context(
     host: RecordingHost | None = None,
@@ -49,6 +57,7 @@ def make_context(
     can_park: bool = True,
     attempt: int = 1,
     journal: Sequence[bytes] = (),
+    generation: int = 0,
 ) -> Context:
     return Context(
         "7c0d4a1e-0000-4000-8000-000000000001",
@@ -58,4 +67,5 @@ def make_context(
         state=state,
         can_park=can_park,
         journal=journal,
+        generation=generation,
     )

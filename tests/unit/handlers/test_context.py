@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from headrace.handlers import CancelSignal, Context, Park, PayloadInvalid, handler
+from headrace.handlers import CancelSignal, ChildEnd, Context, Park, PayloadInvalid, handler
 from tests.unit.handlers.recording_host import RecordingHost, make_context
 
 
@@ -234,3 +234,25 @@ async def test_a_submit_after_an_append_is_another_one_than_before_it() -> None:
     ids.append(await ctx.submit("x", 1))
     resumed = make_context(RecordingHost(), journal=(b"1",))
     assert await resumed.submit("x", 1) == ids[1] != ids[0]
+
+
+async def test_a_child_is_submitted_once_and_its_end_read() -> None:
+    host = RecordingHost()
+    ctx = make_context(host)
+    child = await ctx.submit("resize", {"id": 7}, key="7", child=True)
+    [task] = host.submitted
+    assert (task.id, task.child) == (child, True)
+    assert await make_context(RecordingHost()).submit("resize", 1, key="7", child=True) == child
+    retried = make_context(RecordingHost(), generation=1)
+    assert await retried.submit("resize", {"id": 7}, key="7", child=True) != child
+    host.ends[child] = ChildEnd("completed", b"1")
+    assert await ctx.child(child) == ChildEnd("completed", b"1")
+    await ctx.cancel_child(child)
+    assert host.cancelled == [child]
+
+
+def test_the_inbox_says_which_children_have_ended() -> None:
+    ended = b'{"child":"7c0d4a1e-0000-4000-8000-000000000002","status":"failed"}'
+    inbox = (b"\xff", b"1", b'{"child": 1}', ended, b'{"child":"x","status":"lost"}')
+    ctx = Context("7c0d4a1e-0000-4000-8000-000000000001", "x", RecordingHost(), inbox=inbox)
+    assert ctx.ended_children == ["7c0d4a1e-0000-4000-8000-000000000002"]

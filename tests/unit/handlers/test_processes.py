@@ -19,6 +19,7 @@ import pytest
 
 from headrace.handlers import (
     Attempt,
+    ChildEnd,
     Context,
     FurtherTask,
     Outcome,
@@ -188,23 +189,34 @@ async def test_a_park_comes_back(resources: Resources) -> None:
     assert outcome == Park(datetime(2030, 1, 1, tzinfo=UTC), b"resting")
 
 
-async def test_progress_checkpoints_and_submits_reach_the_worker(resources: Resources) -> None:
-    host = RecordingHost()
+class Parent(RecordingHost):
+    """Its first child has ended."""
+
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        if self.submitted[0].id != task_id:
+            raise LookupError("no such child")
+        return ChildEnd("completed", b"7")
+
+
+async def test_what_a_handler_asks_for_reaches_the_worker(resources: Resources) -> None:
+    host = Parent()
     said = value(await run(resources, handlers.talk, None, host))
     assert host.reports[-1] == (99.0, "nearly there")
     assert len(host.reports) < 100  # what comes too fast is thinned out
     assert (host.checkpoints, host.appended) == ([b"half"], [b"1", b"2", b"3"])
     assert said["journal"] == ["3"]
-    first, second = host.submitted
+    child, first, second = host.submitted
+    assert (child.type, child.child, said["child"]) == ("child", True, ["completed", "7"])
+    assert host.cancelled == [child.id]
     assert said["ids"] == [first.id, second.id]
     assert (first.type, first.payload, first.max_retries) == ("double", b'{"value":4}', 3)
     assert (second.type, second.payload, second.max_retries) == ("other", b'{"a":1}', None)
     assert second.start_at is not None
     assert (said["deadline"], said["state"]) == (True, "half")
     # The state that a checkpoint has kept makes the ids of the submits after it.
-    again = RecordingHost()
+    again = Parent()
     await run(resources, handlers.talk, None, again)
-    assert [task.id for task in again.submitted] == [first.id, second.id]
+    assert [task.id for task in again.submitted] == [child.id, first.id, second.id]
 
 
 async def test_a_refused_submit_raises_in_the_handler(resources: Resources) -> None:

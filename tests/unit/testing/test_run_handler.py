@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from headrace import Context, Fatal, Park, PayloadInvalid, handler
-from headrace.handlers import CallNext, Handled
+from headrace.handlers import CallNext, ChildEnd, Handled
 from headrace.testing import run_handler
 from tests.unit.handlers import process_handlers
 
@@ -116,3 +116,35 @@ async def test_middleware_is_around_it() -> None:
 
     await run_handler(remind, Order(item="tea"), middleware=[watching])
     assert seen == ["remind"]
+
+
+@handler("album")
+async def album(ctx: Context, photos: list[str]) -> str | Park:
+    ids = [await ctx.submit("resize", photo, key=photo, child=True) for photo in photos]
+    ends = [await ctx.child(task_id) for task_id in ids]
+    if None in ends:
+        await ctx.cancel_child(ids[0])
+        return Park(None, None, wake_on="inbox", entries=[b"waiting"])
+    with pytest.raises(LookupError):
+        await ctx.child("another")
+    return "".join((end.result or b"").decode() for end in ends if end)
+
+
+async def test_children_end_as_the_test_says() -> None:
+    run = await run_handler(album, ["a", "b"], children={"resize": ChildEnd("completed", b"1")})
+    assert run.result == "11"
+    assert [(task.type, task.child) for task in run.submitted] == [("resize", True)] * 2
+    run = await run_handler(album, ["a", "b"])
+    assert run.result == Park(None, None, wake_on="inbox", entries=[b"waiting"])
+    assert run.cancelled == [run.submitted[0].id]
+
+
+async def test_what_it_appends_is_shown_and_a_journal_can_be_given() -> None:
+    run = await run_handler(count, None, journal=[b"1", b"2"])
+    assert (run.result, run.journal) == (3, [b"3"])
+
+
+@handler("count")
+async def count(ctx: Context, payload: None) -> int:
+    await ctx.append([b"3"])
+    return len(ctx.journal)

@@ -66,9 +66,10 @@ local function retry_task(id, max_length, retention_seconds, lease_ms)
     return nil, 'UPGRADE ' .. id
   end
   forget_end(id, task_type, r.s)
-  redis.call('DEL', P .. 'result:' .. id, P .. 'inbox:' .. id, P .. 'journal:' .. id)
+  redis.call('DEL', P .. 'result:' .. id, P .. 'inbox:' .. id, P .. 'journal:' .. id, P .. 'children:' .. id)
   call('HDEL', key, 'rc', 'cc', 'bo', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd',
-    'hb', 'lf', 'lw', 'i', 'j')
+    'hb', 'lf', 'lw', 'i', 'j', 'ch')
+  call('HINCRBY', key, 'g', 1)
   redis.call('PERSIST', key)
   if r.pl then
     redis.call('PERSIST', P .. 'payload:' .. id)
@@ -116,7 +117,8 @@ local function delete_task(id, retention_seconds)
     return nil, 'NOTALLOWED ' .. r.s
   end
   forget_end(id, r.t, r.s)
-  for _, kind in ipairs({ 'task:', 'payload:', 'result:', 'attempts:', 'inbox:', 'state:', 'journal:' }) do
+  local kinds = { 'task:', 'payload:', 'result:', 'attempts:', 'inbox:', 'state:', 'journal:', 'children:' }
+  for _, kind in ipairs(kinds) do
     redis.call('DEL', P .. kind .. id)
   end
   return 'deleted'

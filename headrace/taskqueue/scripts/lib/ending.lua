@@ -1,4 +1,4 @@
--- How a task ends, and how that is told. Needs counters.lua.
+-- How a task ends, and how that is told. Needs counters.lua, and family.lua to end tasks.
 --
 -- A script that may end tasks calls write_ends once, at its end: however many there are, they are one
 -- entry an index and one message.
@@ -28,7 +28,8 @@ end
 
 -- Final: the record and what belongs to it expire together. Returns false when there is no record: all
 -- fields were new then.
--- r: its record, of which `pl`, `k`, `j`, `i` and `at` are looked at: what has a key of its own
+-- r: its record, of which `pl`, `k`, `j`, `i` and `at` are looked at, what has a key of its own;
+-- and `pa`, `ch` and `w`
 local function end_task(id, task_type, status, r, retention_seconds, ...)
   local key = P .. 'task:' .. id
   if call('HSET', key, 's', status, 'e', NOW, ...) == 2 + select('#', ...) / 2 then
@@ -52,6 +53,12 @@ local function end_task(id, task_type, status, r, retention_seconds, ...)
   if r.j then
     redis.call('DEL', P .. 'journal:' .. id)
     call('HDEL', key, 'j')
+  end
+  if r.ch then
+    leave_children(id, status, r, retention_seconds)
+  end
+  if r.pa then
+    tell_parent(id, status, r.pa)
   end
   note_end(id, task_type, status, NOW)
   return true

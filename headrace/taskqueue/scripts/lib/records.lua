@@ -10,7 +10,7 @@ local function read_task(id, index, flaw)
     pending = true, queued = true, running = true, completed = true, failed = true, cancelled = true,
   }
   local NUMBERS = { 'v', 'c', 'q', 'd', 'b', 'e', 'm', 'rc', 'cc', 'f', 'bo', 'lf', 'j' }
-  local OTHERS = { 's', 't', 'w', 'x', 'z', 'pl', 'k', 'i', 'wo', 'pk', 'lw', 'at' }
+  local OTHERS = { 's', 't', 'w', 'x', 'z', 'pl', 'k', 'i', 'wo', 'pk', 'lw', 'at', 'pa', 'ch' }
 
   local function flaw_of(r)
     if (whole(r.v) or 0) > RECORD_VERSION then

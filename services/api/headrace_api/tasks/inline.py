@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from headrace.contract.problems import INLINE_BUSY
 from headrace.handlers import (
+    ChildEnd,
     Context,
     LifespanFailed,
     Limit,
@@ -23,8 +25,9 @@ from headrace.handlers import (
     SubmitFailed,
     run_attempt,
 )
+from headrace.limits import DEFAULT_MAX_DEPTH
 from headrace.logs import get_logger
-from headrace.taskqueue import NewTask, Task, TaskStatus
+from headrace.taskqueue import NewTask, Task, TaskStatus, TooDeep
 from headrace_api.http.problems import BUSY_RETRY_AFTER_SECONDS, Problem
 
 if TYPE_CHECKING:
@@ -44,11 +47,16 @@ class _Host:
     """Answers for the context of one inline run (see `headrace.handlers.Host`)."""
 
     def __init__(
-        self, values: Mapping[Any, Any], submit: Callable[[FurtherTask], Awaitable[None]]
+        self,
+        values: Mapping[Any, Any],
+        submit: Callable[[FurtherTask], Awaitable[None]],
+        run_child: Callable[[Context, FurtherTask], Awaitable[ChildEnd]],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.values = values
         self._submit = submit
+        self._run_child = run_child
+        self._ends: dict[str, ChildEnd] = {}
         self.percent: float | None = None
         self.message: str | None = None
 
@@ -63,8 +71,26 @@ class _Host:
         """As `checkpoint`."""
 
     async def submit(self, ctx: Context, task: FurtherTask) -> None:
-        """Into the queue; never inside the request, where nobody would learn what came of it."""
-        await self._submit(task)
+        """Into the queue, and not inside the request, where nobody would learn what came of it.
+
+        A child is run in place, to its end.
+        """
+        if task.child:
+            if task.id not in self._ends:
+                self._ends[task.id] = await self._run_child(ctx, task)
+        else:
+            await self._submit(task)
+
+    async def child(self, ctx: Context, task_id: str) -> ChildEnd | None:
+        """How it ended: it has, for it ran in place."""
+        try:
+            return self._ends[task_id]
+        except KeyError:
+            raise LookupError(f"this run has no child {task_id}") from None
+
+    async def cancel_child(self, ctx: Context, task_id: str) -> None:
+        """It has ended."""
+        await self.child(ctx, task_id)
 
 
 class InlineRunner:
@@ -80,6 +106,8 @@ class InlineRunner:
         middleware: around every run, the outermost first.
         lifespans: what handlers find in their context.
         submit: takes what handlers submit. Raises SubmitFailed.
+        types: the task types whose handlers can run as children of a run.
+        max_depth: how deep children may have children.
     """
 
     def __init__(
@@ -91,7 +119,11 @@ class InlineRunner:
         middleware: Sequence[Middleware] = (),
         lifespans: Sequence[Lifespan[Any]] = (),
         submit: Callable[[FurtherTask], Awaitable[None]] = no_queue,
+        types: Mapping[str, TaskType[Any, Any]] = MappingProxyType({}),
+        max_depth: int = DEFAULT_MAX_DEPTH,
     ) -> None:
+        self._types = types
+        self._max_depth = max_depth
         self._max_running = max_running
         self._timeout_seconds = timeout_seconds
         self._submit = submit
@@ -115,7 +147,7 @@ class InlineRunner:
                 "try again later",
                 retry_after_seconds=BUSY_RETRY_AFTER_SECONDS,
             )
-        host = _Host(self._resources.lifespans.values, self._submit)
+        host = self._host()
         created_at = datetime.now(UTC)
         outcome = await self._attempt(
             task_type, task, Context(task.id, task.type, host, headers=task.headers)
@@ -135,6 +167,31 @@ class InlineRunner:
     async def close(self) -> None:
         """Leave the lifespans, let go of the threads; what runs in them is not waited for."""
         await self._resources.close()
+
+    def _host(self) -> _Host:
+        return _Host(self._resources.lifespans.values, self._submit, self._run_child)
+
+    async def _run_child(self, parent: Context, task: FurtherTask) -> ChildEnd:
+        """Run a child of an inline run: one attempt, in the slot and within the time of the run."""
+        if parent.depth >= self._max_depth:
+            raise SubmitFailed(str(TooDeep(self._max_depth)))
+        task_type = self._types.get(task.type)
+        if task_type is None:
+            raise SubmitFailed(
+                f"the API has no handler of the task type {task.type!r}, and this is a run inside "
+                "a request: run it through the queue, or install the package in the API, too"
+            )
+        ctx = Context(
+            task.id, task.type, self._host(), headers=task.headers, depth=parent.depth + 1
+        )
+        ended = await run_attempt(task_type, task.payload, ctx, resources=self._resources)
+        match ended.outcome:
+            case Returned(result):
+                return ChildEnd("completed", result)
+            case Raised(error):
+                return ChildEnd("failed", error=error)
+            case _:
+                return ChildEnd("cancelled")
 
     async def _attempt(self, task_type: TaskType[Any, Any], task: NewTask, ctx: Context) -> Outcome:
         too_long = Raised(
