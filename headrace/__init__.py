@@ -7,8 +7,15 @@ What a package with task types of its own imports:
     @handler("resize_image")
     async def resize(ctx: Context, payload: Resize) -> dict[str, int]: ...
 
-and what a program that submits tasks itself does: `TaskQueue`, `NewTask`, `new_id`. The names are
-resolved when first used, so that each process loads only what it needs.
+what a program that submits tasks does:
+
+    from headrace import Client
+
+    with Client() as client:
+        print(client.submit(resize, Resize(url="...")).result())
+
+and `TaskQueue`, `NewTask`, `new_id`, which take bytes. The names are resolved when first used, so
+that each process loads only what it needs.
 """
 
 from __future__ import annotations
@@ -17,6 +24,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace.client.async_client import AsyncClient as AsyncClient
+    from headrace.client.errors import ApiError as ApiError
+    from headrace.client.errors import ConfigInvalid as ConfigInvalid
+    from headrace.client.errors import HeadraceError as HeadraceError
+    from headrace.client.errors import ResultInvalid as ResultInvalid
+    from headrace.client.errors import TaskCancelled as TaskCancelled
+    from headrace.client.errors import TaskFailed as TaskFailed
+    from headrace.client.errors import Unavailable as Unavailable
+    from headrace.client.errors import WaitTimeout as WaitTimeout
+    from headrace.client.handles import AsyncTaskHandle as AsyncTaskHandle
+    from headrace.client.handles import TaskHandle as TaskHandle
+    from headrace.client.sync_client import Client as Client
     from headrace.handlers import Backoff as Backoff
     from headrace.handlers import CallNext as CallNext
     from headrace.handlers import CancelSignal as CancelSignal
@@ -40,6 +59,22 @@ if TYPE_CHECKING:
 __version__ = "0.3.0"
 
 _HOMES = {
+    "headrace.client.async_client": ("AsyncClient",),
+    "headrace.client.errors": (
+        "ApiError",
+        "ConfigInvalid",
+        "HeadraceError",
+        "ResultInvalid",
+        "TaskCancelled",
+        "TaskFailed",
+        "Unavailable",
+        "WaitTimeout",
+    ),
+    "headrace.client.handles": (
+        "AsyncTaskHandle",
+        "TaskHandle",
+    ),
+    "headrace.client.sync_client": ("Client",),
     "headrace.handlers": (
         "Backoff",
         "CallNext",
@@ -61,21 +96,33 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncTaskHandle",
     "Backoff",
     "CallNext",
     "CancelSignal",
+    "Client",
+    "ConfigInvalid",
     "Context",
     "Fatal",
     "Function",
     "Handled",
+    "HeadraceError",
     "NewTask",
     "Park",
     "PayloadInvalid",
+    "ResultInvalid",
     "SubmitFailed",
     "Task",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskHandle",
     "TaskQueue",
     "TaskStatus",
     "TaskType",
+    "Unavailable",
+    "WaitTimeout",
     "WorkflowError",
     "__version__",
     "function",

@@ -13,6 +13,8 @@ TASK_TYPE_NAME_RULE = "up to 64 of a-z, 0-9, '_', '.' and '-', and a letter firs
 
 TASK_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """A task's id: a UUID as it is usually written, in small letters."""
+RANDOM_TASK_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+"""An id that a caller may choose: of version 4, so that it is that of no idempotency key."""
 
 HEADER_NAME = r"[a-z][a-z0-9-]{0,63}"
 HEADER_NAME_RULE = "up to 64 of a-z, 0-9 and '-', and a letter first"

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from headrace.handlers import FurtherTask, TaskType
 from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.settings import QueueSettings
-from headrace.taskqueue import NewTask, QueueUnavailable, TaskQueue, TypeInfo
+from headrace.taskqueue import (
+    BlockingTaskQueue,
+    NewTask,
+    QueueUnavailable,
+    TaskQueue,
+    TypeInfo,
+)
+
+Queue = TypeVar("Queue", TaskQueue, BlockingTaskQueue)
 
 
 def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
@@ -16,8 +24,17 @@ def new_queue(settings: QueueSettings, client_name: str) -> TaskQueue:
 
     Raises ValueError for a REDIS_URL that cannot be understood.
     """
+    return _new_queue(TaskQueue, settings, client_name)
+
+
+def new_blocking_queue(settings: QueueSettings, client_name: str) -> BlockingTaskQueue:
+    """The same for programs without an event loop."""
+    return _new_queue(BlockingTaskQueue, settings, client_name)
+
+
+def _new_queue(cls: type[Queue], settings: QueueSettings, client_name: str) -> Queue:
     ca_file = settings.redis_tls_ca_file
-    return TaskQueue(
+    return cls(
         settings.redis_url,
         namespace=settings.namespace,
         lease_seconds=settings.lease_seconds,

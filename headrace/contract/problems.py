@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from headrace.contract.replies import Reply
 
@@ -96,8 +96,6 @@ class ErrorItem(Reply):
 
 class ProblemReply(Reply):
     """An error (RFC 9457). Some types add members of their own, such as `task_id`."""
-
-    model_config = ConfigDict(extra="allow")
 
     type: str = Field(examples=["urn:headrace:problem:task-not-found"])
     """Stable: clients may rely on it."""

@@ -11,9 +11,12 @@ TASK_ID = "550e8400-e29b-41d4-a716-446655440000"
 
 
 class Reply(BaseModel):
-    """What all replies share: docstrings of fields become their descriptions."""
+    """What all replies share: docstrings of fields become their descriptions.
 
-    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
+    A client keeps the fields that only a newer server knows, as attributes and in `model_dump()`.
+    """
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, frozen=True)
 
 
 LiveWorkerCount = Annotated[

@@ -73,6 +73,7 @@ from headrace.taskqueue.stats import (
 )
 from headrace.taskqueue.submits import Submitted
 from headrace.taskqueue.task import (
+    FINAL,
     NO_OPTIONS,
     RECORD_VERSION,
     ClaimedTask,
@@ -91,6 +92,7 @@ __all__ = [
     "DONE_AT_ONCE",
     "DRAIN_SECONDS",
     "ENOUGH_BYTES",
+    "FINAL",
     "MAX_BATCH",
     "MAX_CRASHES",
     "MAX_RETRIES_LIMIT",

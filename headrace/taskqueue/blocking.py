@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+from headrace.taskqueue.attempts import AttemptRecord, decode_attempts
 from headrace.taskqueue.base import QueueBase, status_after_cancel
-from headrace.taskqueue.errors import TaskNotFound
+from headrace.taskqueue.errors import QueueError, TaskNotFound
 from headrace.taskqueue.listing import ALL_TASKS, TaskFilter, TaskPage, task_pages
 from headrace.taskqueue.records import decode_tasks
 from headrace.taskqueue.redis.connection import ReplyError
@@ -96,6 +97,29 @@ class BlockingTaskQueue(QueueBase):
         """
         args = (task_id, int(running), self.installation.retention_seconds)
         return status_after_cancel(self._run("cancel", *args, subject=task_id))
+
+    def retry(self, task_id: str) -> TaskStatus:
+        """Queue a failed or cancelled task again. As TaskQueue.retry."""
+        rules = self.installation
+        args = (task_id, self.max_length, rules.retention_seconds, rules.lease_ms)
+        return TaskStatus(self._run("retry", *args, subject=task_id).decode())
+
+    def attempts(self, task_id: str) -> list[AttemptRecord]:
+        """What became of a task's attempts. As TaskQueue.attempts."""
+        reply = self._link.call("LRANGE", self._keys.attempts(task_id), 0, -1)
+        return decode_attempts(reply or [])
+
+    def statuses(self, task_ids: Sequence[str]) -> dict[str, TaskStatus | None]:
+        """How tasks are, without their records; None: there is none."""
+        replies = self._link.call_together(
+            [("HGET", self._keys.task(task_id), "s") for task_id in task_ids]
+        )
+        found: dict[str, TaskStatus | None] = {}
+        for task_id, reply in zip(task_ids, replies, strict=True):
+            if isinstance(reply, QueueError):
+                raise reply
+            found[task_id] = None if reply is None else TaskStatus(reply.decode())
+        return found
 
     def _run(self, name: str, *args: Any, subject: str = "") -> Any:
         try:

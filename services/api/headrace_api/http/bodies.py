@@ -10,8 +10,21 @@ from msgspec import Meta
 from pydantic_core import from_json
 
 from headrace.contract.problems import INVALID_REQUEST, UNSUPPORTED_MEDIA_TYPE
-from headrace.limits import HEADER_NAME, MAX_OPTIONS_BYTES, OWN_HEADER_PREFIX, TAG
-from headrace.taskqueue import MAX_BATCH, MAX_RETRIES_LIMIT, BulkAction, TaskFilter
+from headrace.limits import (
+    HEADER_NAME,
+    MAX_OPTIONS_BYTES,
+    OWN_HEADER_PREFIX,
+    RANDOM_TASK_ID,
+    TAG,
+)
+from headrace.taskqueue import (
+    MAX_BATCH,
+    MAX_RETRIES_LIMIT,
+    BulkAction,
+    TaskFilter,
+    idempotent_id,
+    new_id,
+)
 from headrace_api.http.mistakes import Form, explain, sentence
 from headrace_api.http.problems import Problem
 
@@ -65,6 +78,15 @@ Tags = Annotated[
         extra_json_schema={"examples": [["nightly", "customer:7"]]},
     ),
 ]
+TaskId = Annotated[
+    str,
+    Meta(
+        pattern=f"^{RANDOM_TASK_ID}$",
+        description="The task's id, drawn at random by the caller: a UUID of version 4. Sent again "
+        "with the same one, the request makes no second task. Only for tasks that go through the "
+        "queue. Default: the API draws one.",
+    ),
+]
 Count = Meta(min_length=1, max_length=MAX_BATCH)
 
 
@@ -77,6 +99,7 @@ class ExecuteBody(msgspec.Struct, forbid_unknown_fields=True):
     start_in: StartIn | None = None
     headers: Headers = {}
     tags: Tags = ()
+    task_id: TaskId | None = None
 
 
 class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,6 +113,7 @@ class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
     start_in: StartIn | None = None
     headers: Headers = {}
     tags: Tags = ()
+    task_id: TaskId | None = None
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,6 +164,7 @@ _RULES = {
     "start_at": "it must be a time in ISO 8601, as in 2026-01-01T10:00:00Z",
     "start_in": f"it must be a number of seconds from 0 to {MAX_AHEAD.total_seconds():.0f}",
     "headers": 'it must be an object of texts, as in {"tenant": "acme"}',
+    "task_id": "it must be a UUID of version 4 in small letters, drawn at random for this task",
     "tags": 'it must be a list of texts, as in ["nightly", "customer:7"]',
     "tasks": f"it must be a list of 1 to {MAX_BATCH} tasks",
     "ids": f"it must be a list of 1 to {MAX_BATCH} ids of tasks",
@@ -188,6 +213,22 @@ async def bulk_body(request: Request) -> BulkBody:
     }
     body.filter = msgspec.structs.replace(body.filter, **naive)
     return body
+
+
+def id_of(
+    body: ExecuteBody | SubmitBody, task_type: str, key: str | None, place: str = ""
+) -> tuple[str, bool]:
+    """The task's id, and whether the caller chose it: by an idempotency key, or by itself.
+
+    Raises the 422 problem for both at once.
+    """
+    if key is None:
+        return (new_id(), False) if body.task_id is None else (body.task_id, True)
+    if body.task_id is not None:
+        raise invalid_field(
+            f"{place}/task_id", "the header Idempotency-Key is there too: send one of them"
+        )
+    return idempotent_id(task_type, key), True
 
 
 def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None:

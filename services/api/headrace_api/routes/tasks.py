@@ -20,8 +20,6 @@ from headrace.taskqueue import (
     Submitted,
     TaskNotFound,
     TaskStatus,
-    idempotent_id,
-    new_id,
 )
 from headrace_api.context import Api, api_of
 from headrace_api.http.auth import Permission
@@ -29,6 +27,7 @@ from headrace_api.http.bodies import (
     SubmitBody,
     batch_body,
     check_depth,
+    id_of,
     idempotency_key,
     start_in_ms,
     start_of,
@@ -81,8 +80,8 @@ async def submit(request: HttpRequest) -> Response:
     task_type = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
     added = added_headers(request)
-    task, workflow = _task(api, task_type, await submit_body(request), key, added)
-    admission = Admission(task, task_type, keyed=key is not None, by=by)
+    task, keyed, workflow = _task(api, task_type, await submit_body(request), key, added)
+    admission = Admission(task, task_type, keyed=keyed, by=by)
     if workflow is None:
         outcome = await api.submission.enqueue(admission)
     else:
@@ -113,17 +112,19 @@ async def submit_batch(request: HttpRequest) -> Response:
     key = idempotency_key(request)
     queue = _queue(api, "a batch needs the queue")
     tasks: list[NewTask] = []
+    keyed = False
     workflows: dict[str, Workflow] = {}
     added = added_headers(request)
     for place, item in enumerate((await batch_body(request)).tasks):
         # No header can hold the character between: the key of one task is never one of these.
         task_key = None if key is None else f"{key}\0{place}"
-        task, workflow = _task(api, task_type, item, task_key, added, f"/tasks/{place}")
+        task, chosen, workflow = _task(api, task_type, item, task_key, added, f"/tasks/{place}")
         tasks.append(task)
+        keyed |= chosen
         if workflow is not None:
             workflows[workflow.definition_sha256] = workflow
     submitted = await api.executions.enqueue_all(
-        queue, list(workflows.values()), tasks, keyed=key is not None, by=by
+        queue, list(workflows.values()), tasks, keyed=keyed, by=by
     )
     live_workers = api.live_workers.count(task_type.name)
     replies = [_accepted(task_type.name, reply, live_workers) for reply in submitted]
@@ -149,8 +150,10 @@ def _task(
     key: str | None,
     added: dict[str, str],
     place: str = "",
-) -> tuple[NewTask, Workflow | None]:
-    """The task that a body asks for, its payload checked; of a workflow, what it is pinned to.
+) -> tuple[NewTask, bool, Workflow | None]:
+    """The task that a body asks for, its payload checked, and whether the caller chose its id.
+
+    Last, of a workflow, what it is pinned to.
 
     `added`: the API's own headers.
     `place` is the JSON pointer of the body within the request's.
@@ -168,17 +171,18 @@ def _task(
             workflow = api.definitions.get_pinned(workflow_id, pin, pointer)
         variables = body.payload.get("variables") or {}
         payload = payload_of(workflow_id, workflow, variables)
+    task_id, keyed = id_of(body, task_type.name, key, place)
     task = NewTask(
         type=task_type.name,
         payload=payload,
         payload_is_json=True,
-        id=new_id() if key is None else idempotent_id(task_type.name, key),
+        id=task_id,
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body, place),
         start_in_ms=start_in_ms(body),
         **options_of(body, added, place),
     )
-    return task, workflow
+    return task, keyed, workflow
 
 
 async def get(

@@ -16,12 +16,13 @@ from headrace.contract import (
     WorkflowExecuted,
     WorkflowsReply,
 )
-from headrace.taskqueue import NewTask, Submitted, idempotent_id, new_id
+from headrace.taskqueue import NewTask, Submitted
 from headrace_api.context import api_of
 from headrace_api.http.auth import Permission
 from headrace_api.http.bodies import (
     check_depth,
     execute_body,
+    id_of,
     idempotency_key,
     invalid_parameter,
     start_in_ms,
@@ -80,17 +81,18 @@ async def execute(request: HttpRequest) -> Response:
     task_type = await api.types.get(TASK_TYPE, by)
     payload = payload_of(workflow_id, workflow, body.variables)
     check_depth(payload, "/variables")
+    task_id, keyed = id_of(body, TASK_TYPE, key)
     task = NewTask(
         type=TASK_TYPE,
         payload=payload,
         payload_is_json=True,
-        id=new_id() if key is None else idempotent_id(TASK_TYPE, key),
+        id=task_id,
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body),
         start_in_ms=start_in_ms(body),
         **options_of(body, added_headers(request)),
     )
-    admission = Admission(task, task_type, keyed=key is not None, by=by)
+    admission = Admission(task, task_type, keyed=keyed, by=by)
     if not asynchronous and lies_ahead(task.start_at):
         raise invalid_parameter("async_execute", "a run inside the request takes no start time")
     if asynchronous:

@@ -3,76 +3,31 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from headrace.client.records import task_detail as task_detail
+from headrace.client.records import task_fields as task_fields
 from headrace.contract import (
-    AttemptReply,
     BrokenDefinition,
     MinuteReply,
-    Progress,
     QueueReply,
     RunningReply,
     StatsReply,
-    TaskDetail,
     TaskReply,
     WorkerReply,
     WorkflowSummary,
 )
-from headrace.taskqueue import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from headrace.taskqueue import AttemptRecord, MinuteRates, QueueStats, Stats, Task, WorkerStatus
+    from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, WorkerStatus
     from headrace.workflows import DefinitionError, Workflow
 
 
 def task_reply(task: Task, live_workers: int | None) -> TaskReply:
     """A task's record."""
     return TaskReply.model_construct(**task_fields(task, live_workers))
-
-
-def task_detail(
-    task: Task, live_workers: int | None, attempts: Sequence[AttemptRecord] | None
-) -> TaskDetail:
-    """A task's record, with what became of its attempts; None: that was not asked for."""
-    replies = None
-    if attempts is not None:
-        replies = [
-            AttemptReply.model_validate(msgspec.structs.asdict(attempt)) for attempt in attempts
-        ]
-    return TaskDetail.model_construct(attempts=replies, **task_fields(task, live_workers))
-
-
-def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
-    """The fields of a record, in their order in replies."""
-    percent = 100.0 if task.status is TaskStatus.COMPLETED else task.progress_percent
-    progress = None
-    if percent is not None:
-        progress = Progress(percent=percent, message=task.progress_message)
-    return {
-        "task_id": task.id,
-        "type": task.type,
-        "status": task.status,
-        "created_at": task.created_at,
-        "started_at": task.started_at,
-        "completed_at": task.completed_at,
-        "result": None if task.result is None else msgspec.json.decode(task.result),
-        "error": task.error,
-        "retry_count": task.retry_count,
-        "max_retries": task.max_retries,
-        "attempt": task.attempt,
-        "crash_count": task.crash_count,
-        "due_at": task.due_at,
-        "progress": progress,
-        "worker": task.worker,
-        "cancel_requested": task.cancel_requested,
-        "live_workers": live_workers,
-        "headers": task.headers,
-        "tags": task.tags,
-    }
 
 
 def execution(task: Task) -> Literal["inline", "queue"]:

@@ -2,8 +2,8 @@
 
 The rules are those of the queue's fallback: inside the request only when the submit was provably
 not sent. After an ambiguous time-out the same id is sent once more, then the reply is a 503 that
-names the task. A request with an idempotency key never runs inside a request without Redis, and
-neither does one whose start lies ahead.
+names the task. A request with an idempotency key or an id of its own never runs inside a request
+without Redis, and neither does one whose start lies ahead.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
+_KEYED = "a request with an Idempotency-Key or a task_id needs the queue to keep it"
+
 
 @dataclass(frozen=True)
 class Admission:
@@ -55,7 +57,7 @@ class Admission:
     task: NewTask
     task_type: TaskTypeEntry
     keyed: bool = False
-    """Whether it came with an idempotency key."""
+    """Whether the caller chose its id, so that the request may be sent again."""
     by: float = field(default_factory=decide_by)
     """When it must be decided, by the event loop's clock."""
 
@@ -87,7 +89,7 @@ class Submission:
     async def enqueue(self, admission: Admission) -> Submitted | InlineRun:
         """Into the queue; inside the request when it provably did not get there.
 
-        With an idempotency key it waits until a run under the same key inside another request has
+        Of an id that the caller chose, it waits until a run of it inside another request has
         ended. Raises Problem and QueueError.
         """
         if not admission.keyed:
@@ -147,8 +149,8 @@ class Submission:
     async def run_inline(self, admission: Admission) -> Submitted | InlineRun:
         """Inside the request, as asked. The record is written once, final, if Redis can be used.
 
-        With an idempotency key an earlier task under that key is returned and nothing runs. Two
-        such requests at the same moment to two API processes are not seen by one another.
+        If the caller chose its id, an earlier task of it is returned and nothing runs. Two such
+        requests at the same moment to two API processes are not seen by one another.
         """
         if not admission.keyed:
             return await self._run_and_store(admission)
@@ -197,7 +199,7 @@ class Submission:
         Only for a task that was provably not submitted. Raises Problem.
         """
         if admission.keyed:
-            raise self._no_queue("a request with an Idempotency-Key needs the queue to keep it")
+            raise self._no_queue(_KEYED)
         if lies_ahead(admission.task.start_at):
             raise self._no_queue("a task with a start time needs the queue to keep it")
         return InlineRun(await self._run(admission), stored=False)
@@ -215,7 +217,7 @@ class Submission:
 
     def _required_queue(self) -> TaskQueue:
         if self._queue is None:
-            raise self._no_queue("a request with an Idempotency-Key needs the queue to keep it")
+            raise self._no_queue(_KEYED)
         return self._queue
 
     def _no_queue(self, reason: str) -> Problem:

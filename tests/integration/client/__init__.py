@@ -1,0 +1,1 @@
+"""The client, with real servers and processes."""
