@@ -91,6 +91,7 @@ class _WorkflowHandler:
         environment = Environment(
             runtime=self._runtime,
             run_id=ctx.task_id,
+            append=ctx.append,
             checkpoint=ctx.checkpoint,
             can_park=ctx.can_park,
             progress=ctx.progress,
@@ -98,7 +99,11 @@ class _WorkflowHandler:
         )
         try:
             ended = await execute(
-                workflow, payload.variables, environment=environment, state=ctx.state
+                workflow,
+                payload.variables,
+                environment=environment,
+                state=ctx.state,
+                journal=ctx.journal,
             )
         except WorkflowError as error:
             if error.retryable:
@@ -107,7 +112,12 @@ class _WorkflowHandler:
         except StateError as error:
             raise Fatal(f"the run cannot go on: {error}") from error
         if isinstance(ended, RunParked):
-            return Park(ended.unpark_at, ended.state)
+            return Park(
+                ended.unpark_at,
+                ended.state,
+                wake_on="inbox" if ended.wakes else None,
+                entries=ended.entries,
+            )
         return {
             "workflow_id": payload.workflow_id,
             "status": "completed",

@@ -31,5 +31,5 @@ class RunLimits:
         limit = getattr(self, name)
         fail(
             "runtime",
-            f"{what} is over the limit of {limit} (WORKFLOW_{name.upper()}): {advice}",
+            f"{what}, over the limit of {limit} (WORKFLOW_{name.upper()}): {advice}",
         )

@@ -171,7 +171,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """
 
     path: str
-    kind: Literal["start", "call", "wait", "child", "timeout", "end", "join"]
+    kind: Literal["start", "call", "wait", "child", "timeout", "resumed", "join"]
     ok: bool
     value: msgspec.Raw
     """The output as JSON; the error as the language's object, if not `ok`."""

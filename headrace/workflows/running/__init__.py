@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.workflows.running.environment import Environment, Runtime
-from headrace.workflows.running.interpreter import RunCompleted, RunParked, execute
+from headrace.workflows.running.environment import Children, Environment, Runtime
+from headrace.workflows.running.interpreter import execute
+from headrace.workflows.running.run import RunCompleted, RunParked
 
-__all__ = ["Environment", "RunCompleted", "RunParked", "Runtime", "execute"]
+__all__ = ["Children", "Environment", "RunCompleted", "RunParked", "Runtime", "execute"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from headrace.workflows.errors import fail
 from headrace.workflows.model import Done, Flow, Scope, Step, Template, is_true
@@ -30,20 +31,30 @@ class ForAction:
 
     async def perform(self, flow: Flow, scope: Scope) -> Done:
         """The last round's output; the step's input when there is no round."""
+        memo = scope.memo
+        if not memo:
+            memo.update(items=await self._items(flow, scope), round=0, data=scope.input)
+        items = memo["items"]
+        while (place := memo["round"]) < len(items):
+            around = scope.binding({self.each: items[place], self.at: place})
+            if not memo.get("entered"):
+                if not is_true(await flow.evaluate(self.condition, memo["data"], around)):
+                    break
+                memo["entered"] = True
+            done = await flow.sequence(self.steps, memo["data"], around.under("for", place, "do"))
+            memo.update(data=done.output, round=place + 1, entered=False)
+            if done.then == "exit":
+                break
+        return Done(memo["data"])
+
+    async def _items(self, flow: Flow, scope: Scope) -> list[Any]:
         items = await flow.evaluate(self.items, scope.input, scope)
         if not isinstance(items, list):
             text = self.items.expressions[0].text.strip()
             fail("expression", f"`{text}` gives {kind_of(items)} where `for` needs a list")
-        data = scope.input
-        for index, item in enumerate(items):
-            around = scope.binding({self.each: item, self.at: index})
-            if not is_true(await flow.evaluate(self.condition, data, around)):
-                break
-            done = await flow.sequence(self.steps, data, around.under("for", index, "do"))
-            data = done.output
-            if done.then == "exit":
-                break
-        return Done(data)
+        if len(items) > flow.limits.max_items:
+            flow.limits.exceeded("max_items", f"`for` has {len(items)} items", "split the list")
+        return items
 
 
 def read_for(fields: dict[str, Cursor], reader: StepReader) -> ForAction:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,9 @@ from headrace.workflows import (
     execute,
     parse,
 )
+from headrace.workflows.limits import RunLimits
 
+RUN_ID = "0f8b7a52-5f0c-4c5e-9d0e-0a4c1f0e7b11"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -40,29 +42,51 @@ def calling(endpoint: Any, method: str = "get", **arguments: Any) -> Workflow:
     return define([{"call": call}])
 
 
+class Saved(NamedTuple):
+    """What is stored of a run."""
+
+    state: bytes | None = None
+    journal: tuple[bytes, ...] = ()
+
+    def after(self, parked: RunParked) -> Saved:
+        """What is stored when it has parked."""
+        if parked.state is not None:
+            return Saved(parked.state, parked.entries)
+        return Saved(self.state, self.journal + parked.entries)
+
+
 @dataclass
 class Bench:
-    """Runs workflows and keeps what they report."""
+    """Runs workflows and keeps what they report.
+
+    `saved` is what is stored of the last run, `checkpoints` what was stored after each write, and
+    `unpark_at` when a run goes on that has parked.
+    """
 
     runtime: Runtime
     can_park: bool = False
     clock: datetime = START
-    checkpoints: list[bytes] = field(default_factory=list)
+    limits: RunLimits = field(default_factory=RunLimits)
+    saved: Saved = field(default_factory=Saved)
+    unpark_at: datetime | None = None
+    checkpoints: list[Saved] = field(default_factory=list)
     progress: list[tuple[int, str]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     random: float = 0.5
-    on_checkpoint: Callable[[bytes], Awaitable[None]] | None = None
+    on_checkpoint: Callable[[Saved], Awaitable[None]] | None = None
 
     @property
     def environment(self) -> Environment:
         return Environment(
             runtime=self.runtime,
-            run_id="run-1",
+            run_id=RUN_ID,
             now=lambda: self.clock,
             sleep=self._sleep,
+            append=self._append,
             checkpoint=self._checkpoint,
             random=lambda: self.random,
+            limits=self.limits,
             can_park=self.can_park,
             progress=lambda percent, message: self.progress.append((percent, message)),
             on_step=self.steps.append,
@@ -72,16 +96,35 @@ class Bench:
         self.slept.append(seconds)
         self.clock += timedelta(seconds=seconds)
 
+    async def _append(self, entries: Sequence[bytes]) -> None:
+        await self._store(Saved(self.saved.state, (*self.saved.journal, *entries)))
+
     async def _checkpoint(self, state: bytes) -> None:
-        self.checkpoints.append(state)
+        await self._store(Saved(state))
+
+    async def _store(self, saved: Saved) -> None:
+        self.saved = saved
+        self.checkpoints.append(saved)
         if self.on_checkpoint is not None:
-            await self.on_checkpoint(state)
+            await self.on_checkpoint(saved)
 
     async def execute(
-        self, workflow: Workflow, variables: Any = None, state: bytes | None = None
+        self, workflow: Workflow, variables: Any = None, saved: Saved | None = None
     ) -> RunCompleted | RunParked:
+        """One attempt, from the start or from what was saved."""
+        self.saved = Saved() if saved is None else saved
         given = {} if variables is None else variables
-        return await execute(workflow, given, environment=self.environment, state=state)
+        outcome = await execute(
+            workflow,
+            given,
+            environment=self.environment,
+            state=self.saved.state,
+            journal=self.saved.journal,
+        )
+        if isinstance(outcome, RunParked):
+            self.saved = self.saved.after(outcome)
+            self.unpark_at = outcome.unpark_at
+        return outcome
 
     async def output(self, workflow: Workflow, variables: Any = None) -> Any:
         """The output of a run that completes in one go."""
@@ -90,12 +133,12 @@ class Bench:
         return outcome.output
 
     async def parked(
-        self, workflow: Workflow, variables: Any = None, state: bytes | None = None
-    ) -> RunParked:
-        """The outcome of a run that parks."""
-        outcome = await self.execute(workflow, variables, state)
+        self, workflow: Workflow, variables: Any = None, saved: Saved | None = None
+    ) -> Saved:
+        """What is stored of a run that parks; `self.unpark_at` is when it goes on."""
+        outcome = await self.execute(workflow, variables, saved)
         assert isinstance(outcome, RunParked)
-        return outcome
+        return self.saved
 
     async def error(self, workflow: Workflow, variables: Any = None) -> WorkflowError:
         """The error of a run that fails."""

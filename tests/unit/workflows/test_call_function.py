@@ -71,8 +71,9 @@ async def test_it_is_called_once_however_often_the_run_goes_on(
     )
     bench.can_park = True
     parked = await bench.parked(workflow)
-    bench.clock = parked.unpark_at
-    outcome = await bench.execute(workflow, state=parked.state)
+    assert bench.unpark_at is not None
+    bench.clock = bench.unpark_at
+    outcome = await bench.execute(workflow, saved=parked)
     assert outcome.output == {"vat": 19.0}  # type: ignore[union-attr]
     assert calls == [100]
 

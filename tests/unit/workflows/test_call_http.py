@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from headrace.workflows import HttpPolicy, Runtime, Workflow
-from tests.unit.workflows.harness import Bench, calling
+from tests.unit.workflows.harness import RUN_ID, Bench, calling
 from tests.unit.workflows.web import Answer, Seen, Web, json
 
 COMMUNICATION = "https://open-workflow-specification.org/spec/1.0.0/errors/communication"
@@ -78,7 +78,7 @@ async def test_the_request_is_made_of_its_parts(bench: Bench, web: Web) -> None:
     (seen,) = web.seen
     assert seen.method == "POST"
     assert seen.path == ("/orders/a%2Fb%20c?first=7&none=&q=%C3%BC%26%3D&many=1&many=two&flag=true")
-    assert seen.headers["x-run"] == "run-1"
+    assert seen.headers["x-run"] == RUN_ID
     assert seen.headers["x-number"] == "7"
     assert "x-none" not in seen.headers
     assert seen.headers["content-type"] == "application/json"

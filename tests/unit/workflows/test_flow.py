@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from headrace.workflows.running.interpreter import MAX_STEPS
-from tests.unit.workflows.harness import START, Bench, define
+from headrace.workflows.limits import RunLimits
+from tests.unit.workflows.harness import RUN_ID, START, Bench, define
 
 
 def put(**data: Any) -> dict[str, Any]:
@@ -120,7 +120,7 @@ async def test_a_loop_by_then_ends_when_its_condition_fails(bench: Bench) -> Non
 async def test_a_loop_without_end_is_an_error(bench: Bench) -> None:
     workflow = define([{"a": put(x=1) | {"then": "a"}}])
     error = await bench.error(workflow)
-    assert f"more than {MAX_STEPS} steps" in error.detail
+    assert f"over the limit of {RunLimits().max_steps} (WORKFLOW_MAX_STEPS)" in error.detail
     assert not error.retryable
 
 
@@ -149,7 +149,7 @@ async def test_expressions_see_the_run_and_the_task(bench: Bench) -> None:
         },
     }
     assert seen["w"] == {
-        "id": "run-1",
+        "id": RUN_ID,
         "definition": workflow.document,
         "input": {"given": True},
         "startedAt": started,

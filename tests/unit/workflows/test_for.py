@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.workflows import DefinitionError, RunCompleted
-from headrace.workflows.running.interpreter import MAX_STEPS
+from headrace.workflows.limits import RunLimits
 from tests.unit.workflows.harness import Bench, define
 from tests.unit.workflows.web import Web, json
 
@@ -118,8 +118,11 @@ async def test_what_is_no_list_is_an_error_that_names_the_expression(
 
 async def test_a_loop_over_too_many_items_fails_with_a_sentence(bench: Bench) -> None:
     error = await bench.error(define([loop({"x": {"set": {"a": 1}}}, of="[range(1000000)]")]))
-    assert str(MAX_STEPS) in error.detail
-    assert "`for`" in error.detail
+    assert error.detail == (
+        f"`for` has 1000000 items, over the limit of {RunLimits().max_items} "
+        "(WORKFLOW_MAX_ITEMS): split the list"
+    )
+    assert (error.instance, error.retryable) == ("/do/0/loop", False)
 
 
 async def test_calls_and_waits_in_a_loop_are_each_done_once_over_parks(
@@ -139,9 +142,10 @@ async def test_calls_and_waits_in_a_loop_are_each_done_once_over_parks(
     )
     outcome, waits = await bench.execute(workflow), []
     while not isinstance(outcome, RunCompleted):
+        assert outcome.unpark_at is not None
         waits.append(outcome.unpark_at - bench.clock)
         bench.clock = outcome.unpark_at
-        outcome = await bench.execute(workflow, {}, outcome.state)
+        outcome = await bench.execute(workflow, {}, bench.saved)
     assert outcome.output == {"3": "a", "4": "b", "5": "c"}
     assert waits == [timedelta(seconds=seconds) for seconds in (3, 4, 5)]
     assert [seen.path for seen in web.seen] == ["/3", "/4", "/5"]

@@ -17,7 +17,7 @@ import pytest
 
 from headrace.workflows import RunCompleted, RunParked, Runtime, WorkflowError, parse
 from headrace.workflows.errors import ERROR_TYPE_BASE, standard_name
-from tests.unit.workflows.harness import Bench
+from tests.unit.workflows.harness import Bench, Saved
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "states-0.2.0.json").read_bytes())
 
@@ -35,11 +35,11 @@ async def test_a_run_of_0_2_0_goes_on(run: dict[str, Any]) -> None:
     bench = Bench(runtime, can_park=True, clock=datetime.fromisoformat(run["resumed_at"]))
     workflow = parse(json.dumps(run["definition"]).encode(), "sample.json")
     assert workflow.definition_sha256 == run["state"]["workflow"]
-    state = json.dumps(run["state"]).encode()
+    saved = Saved(json.dumps(run["state"]).encode())
     ended: Any = None
     while ended is None:
         try:
-            outcome = await bench.execute(workflow, {"n": 1}, state)
+            outcome = await bench.execute(workflow, {"n": 1}, saved)
         except WorkflowError as error:
             ended = {"error": error.as_dict()}
             continue
@@ -47,7 +47,8 @@ async def test_a_run_of_0_2_0_goes_on(run: dict[str, Any]) -> None:
             ended = {"output": outcome.output}
         else:
             assert isinstance(outcome, RunParked)
-            state, bench.clock = outcome.state, outcome.unpark_at
+            assert outcome.unpark_at is not None
+            saved, bench.clock = bench.saved, outcome.unpark_at
     await runtime.close()
     if "error" in run:  # the specification's address has changed since
         run["error"]["type"] = f"{ERROR_TYPE_BASE}{standard_name(run['error']['type'])}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.workflows import RunCompleted, RunParked, Runtime, StateError, Workflow, WorkflowError
-from tests.unit.workflows.harness import START, Bench, define
+from headrace.workflows.limits import RunLimits
+from tests.unit.workflows.harness import START, Bench, Saved, define
 from tests.unit.workflows.strategies import task_lists
 from tests.unit.workflows.web import Answer, Web, json
 
@@ -40,11 +40,11 @@ async def test_a_wait_parks_the_run_and_it_goes_on_where_it_was(bench: Bench) ->
     bench.can_park = True
     workflow = define(WAIT)
     parked = await bench.parked(workflow, {"n": 1})
-    assert parked.unpark_at == START + timedelta(seconds=10)
+    assert bench.unpark_at == START + timedelta(seconds=10)
     assert bench.slept == []
     assert bench.progress == [(33, "pause")]
     bench.clock += timedelta(seconds=10)
-    assert await bench.execute(workflow, {"n": 1}, parked.state) == RunCompleted(AFTER_WAIT)
+    assert await bench.execute(workflow, {"n": 1}, parked) == RunCompleted(AFTER_WAIT)
 
 
 async def test_a_run_that_is_resumed_late_sees_the_time_of_that(bench: Bench) -> None:
@@ -54,9 +54,9 @@ async def test_a_run_that_is_resumed_late_sees_the_time_of_that(bench: Bench) ->
     workflow = define([{"a": step}, {"b": pause}, {"c": step}, {"d": pause}, {"e": step}])
     first = await bench.parked(workflow)
     bench.clock += timedelta(seconds=12)
-    second = await bench.parked(workflow, {}, first.state)
+    second = await bench.parked(workflow, {}, first)
     bench.clock += timedelta(seconds=13)
-    outcome = await bench.execute(workflow, {}, second.state)
+    outcome = await bench.execute(workflow, {}, second)
     assert outcome == RunCompleted({"times": [0, 12, 25]})
 
 
@@ -70,11 +70,11 @@ async def test_a_run_that_is_resumed_early_waits_for_the_rest(bench: Bench) -> N
     workflow = define(WAIT)
     parked = await bench.parked(workflow, {"n": 1})
     bench.clock += timedelta(seconds=4)
-    again = await bench.parked(workflow, {"n": 1}, parked.state)
-    assert again == RunParked(START + timedelta(seconds=10), parked.state)
+    again = await bench.parked(workflow, {"n": 1}, parked)
+    assert (again, bench.unpark_at) == (parked, START + timedelta(seconds=10))
     # A clock that runs a little behind the one that woke the run.
     bench.clock = START + timedelta(seconds=9.95)
-    assert await bench.execute(workflow, {"n": 1}, again.state) == RunCompleted(AFTER_WAIT)
+    assert await bench.execute(workflow, {"n": 1}, again) == RunCompleted(AFTER_WAIT)
     assert bench.slept == [pytest.approx(0.05)]
 
 
@@ -97,8 +97,8 @@ async def test_how_long_may_be_said_in_all_ways(
     bench: Bench, duration: Any, seconds: float
 ) -> None:
     bench.can_park = True
-    parked = await bench.parked(define([{"w": {"wait": duration}}]), {"delay": "PT1M30S"})
-    assert parked.unpark_at == START + timedelta(seconds=seconds)
+    await bench.parked(define([{"w": {"wait": duration}}]), {"delay": "PT1M30S"})
+    assert bench.unpark_at == START + timedelta(seconds=seconds)
 
 
 async def test_a_duration_that_is_none_is_an_error(bench: Bench) -> None:
@@ -161,7 +161,7 @@ async def test_what_a_checkpoint_raises_ends_the_attempt(bench: Bench, web: Web)
     class LeaseLost(Exception):
         pass
 
-    async def lost(_state: bytes) -> None:
+    async def lost(_saved: Saved) -> None:
         raise LeaseLost
 
     web.routes["/first"] = json(1)
@@ -175,13 +175,13 @@ async def test_state_of_another_definition_is_refused(bench: Bench) -> None:
     bench.can_park = True
     parked = await bench.parked(define(WAIT), {"n": 1})
     with pytest.raises(StateError, match="another definition"):
-        await bench.execute(define(WAIT[1:]), {"n": 1}, parked.state)
+        await bench.execute(define(WAIT[1:]), {"n": 1}, parked)
 
 
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        (b'{"version": 2, "new": true}', "saved as version 2"),
+        (b'{"version": 3, "new": true}', "saved as version 3"),
         (b"no json", "cannot be read"),
         (b"{}", "cannot be read"),
     ],
@@ -190,16 +190,14 @@ async def test_state_that_cannot_be_read_is_refused(
     bench: Bench, state: bytes, reason: str
 ) -> None:
     with pytest.raises(StateError, match=reason):
-        await bench.execute(define(WAIT), {}, state)
+        await bench.execute(define(WAIT), {}, Saved(state))
 
 
-async def test_a_state_that_grows_too_large_is_an_error(
-    bench: Bench, web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("headrace.workflows.running.state.MAX_STATE_BYTES", 1000)
+async def test_a_journal_that_grows_too_large_is_an_error(bench: Bench, web: Web) -> None:
+    bench.limits = RunLimits(max_journal_bytes=1000)
     web.routes["/first"] = json("x" * 1000)
     error = await bench.error(define(CALLS), {"url": web.url})
-    assert "over the limit of 1000" in error.detail
+    assert "over the limit of 1000 (WORKFLOW_MAX_JOURNAL_BYTES)" in error.detail
     assert not error.retryable
 
 
@@ -210,10 +208,10 @@ async def test_a_wait_longer_than_its_timeout_fails_when_that_is_over(bench: Ben
     bench.can_park = True
     workflow = define([{"w": {"wait": {"seconds": 60}, "timeout": {"after": {"seconds": 5}}}}])
     parked = await bench.parked(workflow)
-    assert parked.unpark_at == START + timedelta(seconds=5)
+    assert bench.unpark_at == START + timedelta(seconds=5)
     bench.clock += timedelta(seconds=5)
     with pytest.raises(WorkflowError) as caught:
-        await bench.execute(workflow, {}, parked.state)
+        await bench.execute(workflow, {}, parked)
     assert (caught.value.type, caught.value.status) == (TIMEOUT, 408)
     assert caught.value.instance == "/do/0/w"
 
@@ -242,7 +240,7 @@ async def test_a_timeout_over_several_tasks_counts_on_while_the_run_is_parked(
     parked = await bench.parked(workflow)
     bench.clock += timedelta(seconds=9)  # no worker was free for six seconds
     with pytest.raises(WorkflowError) as caught:
-        await bench.execute(workflow, {}, parked.state)
+        await bench.execute(workflow, {}, parked)
     assert (caught.value.type, caught.value.instance) == (TIMEOUT, "/do/0/group")
     assert web.seen == []
 
@@ -258,9 +256,9 @@ async def test_a_group_that_ended_in_time_is_not_late_when_it_is_computed_again(
     workflow = define([{"group": group}, {"long": {"wait": {"hours": 1}}}])
     first = await bench.parked(workflow)
     bench.clock += timedelta(seconds=3)
-    second = await bench.parked(workflow, {}, first.state)
+    second = await bench.parked(workflow, {}, first)
     bench.clock += timedelta(hours=2)
-    assert await bench.execute(workflow, {}, second.state) == RunCompleted({"x": 1})
+    assert await bench.execute(workflow, {}, second) == RunCompleted({"x": 1})
 
 
 async def test_a_call_is_cut_off_by_its_timeout(bench: Bench, web: Web) -> None:
@@ -310,30 +308,37 @@ class _World:
         digest = hashlib.sha256(request.content).hexdigest()
         return httpx2.Response(200, json={"n": len(self.made), "sent": digest})
 
-    def execute(self, workflow: Workflow, given: Any, state: bytes | None = None) -> Any:
+    def execute(self, workflow: Workflow, given: Any, saved: Saved | None = None) -> Any:
         """The outcome of one attempt; a failed run's is its error."""
         try:
-            return self.runner.run(self.bench.execute(workflow, given, state))
+            return self.runner.run(self.bench.execute(workflow, given, saved))
         except WorkflowError as error:
             return error.as_dict()
 
-    def uninterrupted(self, tasks: Any, given: Any) -> tuple[Any, list[str], list[bytes]]:
-        self.bench = Bench(self.runtime)
+    def uninterrupted(
+        self, tasks: Any, given: Any
+    ) -> tuple[Any, list[str], list[tuple[Saved, int, datetime]]]:
+        """The outcome, the calls, and each thing stored, after how many calls, and when."""
+        bench = self.bench = Bench(self.runtime)
         self.made.clear()
+        stored = []
+
+        async def checkpoint(saved: Saved) -> None:
+            stored.append((saved, len(self.made), bench.clock))
+
+        bench.on_checkpoint = checkpoint
         outcome = self.execute(define(tasks), given)
-        return outcome, list(self.made), self.bench.checkpoints
+        return outcome, list(self.made), stored
 
     def interrupted(self, tasks: Any, given: Any, crashes: set[int]) -> tuple[Any, list[str]]:
         """Run with parking, where the checkpoints of these numbers are the attempt's last act."""
         bench = self.bench = Bench(self.runtime, can_park=True)
         self.made.clear()
         workflow = define(tasks)
-        state: bytes | None = None
         count = 0
 
-        async def checkpoint(saved: bytes) -> None:
-            nonlocal state, count
-            state = saved
+        async def checkpoint(_saved: Saved) -> None:
+            nonlocal count
             count += 1
             if count in crashes:
                 raise _Crash
@@ -341,12 +346,12 @@ class _World:
         bench.on_checkpoint = checkpoint
         while True:
             try:
-                outcome = self.execute(workflow, given, state)
+                outcome = self.execute(workflow, given, bench.saved)
             except _Crash:
                 continue
             if not isinstance(outcome, RunParked):
                 return outcome, list(self.made)
-            state = outcome.state
+            assert outcome.unpark_at is not None
             bench.clock = max(bench.clock, outcome.unpark_at)
 
 
@@ -379,25 +384,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 @settings(max_examples=30, deadline=None)
 @given(task_lists)
 def test_a_run_can_go_on_from_each_of_its_checkpoints(world: _World, tasks: Any) -> None:
-    expected, made, checkpoints = world.uninterrupted(tasks, {"n": 3})
-    for saved in checkpoints:
-        steps = msgspec.json.decode(saved)["steps"].values()
-        done = [step for step in steps if step["type"] == "call"]
-        bench = world.bench = Bench(world.runtime)
+    expected, made, stored = world.uninterrupted(tasks, {"n": 3})
+    for saved, calls, clock in stored:
         # The moment of that checkpoint: what comes after it happens at the same times again.
-        bench.clock = START + _elapsed(done, saved)
-        world.made[:] = made[: len(done)]
+        world.bench = Bench(world.runtime, clock=clock)
+        world.made[:] = made[:calls]
         assert world.execute(define(tasks), {"n": 3}, saved) == expected
         assert world.made == made
-
-
-def _elapsed(done: list[Any], saved: bytes) -> timedelta:
-    """How far the clock had moved when a state was saved: calls are seconds, waits are ends."""
-    state = msgspec.json.decode(saved)
-    started = state["started_at_ms"]
-    waits = [step["until_ms"] for step in state["steps"].values() if step["type"] == "wait"]
-    ends = [step["ended_at_ms"] for step in done]
-    # A wait that is the last step has only begun: the clock stood at the step before.
-    last = list(state["steps"].values())[-1]
-    moments = [*ends, *(waits[:-1] if last["type"] == "wait" else waits), started]
-    return timedelta(milliseconds=max(moments) - started)

@@ -161,9 +161,10 @@ async def test_a_retry_parks_and_goes_on_where_it_was(bench: Bench) -> None:
     workflow = retrying(policy, do=DO)
     outcome, parks = await bench.execute(workflow, {"who": "me"}), []
     while not isinstance(outcome, RunCompleted):
+        assert outcome.unpark_at is not None
         parks.append(outcome.unpark_at - START)
         bench.clock, bench.random = outcome.unpark_at, bench.random / 2
-        outcome = await bench.execute(workflow, {"who": "me"}, outcome.state)
+        outcome = await bench.execute(workflow, {"who": "me"}, bench.saved)
     assert parks == [timedelta(seconds=14), timedelta(seconds=26)]
     assert outcome.output == {"out": {"gave": "up"}, "attempts": 3}
 

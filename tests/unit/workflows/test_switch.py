@@ -94,7 +94,7 @@ async def test_a_loop_made_of_a_switch_and_a_wait_ends_after_parks(bench: Bench)
     while not isinstance(outcome, RunCompleted):
         parks += 1
         bench.clock += timedelta(minutes=1)
-        outcome = await bench.execute(workflow, {"n": 0}, outcome.state)
+        outcome = await bench.execute(workflow, {"n": 0}, bench.saved)
     assert (outcome.output, parks) == ({"n": 3}, 3)
 
 
