@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,54 @@ def test_what_the_schema_refuses_is_refused(
     assert not validator.is_valid(document(tasks))
     with pytest.raises(DefinitionError):
         define(tasks)
+
+
+TABLE = (
+    (Path(__file__).parents[2] / "docs" / "workflows.md")
+    .read_text("utf-8")
+    .partition("## Every feature of the specification")[2]
+)
+
+
+def _properties(schema: Any) -> set[str]:
+    """The names of a schema's own fields, whichever of its forms has them."""
+    parts = [schema, *schema.get("allOf", []), *schema.get("oneOf", [])]
+    return {name for part in parts for name in part.get("properties", {})}
+
+
+def test_the_table_of_features_lists_all_that_the_schema_has() -> None:
+    definitions = SCHEMA["$defs"]
+    calls = {form["title"]: form for form in definitions["callTask"]["oneOf"]}
+    http = calls["CallHTTP"]["allOf"][1]["properties"]["with"]
+    catch = definitions["tryTask"]["allOf"][1]["properties"]["catch"]
+    loop = definitions["forTask"]["allOf"][1]["properties"]["for"]
+    retry = definitions["retryPolicy"]
+    names = {
+        *SCHEMA["properties"],
+        *_properties(SCHEMA["properties"]["document"]),
+        *_properties(SCHEMA["properties"]["use"]),
+        *_properties(SCHEMA["properties"]["schedule"]),
+        *_properties(definitions["taskBase"]),
+        *(
+            name.removesuffix("Task")
+            for name in definitions
+            if name.endswith("Task") and name != "callTask"
+        ),
+        *(form["allOf"][1]["properties"]["call"].get("const") for form in calls.values()),
+        *_properties(http),
+        *_properties(loop),
+        *_properties(catch),
+        *_properties(retry),
+        *_properties(retry["properties"]["backoff"]),
+        *_properties(definitions["error"]),
+        *_properties(definitions["authenticationPolicy"]),
+        *_properties(definitions["runTask"]["allOf"][1]["properties"]["run"]),
+    } - {None}
+    features = re.findall(r"^\| (.*?) \|", TABLE, re.MULTILINE)
+    listed = {
+        word
+        for feature in features
+        for code in re.findall(r"`([^`]+)`", feature)
+        for word in re.split(r"\W+", code)
+    }
+    assert names - listed == set()
