@@ -7,9 +7,14 @@ from __future__ import annotations
 NAMESPACE = r"[A-Za-z0-9_.-]{1,64}"
 """An installation's namespace: a part of every key."""
 
-TASK_TYPE_NAME = r"[a-z][a-z0-9_.-]{0,63}"
+RESERVED_TASK_TYPES = ("bulk", "counts", "wait", "live", "events")
+"""No task type has such a name: they stand in the API's addresses where a type's name could."""
+TASK_TYPE_NAME = rf"(?!(?:{'|'.join(RESERVED_TASK_TYPES)})\Z)[a-z][a-z0-9_.-]{{0,63}}"
 """A task type's name: it stands in URLs, key names, metrics and the comma list of `QUEUES`."""
-TASK_TYPE_NAME_RULE = "up to 64 of a-z, 0-9, '_', '.' and '-', and a letter first"
+TASK_TYPE_NAME_RULE = (
+    "up to 64 of a-z, 0-9, '_', '.' and '-', and a letter first; "
+    f"{', '.join(RESERVED_TASK_TYPES)} are reserved"
+)
 
 TASK_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """A task's id: a UUID as it is usually written, in small letters."""

@@ -21,11 +21,12 @@ KEY_BYTES = 32
 
 ROLES = (
     "What the holder may do. read: tasks, workflows, stats and workers. submit: the same, and "
-    "execute, submit, cancel and retry. operator: stats and workers, and drain workers; no tasks "
-    "and no workflows. admin: everything."
+    "execute, submit, cancel, retry and run now. manager: the same, and edit and delete tasks, act "
+    "on many, and post events. events: post events and nothing else. operator: stats and workers, "
+    "and drain workers; no tasks and no workflows. admin: everything."
 )
 
-RoleName = Literal["read", "submit", "operator", "admin"]
+RoleName = Literal["read", "submit", "manager", "events", "operator", "admin"]
 """The roles of the settings, which are too slow to import for a help text."""
 
 # Plain help and plain tracebacks: rich takes longer to import than all else.

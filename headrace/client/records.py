@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.contract import AttemptReply, Progress, TaskDetail
+from headrace.contract import AttemptReply, Progress, TaskDetail, TaskSummary
 from headrace.taskqueue import AttemptRecord, Task, TaskStatus
 
 
@@ -21,6 +21,13 @@ def task_detail(
             AttemptReply.model_validate(msgspec.structs.asdict(attempt)) for attempt in attempts
         ]
     return TaskDetail.model_construct(attempts=replies, **task_fields(task, live_workers))
+
+
+def task_summary(task: Task, live_workers: int | None) -> TaskSummary:
+    """A task in a list."""
+    fields = task_fields(task, live_workers)
+    del fields["result"]
+    return TaskSummary.model_construct(**fields)
 
 
 def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:

@@ -46,9 +46,7 @@ class AttemptReply(Reply):
     """At most 8 KiB, without values of variables."""
 
 
-class TaskReply(Reply):
-    """A task's record."""
-
+class _Begin(Reply):
     task_id: str
     type: str
     status: TaskStatus
@@ -57,8 +55,14 @@ class TaskReply(Reply):
     """When its last attempt started. For a workflow that waited: when its first part started."""
     completed_at: datetime | None
     """When it reached a final state."""
+
+
+class _Result(Reply):
     result: Any
     """What its handler returned; null until it is completed."""
+
+
+class _Rest(Reply):
     error: str | None
     """The last failure's type and message."""
     retry_count: int
@@ -80,6 +84,14 @@ class TaskReply(Reply):
     """Its headers, the API's own among them; absent: it has none."""
     tags: tuple[str, ...] = Field(default=(), exclude_if=not_)
     """What it can be found by; absent: it has none."""
+
+
+class TaskSummary(_Rest, _Begin):
+    """A task in a list: its record without the result."""
+
+
+class TaskReply(_Rest, _Result, _Begin):
+    """A task's record."""
 
 
 class TaskDetail(TaskReply):
@@ -151,6 +163,45 @@ class TaskPage(Reply):
     limit: int
     next_offset: int | None
     """The next page's offset; null: this is the last page."""
+
+
+class TaskListReply(Reply):
+    """A page of the list of tasks."""
+
+    items: list[TaskSummary]
+    scanned: int
+    """How many tasks were looked at."""
+    complete: bool
+    """False: the search has stopped after 10,000 tasks, and this page is not full. It goes on from
+    `next_cursor`."""
+    next_cursor: str | None
+    """Where the next page begins: send it as `cursor`. Null: this is the last page."""
+
+
+class CountsReply(Reply):
+    """How many tasks of a type are in each state."""
+
+    queued: int
+    running: int
+    pending: int
+    completed: int
+    failed: int
+    cancelled: int
+    capped: bool
+    """There are more ended tasks whose records are kept: the oldest are in no list any more."""
+
+
+class TaskCountsReply(Reply):
+    """How many tasks are in each state, by type."""
+
+    counts: dict[str, CountsReply]
+
+
+class RunNowReply(Reply):
+    """A pending task was queued before its time."""
+
+    task_id: str
+    status: TaskStatus
 
 
 class TaskTypeReply(Reply):

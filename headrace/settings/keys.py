@@ -13,6 +13,8 @@ class Role(StrEnum):
 
     READ = "read"
     SUBMIT = "submit"
+    MANAGER = "manager"
+    EVENTS = "events"
     OPERATOR = "operator"
     ADMIN = "admin"
 

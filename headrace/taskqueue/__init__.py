@@ -48,7 +48,7 @@ from headrace.taskqueue.errors import (
     UpgradeInProgress,
     WorkerNotFound,
 )
-from headrace.taskqueue.listing import IdPage, TaskFilter, TaskPage
+from headrace.taskqueue.listing import IdPage, TaskCounts, TaskFilter, TaskPage
 from headrace.taskqueue.queue import DRAIN_SECONDS, TaskQueue
 from headrace.taskqueue.records import idempotent_id, new_id
 from headrace.taskqueue.renewer import Renewal, Renewer
@@ -148,6 +148,7 @@ __all__ = [
     "Stats",
     "Submitted",
     "Task",
+    "TaskCounts",
     "TaskFilter",
     "TaskInvalid",
     "TaskNotFound",

@@ -32,7 +32,8 @@ held:<worker>       hash    `id:fence` → `request:type` or `request!type`: the
                             (`!`: the record has something for the end of the attempt to see to)
 dead:<type>         zset    id → when it failed for good
 ended:<type>:<end>  zset    id → when it ended: completed or cancelled
-counts:<type>       hash    totals, and the gauges `tombstones` and `retries_queued`
+counts:<type>       hash    totals, and the gauges `tombstones` and `retries_queued`; `cut_<end>`:
+                            when the newest task ended that left `ended:<type>:<end>` early
 rates:<type>:<min>  hash    counts in steps of 5 s (`a0` … `a11`; the letters stand in
                             lib/counters.lua), kept an hour
 histogram:<type>    hash    waiting (`w`) and run (`r`) times by bucket, and their sums in ms

@@ -138,6 +138,32 @@ class IdPage(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None
 
 
+class TaskCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks of a type are in each state."""
+
+    queued: int
+    running: int
+    pending: int
+    completed: int
+    failed: int
+    cancelled: int
+    capped: bool
+    """There are more ended tasks whose records are kept: the oldest left the indexes, which have
+    their bounds."""
+
+
+def decode_counts(reply: list[Any]) -> tuple[str, dict[str, TaskCounts]]:
+    """Where the next call begins ('': nowhere), and the counts by type."""
+    more, *rows = reply
+    found = {}
+    for name, *numbers, capped in rows:
+        fields = dict(zip(_COUNTED, numbers, strict=True))
+        found[name.decode("utf-8", "replace")] = TaskCounts(**fields, capped=bool(capped))
+    return (list(found)[-1] if more else "", found)
+
+
+_COUNTED = ("queued", "running", "pending", "completed", "failed", "cancelled")
+
 _pack = msgspec.msgpack.Encoder().encode
 _Place = tuple[TaskStatus, int | float, str, str]
 _read_place = msgspec.msgpack.Decoder(_Place).decode

@@ -20,10 +20,13 @@ from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
 from headrace.taskqueue.listing import (
     ALL_TASKS,
+    MAX_TYPES,
     IdPage,
     Script,
+    TaskCounts,
     TaskFilter,
     TaskPage,
+    decode_counts,
     id_pages,
     task_pages,
 )
@@ -152,6 +155,16 @@ class TaskQueue(QueueBase):
         """As `list_tasks`, the ids alone, at most 1000: for what is to be done with many."""
         page: IdPage = await self._answer(id_pages(filter, cursor, limit))
         return page
+
+    async def count_tasks(self) -> dict[str, TaskCounts]:
+        """How many tasks are in each state, by type: at the same cost at any depth."""
+        after, counts = "", dict[str, TaskCounts]()
+        while True:
+            kept = self.installation.retention_seconds
+            after, more = decode_counts(await self._run("counts", after, MAX_TYPES, kept))
+            counts |= more
+            if not after:
+                return counts
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What became of a task's attempts, the oldest first: the last 20 that have ended.

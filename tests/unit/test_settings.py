@@ -169,7 +169,10 @@ class TestApiKeys:
     @pytest.mark.parametrize(
         ("entry", "sentence"),
         [
-            ("owner:" + DIGEST, "entry 1 must begin with a role: read, submit, operator, admin"),
+            (
+                "owner:" + DIGEST,
+                "entry 1 must begin with a role: read, submit, manager, events, operator, admin",
+            ),
             ("read:sesame", "entry 1 must have the key's SHA-256 after the role"),
             (f"read:{DIGEST},admin:{DIGEST}", "entry 2 has the same hash as an entry before it"),
         ],

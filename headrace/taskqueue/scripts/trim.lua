@@ -27,6 +27,15 @@ local function remove_oldest(key, count)
   end
 end
 
+-- What is cut before its time is not counted any more: the end of the newest such task says for how long.
+local function cut_oldest(key, count, task_type, status)
+  local newest = count > 0 and call('ZRANGE', key, count - 1, count - 1, 'WITHSCORES')[2]
+  if newest then
+    call('HSET', P .. 'counts:' .. task_type, 'cut_' .. status, newest)
+  end
+  remove_oldest(key, count)
+end
+
 local before = now - retention_seconds * 1000
 local sizes, total = {}, 0
 for _, task_type in ipairs(call('SMEMBERS', P .. 'queues')) do
@@ -34,16 +43,18 @@ for _, task_type in ipairs(call('SMEMBERS', P .. 'queues')) do
     local key = ended_key(task_type, status)
     remove_oldest(key, call('ZCOUNT', key, '-inf', before))
     if status ~= 'failed' then
-      remove_oldest(key, redis.call('ZCARD', key) - most)
-      sizes[key] = redis.call('ZCARD', key)
-      total = total + sizes[key]
+      cut_oldest(key, redis.call('ZCARD', key) - most, task_type, status)
+      local size = redis.call('ZCARD', key)
+      sizes[#sizes + 1] = { key, size, task_type, status }
+      total = total + size
     end
   end
 end
 -- All of them together are too many: each gives its share.
 if total > most_in_all then
-  for key, size in pairs(sizes) do
-    remove_oldest(key, size - math.floor(size * most_in_all / total))
+  for _, index in ipairs(sizes) do
+    local key, size, task_type, status = unpack(index)
+    cut_oldest(key, size - math.floor(size * most_in_all / total), task_type, status)
   end
 end
 return { removed, more }

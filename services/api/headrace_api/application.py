@@ -177,7 +177,7 @@ def _cors(origins: tuple[str, ...], app: ASGIApp) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=("GET", "HEAD", "POST"),
+        allow_methods=("DELETE", "GET", "HEAD", "PATCH", "POST"),
         allow_headers=REQUEST_HEADERS,
         expose_headers=("Preference-Applied", "Retry-After", "X-Request-ID"),
     )

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 3600.0
 """Nothing that is claimed here is renewed."""
 
-ROLES = ("admin", "read", "submit", "operator", None)
+ROLES = ("admin", "read", "submit", "manager", "events", "operator", None)
 """None: without a key."""
 KEYS = {role: f"key-of-{role}" for role in ROLES if role is not None}
 API_KEYS = ",".join(

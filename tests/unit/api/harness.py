@@ -99,6 +99,8 @@ class ApiUnderTest:
         self.client = client
         self.get = client.get
         self.post = client.post
+        self.patch = client.patch
+        self.delete = client.delete
 
     async def execute(self, workflow_id: str = "my-workflow", **request: Any) -> httpx2.Response:
         """Execute a workflow by the guide's address; `query`: what follows the question mark."""

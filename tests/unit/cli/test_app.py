@@ -49,7 +49,9 @@ def test_an_unknown_role_is_refused_with_the_known_ones() -> None:
 def test_the_help_says_of_each_role_what_it_may_do() -> None:
     """As headrace_api/http/auth.py has it: operator includes neither read nor submit."""
     [option] = get_type_hints(new_key, include_extras=True)["role"].__metadata__
-    sentences = dict(re.findall(r"(read|submit|operator|admin): ([^.]+)", option.help))
+    sentences = dict(
+        re.findall(r"(read|submit|manager|events|operator|admin): ([^.]+)", option.help)
+    )
     assert set(sentences) == set(Role)
     assert "includes those before" not in option.help
     assert "tasks, workflows, stats" in sentences["read"]

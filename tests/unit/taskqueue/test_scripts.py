@@ -42,6 +42,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "run_now": TaskQueue.run_now,
     "delete": TaskQueue.delete,
     "list": TaskQueue._answer,
+    "counts": TaskQueue.count_tasks,
     "wake": TaskQueue.wake,
     # What one process at a time does
     "tend": FencedLease.take,

@@ -1,14 +1,18 @@
 """Who may do what: API keys with roles, kept as SHA-256 and compared in constant time.
 
-| permission | read | submit | operator | admin |
-|------------|------|--------|----------|-------|
-| READ       | yes  | yes    |          | yes   |
-| SUBMIT     |      | yes    |          | yes   |
-| OBSERVE    | yes  | yes    | yes      | yes   |
-| OPERATE    |      |        | yes      | yes   |
+| permission | read | submit | manager | events | operator | admin |
+|------------|------|--------|---------|--------|----------|-------|
+| READ       | yes  | yes    | yes     |        |          | yes   |
+| SUBMIT     |      | yes    | yes     |        |          | yes   |
+| MANAGE     |      |        | yes     |        |          | yes   |
+| EVENTS     |      |        | yes     | yes    |          | yes   |
+| OBSERVE    | yes  | yes    | yes     |        | yes      | yes   |
+| OPERATE    |      |        |         |        | yes      | yes   |
+| AUDIT      |      |        |         |        |          | yes   |
 
-READ: tasks and workflows. SUBMIT: execute, submit, cancel, retry. OBSERVE: stats, history, workers.
-OPERATE: drain and undrain.
+READ: tasks and workflows. SUBMIT: execute, submit, cancel, retry, run now. MANAGE: edit and delete
+tasks, act on many. EVENTS: post events. OBSERVE: stats, history, workers. OPERATE: drain and
+undrain. AUDIT: who has changed what.
 """
 
 from __future__ import annotations
@@ -47,19 +51,28 @@ class Permission(StrEnum):
     READ = "read"
     SUBMIT = "submit"
     MANAGE = "manage"
+    EVENTS = "events"
     OBSERVE = "observe"
     OPERATE = "operate"
+    AUDIT = "audit"
 
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.READ: frozenset({Permission.READ, Permission.OBSERVE}),
     Role.SUBMIT: frozenset({Permission.READ, Permission.SUBMIT, Permission.OBSERVE}),
+    Role.MANAGER: frozenset(
+        {
+            *(Permission.READ, Permission.SUBMIT, Permission.MANAGE),
+            *(Permission.EVENTS, Permission.OBSERVE),
+        }
+    ),
+    Role.EVENTS: frozenset({Permission.EVENTS}),
     Role.OPERATOR: frozenset({Permission.OBSERVE, Permission.OPERATE}),
     Role.ADMIN: frozenset(Permission),
 }
 
 
-_CHANGING = frozenset({Permission.SUBMIT, Permission.MANAGE, Permission.OPERATE})
+_CHANGING = frozenset({Permission.SUBMIT, Permission.MANAGE, Permission.EVENTS, Permission.OPERATE})
 
 
 class KeyRing:

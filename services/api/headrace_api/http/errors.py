@@ -114,9 +114,11 @@ def _without_slash(request: Request) -> str | None:
 def _methods(request: Request) -> set[str]:
     """All methods of an address, as the document lists them: two routes may share their shape.
 
-    `/api/tasks/…` takes GET where a task's id stands, and POST where a task type does.
+    `/api/tasks/…` takes GET where a task's id stands, and POST where a task type does. An address
+    without variable parts, such as `/api/tasks/counts`, is no task type's.
     """
     routes = _routes(request, request.scope["path"])
+    routes = [found for found in routes if not found[1]] or routes
     if {"task_id", "task_type"} <= {name for _, names in routes for name in names}:
         is_id = any(is_task_id(names.get("task_id", "")) for _, names in routes)
         routes = [found for found in routes if ("task_id" in found[1]) is is_id]
@@ -126,7 +128,7 @@ def _methods(request: Request) -> set[str]:
 
 def _routes(request: Request, path: str) -> list[tuple[BaseRoute, dict[str, str]]]:
     """The routes that an address has, by any method, and what its variable parts are."""
-    scope = {**request.scope, "path": path, "method": "*"}
+    scope = {**request.scope, "path": path, "method": "*", "path_params": {}}
     found = [(route, *route.matches(scope)) for route in request.app.router.routes]
     return [
         (route, child.get("path_params", {}))

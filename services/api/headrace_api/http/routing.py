@@ -18,8 +18,9 @@ from headrace_api.http.bodies import invalid_parameter
 from headrace_api.http.mistakes import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from fastapi.dependencies.models import Dependant
     from starlette.responses import Response
     from starlette.routing import Match
     from starlette.types import Receive, Scope, Send
@@ -67,7 +68,7 @@ class GuardedRoute(APIRoute):
         super().__init__(*args, **kwargs)
         documented = (self.openapi_extra or {}).get("parameters", ())
         self._parameters = (
-            *(field.alias for field in self.dependant.query_params),
+            *_query_parameters(self.dependant),
             *(parameter["name"] for parameter in documented if parameter["in"] == "query"),
         )
 
@@ -94,6 +95,13 @@ class GuardedRoute(APIRoute):
             return
         response: Response = await self.endpoint(request)
         await response(scope, receive, send)
+
+
+def _query_parameters(dependant: Dependant) -> Iterator[str]:
+    """The names that an endpoint takes from the query, and what it depends on."""
+    for part in dependant.dependencies:
+        yield from _query_parameters(part)
+    yield from (field.alias for field in dependant.query_params)
 
 
 def _as_get(scope: Scope) -> Scope:

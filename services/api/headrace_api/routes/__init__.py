@@ -1,9 +1,19 @@
 """The API's addresses: one router a resource, each with its replies, errors and examples."""
 
-from headrace_api.routes import bulk, health, queue, task_types, tasks, waits, workers, workflows
+from headrace_api.routes import (
+    bulk,
+    health,
+    listing,
+    queue,
+    task_types,
+    tasks,
+    waits,
+    workers,
+    workflows,
+)
 
 ROUTERS = (
-    *(workflows.router, waits.router, tasks.router, bulk.router, task_types.router),
+    *(workflows.router, waits.router, listing.router, tasks.router, bulk.router, task_types.router),
     *(queue.router, workers.router, health.router),
 )
 """In the order of the documentation."""

@@ -348,6 +348,29 @@ BULK_MARK: dict[str, Any] = {
         **errors(problems.BULK_NOT_FOUND, problems.QUEUE_DISABLED, *_REACHING_REDIS),
     },
 }
+TASK_LIST: dict[str, Any] = {
+    "responses": {
+        200: _reply(
+            {"items": [examples.TASK_SUMMARY], "scanned": 1, "complete": True, "next_cursor": None}
+        ),
+        **errors(problems.INVALID_REQUEST, problems.QUEUE_DISABLED, *_REACHING_REDIS),
+    },
+}
+TASK_COUNTS: dict[str, Any] = {
+    "responses": {
+        200: _reply({"counts": {"workflow_execute": examples.COUNTS}}),
+        **errors(problems.QUEUE_DISABLED, *_REACHING_REDIS),
+    },
+}
+_CHANGED = (problems.TASK_NOT_FOUND, problems.NOT_ALLOWED, *_REACHING_REDIS)
+RUN_NOW: dict[str, Any] = {
+    "status_code": 202,
+    "responses": {202: _reply({"task_id": TASK_ID, "status": "queued"}), **errors(*_CHANGED)},
+}
+DELETE: dict[str, Any] = {
+    "status_code": 204,
+    "responses": {204: {"description": "It is gone"}, **errors(*_CHANGED)},
+}
 STATS: dict[str, Any] = {
     "responses": {
         200: _reply(examples.STATS, "`enabled` is false when the queue is switched off"),

@@ -43,6 +43,17 @@ RECORD: dict[str, Any] = {
     "live_workers": 5,
 }
 
+TASK_SUMMARY = {name: value for name, value in RECORD.items() if name != "result"}
+COUNTS = {
+    "queued": 5,
+    "running": 2,
+    "pending": 1,
+    "completed": 100_000,
+    "failed": 3,
+    "cancelled": 1,
+    "capped": True,
+}
+
 OTHER_ID = "7d444840-9dc0-41d4-b245-5ffdce74fad2"
 WAIT_BODIES = {
     "all": {"summary": "Until both have ended", "value": {"ids": [TASK_ID, OTHER_ID]}},

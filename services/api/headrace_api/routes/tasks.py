@@ -110,7 +110,7 @@ async def submit_batch(request: HttpRequest) -> Response:
     by = decide_by()
     task_type = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
-    queue = _queue(api, "a batch needs the queue")
+    queue = required_queue(api, "a batch needs the queue")
     tasks: list[NewTask] = []
     keyed = False
     workflows: dict[str, Workflow] = {}
@@ -198,7 +198,7 @@ async def get(
 
     With the header `Prefer: wait=10`, the reply comes once the task has ended, or after 10 s.
     """
-    queue, task_id = _addressed(request, task_id)
+    queue, task_id = addressed(request, task_id)
     api, by = api_of(request), decide_by()
     task = await api.availability.call(lambda: queue.get(task_id), by)
     headers = {}
@@ -227,7 +227,7 @@ async def cancel(
 
     A running task is a 409 unless `running=true` asks for that.
     """
-    queue, task_id = _addressed(request, task_id)
+    queue, task_id = addressed(request, task_id)
     call = api_of(request).availability.call
     try:
         status = await call(lambda: queue.cancel(task_id, running=running))
@@ -250,7 +250,7 @@ async def cancel(
 
 async def retry(request: HttpRequest, task_id: str) -> RetryReply:
     """Queue a failed or cancelled task again, its retries counted from 0."""
-    queue, task_id = _addressed(request, task_id)
+    queue, task_id = addressed(request, task_id)
     status = await api_of(request).availability.call(lambda: queue.retry(task_id))
     return RetryReply(task_id=task_id, status=status, message=_message(request, "retried"))
 
@@ -267,7 +267,7 @@ for _prefix in _PREFIXES:
     router.add_api_route(_at + "/retry", retry, methods=["POST"], **docs.RETRY)
 
 
-def _addressed(request: HttpRequest, task_id: str) -> tuple[TaskQueue, str]:
+def addressed(request: HttpRequest, task_id: str) -> tuple[TaskQueue, str]:
     """The queue and the id as the queue writes it. What is no UUID is no task's id."""
     queue = api_of(request).queue
     normal = task_id.lower()
@@ -276,7 +276,8 @@ def _addressed(request: HttpRequest, task_id: str) -> tuple[TaskQueue, str]:
     return queue, normal
 
 
-def _queue(api: Api, reason: str) -> TaskQueue:
+def required_queue(api: Api, reason: str) -> TaskQueue:
+    """The queue. Raises the 503 problem if it is switched off."""
     if api.queue is None:
         raise Problem(QUEUE_DISABLED, f"{reason}, and QUEUE_ENABLED is false")
     return api.queue

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.client.records import task_detail as task_detail
 from headrace.client.records import task_fields as task_fields
+from headrace.client.records import task_summary as task_summary
 from headrace.contract import (
     BrokenDefinition,
     MinuteReply,

@@ -284,5 +284,5 @@ async def test_the_check_comes_before_all_else_and_probes_stay_open(tmp_path: Pa
         assert refused.json()["type"] == UNAUTHORIZED.uri
         forbidden = await api.execute(headers={"X-API-Key": key})
         assert forbidden.status_code == 403
-        assert forbidden.json()["roles"] == ["submit", "admin"]
+        assert forbidden.json()["roles"] == ["submit", "manager", "admin"]
         assert (await api.get("/api/workflows", headers={"X-API-Key": key})).status_code == 200

@@ -10,6 +10,7 @@ import pytest
 from headrace import taskqueue
 from headrace.contract import problems
 from headrace.taskqueue import (
+    FilterInvalid,
     IdempotencyConflict,
     LayoutTooNew,
     NoReply,
@@ -20,6 +21,7 @@ from headrace.taskqueue import (
     QueueError,
     QueueFull,
     TaskNotFound,
+    TooManyTypes,
     UpgradeInProgress,
     WorkerNotFound,
 )
@@ -40,6 +42,8 @@ from tests.unit.api.harness import api_settings, check, running
         (TaskNotFound("i"), "task-not-found"),
         (NotAllowed("i", "cancel", "completed"), "not-allowed"),
         (WorkerNotFound("w"), "worker-not-found"),
+        (FilterInvalid("tag", "it must be one"), "invalid-request"),
+        (TooManyTypes(101), "invalid-request"),
         (UpgradeInProgress("i"), "upgrade-in-progress"),
         (QueueError("a secret of the server's"), "internal-error"),
     ],
@@ -98,9 +102,9 @@ def test_the_documentation_lists_every_type_with_its_status() -> None:
 async def test_errors_outside_of_routes_are_problems_too(tmp_path: Path) -> None:
     async with running(api_settings(tmp_path)) as api:
         check(await api.get("/no/such/address"), "route-not-found")
-        refused = await api.client.delete("/api/tasks/550e8400-e29b-41d4-a716-446655440000")
+        refused = await api.client.put("/api/tasks/550e8400-e29b-41d4-a716-446655440000")
         check(refused, "method-not-allowed")
-        assert refused.headers["allow"] == "GET, HEAD"
+        assert refused.headers["allow"] == "DELETE, GET, HEAD"
         check(await api.get("/api/workflows/queue/x/dead-letters?limit=0"), "invalid-request")
 
 
