@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from headrace.contract.replies import TASK_ID, LiveWorkerCount, Reply
@@ -50,6 +52,8 @@ class WorkflowDetail(WorkflowSummary):
 
     definition: str
     """The text of its file."""
+    input_schema: dict[str, Any] | bool | None
+    """The JSON Schema that the `variables` of an execution must fit; null: any fit."""
     versions: list[str]
     """All its versions that can be executed or asked for, the latest first."""
     errors: list[BrokenDefinition]

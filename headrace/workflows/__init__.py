@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from headrace.workflows.catalog import Catalog, check_file, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
+from headrace.workflows.expressions import EvaluationFailed, mismatches
 from headrace.workflows.limits import RunLimits
-from headrace.workflows.model import Workflow
+from headrace.workflows.model import Schema, Workflow
 from headrace.workflows.reading import CALLS, hyphened
 from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
 from headrace.workflows.steps.http import HttpPolicy
@@ -22,11 +23,13 @@ __all__ = [
     "Catalog",
     "DefinitionError",
     "Environment",
+    "EvaluationFailed",
     "HttpPolicy",
     "RunCompleted",
     "RunLimits",
     "RunParked",
     "Runtime",
+    "Schema",
     "StateError",
     "Workflow",
     "WorkflowError",
@@ -34,5 +37,6 @@ __all__ = [
     "check_file",
     "execute",
     "hyphened",
+    "mismatches",
     "parse",
 ]

@@ -69,6 +69,18 @@ def is_true(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Schema:
+    """A JSON Schema of a definition. `field` is where it stands, such as `input.schema`.
+
+    `program` is what the process that evaluates is given for it.
+    """
+
+    document: Any
+    program: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
 class Duration:
     """How long: known from the definition, or what an expression will give."""
 
@@ -129,6 +141,9 @@ class Step:
     export_as: Template | None
     timeout: Duration | None
     then: str
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
+    export_schema: Schema | None = None
 
 
 @dataclass(slots=True)
@@ -373,6 +388,8 @@ class Workflow:
     definition_sha256: str
     document: Any
     steps: tuple[Step, ...]
+    input_schema: Schema | None
     input_from: Template | None
     output_as: Template | None
+    output_schema: Schema | None
     timeout: Duration | None

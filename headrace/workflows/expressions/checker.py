@@ -1,4 +1,4 @@
-"""Compiles the expressions of a definition once, when it is loaded, to find those that are wrong.
+"""Compiles the expressions and schemas of a definition when it is loaded, to find wrong ones.
 
 In a child process, too: jq computes constants while it compiles, and `"x" * 1e9` would do to this
 process what it does to a run.
@@ -18,7 +18,7 @@ from headrace.workflows.expressions.child import LENGTH, EvaluationFailed, Limit
 from headrace.workflows.expressions.evaluator import read_reply
 
 # A program, and what is told why it is wrong.
-Check = tuple[str, Callable[[str], None]]
+Check = tuple[str, Callable[[EvaluationFailed], None]]
 
 # So many programs are compiled, some 1 ms each, within the limits of one request.
 _PROGRAMS_PER_REQUEST = 100
@@ -73,7 +73,7 @@ class Checker:
                     one_by_one_until = start + len(batch)
                     continue
                 valid = error.index or 0
-                batch[valid][1](str(error))
+                batch[valid][1](error)
                 if error.limit:
                     return
                 start += 1

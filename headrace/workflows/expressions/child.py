@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,16 +18,29 @@ LENGTH = struct.Struct(">I")
 COMMAND = struct.Struct(">Bi")
 FORK, END = 0, 1
 EXIT_CODE = struct.Struct(">i")
+SCHEMA = "schema:"
+"""What a program that is a JSON Schema begins with; any other one is jq."""
 _PROGRAM = Path(__file__).with_name("evaluator_process.py")
 
 
 class EvaluationFailed(Exception):
-    """A program failed: `index` is its place in the request; `limit` when a limit ended it."""
+    """A program failed: `index` is its place in the request; `limit` when a limit ended it.
 
-    def __init__(self, message: str, *, index: int | None = None, limit: str | None = None) -> None:
+    `at` is the path within a schema to what is wrong there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        index: int | None = None,
+        limit: str | None = None,
+        at: Sequence[str | int] = (),
+    ) -> None:
         super().__init__(message)
         self.index = index
         self.limit = limit
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True)

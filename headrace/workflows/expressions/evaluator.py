@@ -270,6 +270,6 @@ def read_reply(reply: bytes) -> list[Any]:
     """A child's reply as the programs' results. Raises EvaluationFailed."""
     answer = msgspec.json.decode(reply)
     if "error" in answer:
-        raise EvaluationFailed(answer["error"], index=answer["index"])
+        raise EvaluationFailed(answer["error"], index=answer["index"], at=answer["at"])
     results: list[Any] = answer["ok"]
     return results

@@ -5,7 +5,10 @@ Started with the file itself as the program, so that it loads nothing but the st
 answers each in order, until the socket is closed:
 
     request: u32 length, JSON list of programs, u32 length, JSON document (empty: compile only)
-    reply:   u32 length, JSON {"ok": [value …]} or {"index": n, "error": text}
+    reply:   u32 length, JSON {"ok": [value …]} or {"index": n, "error": text, "at": path}
+
+A program is jq, or SCHEMA and a JSON Schema. The latter gives what in the document's "d" does not
+fit; `at` is the path within it to what is wrong there.
 
 The CPU time of one request is limited by ITIMER_PROF: its signal ends the process even while
 libjq runs, and also when the parent has died meanwhile.
@@ -24,24 +27,73 @@ import socket
 import struct
 import sys
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jq  # type: ignore[import-not-found]
 
+SCHEMA = "schema:"
 CACHED_PROGRAMS = 1024
 MAX_ERROR_CHARACTERS = 1000
+MAX_MISMATCHES = 10
+MAX_MISMATCH_CHARACTERS = 300
 
 _LENGTH = struct.Struct(">I")
 _COMMAND = struct.Struct(">Bi")
 _EXIT_CODE = struct.Struct(">i")
-_cache: OrderedDict[str, Any] = OrderedDict()
+# What a program gives for a document's text.
+_Compiled = Callable[[str], Iterator[Any]]
+_cache: OrderedDict[str, _Compiled] = OrderedDict()
 
 
-def _compile(program: str) -> Any:
+class _SchemaWrong(ValueError):
+    """A schema is not one: `at` is the path to what is wrong in it."""
+
+    def __init__(self, reason: str, at: Sequence[str | int]) -> None:
+        super().__init__(reason)
+        self.at = at
+
+
+def _compile_schema(schema: Any) -> _Compiled:
+    # Imported here: most processes never need it.
+    import jsonschema_rs
+
+    try:
+        validator = jsonschema_rs.validator_for(schema, validate_formats=False, offline=True)
+    except jsonschema_rs.ValidationError as error:
+        reason = error.message
+        if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
+            reason = f"what it refers to must stand in it, as in #/$defs/name: {reason}"
+        raise _SchemaWrong(reason, error.instance_path) from None
+
+    def check(document: str) -> Iterator[Any]:
+        errors = islice(validator.iter_errors(json.loads(document)["d"]), MAX_MISMATCHES)
+        yield [[_pointer(error.instance_path), _shortened(error.message)] for error in errors]
+
+    return check
+
+
+def _pointer(path: Sequence[str | int]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _shortened(message: str) -> str:
+    """A message without the rest of the value that it quotes."""
+    if len(message) <= MAX_MISMATCH_CHARACTERS:
+        return message
+    return message[: MAX_MISMATCH_CHARACTERS - 1] + "…"
+
+
+def _compile(program: str) -> _Compiled:
     compiled = _cache.get(program)
     if compiled is None:
-        compiled = _cache[program] = jq.compile(program)
+        if program.startswith(SCHEMA):
+            compiled = _compile_schema(json.loads(program.removeprefix(SCHEMA)))
+        else:
+            compiled = jq.compile(program).input_text
+        _cache[program] = compiled
         if len(_cache) > CACHED_PROGRAMS:
             _cache.popitem(last=False)
     else:
@@ -51,7 +103,7 @@ def _compile(program: str) -> Any:
 
 def _evaluate(program: str, document: str) -> str:
     """The program's one result as JSON; null where it gives none."""
-    results = iter(_compile(program).input_text(document))
+    results = iter(_compile(program)(document))
     value = next(results, None)
     for _ in results:
         raise ValueError("it gives several results where one is expected: wrap it in [ ]")
@@ -73,7 +125,8 @@ def _answer(programs: list[str], document: str, max_result_bytes: int) -> bytes:
         except (ValueError, RecursionError) as error:
             # jq quotes what it failed on, which may be all of the data.
             reason = str(error)[:MAX_ERROR_CHARACTERS]
-            return json.dumps({"index": index, "error": reason}).encode()
+            at = error.at if isinstance(error, _SchemaWrong) else []
+            return json.dumps({"index": index, "error": reason, "at": at}).encode()
     return f'{{"ok":[{",".join(parts)}]}}'.encode("utf-8", "replace")
 
 

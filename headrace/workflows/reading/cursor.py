@@ -87,7 +87,7 @@ class Findings:
     """What comes up while a definition is read."""
 
     faults: list[DefinitionError] = field(default_factory=list)
-    # The expressions, to be compiled together by a `Checker`.
+    # The expressions and schemas, to be compiled together by a `Checker`.
     checks: list[Check] = field(default_factory=list)
 
 

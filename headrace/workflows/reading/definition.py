@@ -16,7 +16,7 @@ from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
 from headrace.workflows.reading.expressions import WORKFLOW_INPUT, WORKFLOW_OUTPUT
 from headrace.workflows.reading.retries import read_retry
-from headrace.workflows.reading.steps import StepReader, StepType, read_data_field
+from headrace.workflows.reading.steps import StepReader, StepType, read_data_field, read_data_schema
 
 # Names that stand in the API's paths where a workflow's id would.
 RESERVED_IDS = frozenset({"tasks", "queue"})
@@ -78,6 +78,8 @@ def _read(root: Cursor, text: bytes, reader: StepReader) -> Workflow:
             timeout = part(reader.timeout, fields["timeout"], WORKFLOW_INPUT)
         input_from = part(read_data_field, fields, "input", "from", WORKFLOW_INPUT)
         output_as = part(read_data_field, fields, "output", "as", WORKFLOW_OUTPUT)
+        input_schema = part(read_data_schema, fields, "input")
+        output_schema = part(read_data_schema, fields, "output")
         steps = part(reader.steps, fields["do"])
         document = part(_read_document, fields["document"])
     return Workflow(
@@ -91,8 +93,10 @@ def _read(root: Cursor, text: bytes, reader: StepReader) -> Workflow:
         definition_sha256=hashlib.sha256(text).hexdigest(),
         document=root.value,
         steps=steps,
+        input_schema=input_schema,
         input_from=input_from,
         output_as=output_as,
+        output_schema=output_schema,
         timeout=timeout,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.hints import did_you_mean
-from headrace.workflows.expressions import make_expression, variables_in
+from headrace.workflows.expressions import EvaluationFailed, make_expression, variables_in
 from headrace.workflows.model import Expression, Template
 from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Attempts, Cursor, attempts
@@ -44,8 +44,8 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
         if name in refused.ARGUMENTS and name not in allowed:
             cursor.refuse(refused.ARGUMENTS[name])
 
-    def note(reason: str) -> None:
-        reason = _POSITION.sub("", reason.partition("\n")[0]).rstrip(":")
+    def note(error: EvaluationFailed) -> None:
+        reason = _POSITION.sub("", str(error).partition("\n")[0]).rstrip(":")
         reason = reason.removeprefix("jq: error: ")
         names = [f"${name}" for name in sorted(allowed)]
         unknown = [name for name in variables_in(expression.text) if name not in allowed]

@@ -23,7 +23,7 @@ USE = {
     "secrets": "secrets (`secrets`) are not supported yet",
 }
 
-SCHEMA = {"schema": "checking data against a schema (`schema`) is not supported yet"}
+SCHEMA = {"resource": "a schema is not fetched from elsewhere: write it here, under `document`"}
 ENDPOINT = {"authentication": "authentication (`authentication`) is not supported yet"}
 
 LANGUAGE = "expressions are read as `jq`; no other language is supported: remove `language`"

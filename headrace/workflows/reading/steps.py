@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.hints import did_you_mean
-from headrace.workflows.model import Action, CalledFunction, Duration, RetryPolicy, Step, Template
+from headrace.workflows.model import (
+    Action,
+    CalledFunction,
+    Duration,
+    RetryPolicy,
+    Schema,
+    Step,
+    Template,
+)
 from headrace.workflows.reading import refused
 from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.durations import read_timeout
@@ -23,6 +31,7 @@ from headrace.workflows.reading.expressions import (
 )
 from headrace.workflows.reading.order import DIRECTIVES, Place, check_reached, check_targets
 from headrace.workflows.reading.retries import read_retry
+from headrace.workflows.reading.schemas import read_schema
 
 COMMON_FIELDS = frozenset({"if", "input", "output", "export", "timeout", "then", "metadata"})
 # The key that tells each type of step of the language.
@@ -137,6 +146,10 @@ class StepReader:
             action = part(step_type.read, fields, self)
             # One that is skipped goes on to the next.
             place.passes = place.passes or condition is not None
+            schemas = {
+                f"{field}_schema": part(read_data_schema, fields, field)
+                for field in ("input", "output", "export")
+            }
             return Step(
                 name=name,
                 reference=cursor.pointer,
@@ -148,6 +161,7 @@ class StepReader:
                 export_as=part(read_data_field, fields, "export", "as", STEP_EXPORT),
                 timeout=timeout,
                 then=then,
+                **schemas,
             )
 
     def _type(self, cursor: Cursor) -> StepType:
@@ -179,5 +193,15 @@ def read_data_field(
     """The transformation under `key` of `input`, `output` or `export`, if there is one."""
     if field not in fields:
         return None
-    inner = fields[field].mapping({key}, refused=refused.SCHEMA)
+    inner = fields[field].mapping({key, "schema"})
     return read_transformation(inner[key], allowed) if key in inner else None
+
+
+def read_data_schema(fields: Mapping[str, Cursor], field: str) -> Schema | None:
+    """The schema of `input`, `output` or `export`, if there is one."""
+    if field not in fields or not isinstance(fields[field].value, dict):
+        return None
+    inner = fields[field].fields()
+    if field == "export" and "as" not in inner:
+        fields[field].note("`as` is missing in `export`: without it nothing is exported")
+    return read_schema(inner["schema"], field) if "schema" in inner else None

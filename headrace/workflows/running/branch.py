@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from headrace.workflows.errors import WorkflowError, fail
-from headrace.workflows.expressions import NOW, EvaluationFailed, evaluate
+from headrace.workflows.expressions import NOW, EvaluationFailed, evaluate, validate
 from headrace.workflows.limits import RunLimits
 from headrace.workflows.model import (
     Arguments,
@@ -27,6 +27,7 @@ from headrace.workflows.model import (
     Duration,
     Entry,
     HttpSender,
+    Schema,
     Scope,
     Step,
     Template,
@@ -76,6 +77,7 @@ class Branch(Position):
             assert run.saved is not None
             run.deadline = load_deadline(run.saved.snapshot.deadline)
         else:
+            await self._validate(workflow.input_schema, run.variables)
             data = await self._transform(workflow.input_from, run.variables)
             self.context = data
             if workflow.timeout is not None:
@@ -87,6 +89,7 @@ class Branch(Position):
         except Ended as ended:
             output = ended.output
         output = await self._transform(workflow.output_as, output)
+        await self._validate(workflow.output_schema, output)
         run.ended()
         return output
 
@@ -267,6 +270,7 @@ class Branch(Position):
             if not is_true(met):
                 return False
         self.run.environment.on_step(step.reference)
+        await self._validate(step.input_schema, scope.raw_input, scope)
         scope.input = await self._transform(step.input_from, scope.raw_input, scope)
         if step.timeout is not None:
             after = await self._duration(step.timeout, scope.input, scope)
@@ -286,8 +290,11 @@ class Branch(Position):
             done = frame.done
             scope.raw_output = done.output
             scope.output = await self._transform(step.output_as, scope.raw_output, scope)
+            await self._validate(step.output_schema, scope.output, scope)
             if step.export_as is not None:
-                self.context = await self.evaluate(step.export_as, scope.output, scope)
+                context = await self.evaluate(step.export_as, scope.output, scope)
+                await self._validate(step.export_schema, context, scope)
+                self.context = context
                 self.exported = True
         finally:
             del self.run.steps[scope.path]
@@ -297,6 +304,11 @@ class Branch(Position):
         self, template: Template | None, data: Any, scope: Scope | None = None
     ) -> Any:
         return data if template is None else await self.evaluate(template, data, scope)
+
+    async def _validate(self, schema: Schema | None, data: Any, scope: Scope | None = None) -> None:
+        if schema is not None:
+            instance = _WORKFLOW_INSTANCE if scope is None else scope.step.reference
+            await validate(schema, data, self.run.environment.runtime.evaluator, instance)
 
     async def _duration(self, duration: Duration, data: Any, scope: Scope | None) -> timedelta:
         if duration.template is None:

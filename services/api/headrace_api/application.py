@@ -106,7 +106,7 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         definitions=definitions,
         inline=inline,
         submission=submission,
-        executions=Executions(queue, availability, definitions, submission),
+        executions=Executions(queue, availability, definitions, submission, runtime),
         waits=Waits(None if queue is None else queue.end_watch(), held, settings.max_waited_tasks),
         keys=KeyRing(
             settings.api_keys,

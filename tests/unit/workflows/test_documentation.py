@@ -41,6 +41,7 @@ RUNS: dict[str, list[tuple[Any, Any]]] = {
         ({"total": 0}, {"total": 0}),
     ],
     "Fields of the workflow": [({"order": {"id": 7}}, {"answer": {"id": 7}})],
+    "Schemas": [({"email": "a@b"}, {"to": "a@b"}), ({"copies": 0}, 400)],
     "`set`": [({"name": "Ada"}, {"greeting": "Hello, Ada!", "tries": 0})],
     "`do`": [({"n": 2}, {"n": 6})],
     "`wait`": [({"n": 2}, {"n": 2})],

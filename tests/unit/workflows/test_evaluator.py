@@ -256,8 +256,8 @@ async def test_the_child_ends_by_itself_when_its_parent_is_gone() -> None:
 def test_checking_ends_its_process_and_remembers_what_was_right(
     spawned: list[subprocess.Popen[bytes]],
 ) -> None:
-    def refuse(reason: str) -> NoReturn:
-        raise AssertionError(reason)
+    def refuse(error: EvaluationFailed) -> NoReturn:
+        raise error
 
     with Checker() as checker:
         checker.check([(f". + {n}", refuse) for n in range(250)])
@@ -270,8 +270,8 @@ def test_checking_ends_its_process_and_remembers_what_was_right(
 def test_of_many_expressions_the_one_over_the_limit_is_refused() -> None:
     refused: list[int] = []
 
-    def refusing(place: int) -> Callable[[str], NoReturn]:
-        def refuse(_reason: str) -> NoReturn:
+    def refusing(place: int) -> Callable[[EvaluationFailed], NoReturn]:
+        def refuse(_error: EvaluationFailed) -> NoReturn:
             refused.append(place)
             raise LookupError
 

@@ -54,6 +54,10 @@ WRONG: dict[str, tuple[str, str]] = {
         "3:3: `extensions` are not supported, because a task would do more than it says: write "
         "what comes before and after it as tasks",
     ),
+    "schema.resource": (
+        "do:\n  - a: {set: {x: 1}, input: {schema: {resource: {endpoint: 'https://a.example'}}}}\n",
+        "3:39: task 'a': a schema is not fetched from elsewhere: write it here, under `document`",
+    ),
     "schedule": (
         "schedule: {cron: '0 0 * * *'}\ndo: []\n",
         "2:1: a schedule (`schedule`) is not supported yet",

@@ -180,12 +180,21 @@ DEFINITION = """document:
   namespace: examples
   name: my_workflow
   version: 1.0.0
+input:
+  schema:
+    document: { type: object, required: [name] }
 do:
   - greet:
       set:
         greeting: ${ "Hello, " + .name }
 """
-WORKFLOW = {**SUMMARY, "definition": DEFINITION, "versions": ["1.0.0"], "errors": []}
+WORKFLOW = {
+    **SUMMARY,
+    "definition": DEFINITION,
+    "input_schema": {"type": "object", "required": ["name"]},
+    "versions": ["1.0.0"],
+    "errors": [],
+}
 MINUTE = {
     "minute": "2026-01-01T10:00:00Z",
     "arrivals": 60,

@@ -40,7 +40,7 @@ from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
-from headrace_api.tasks.executions import TASK_TYPE, payload_of
+from headrace_api.tasks.executions import TASK_TYPE
 from headrace_api.tasks.replies import execution, task_detail, task_fields
 from headrace_api.tasks.submission import Admission, InlineRun
 
@@ -80,7 +80,7 @@ async def submit(request: HttpRequest) -> Response:
     task_type = await api.types.get(request.path_params["task_type"], by)
     key = idempotency_key(request)
     added = added_headers(request)
-    task, keyed, workflow = _task(api, task_type, await submit_body(request), key, added)
+    task, keyed, workflow = await _task(api, task_type, await submit_body(request), key, added)
     admission = Admission(task, task_type, keyed=keyed, by=by)
     if workflow is None:
         outcome = await api.submission.enqueue(admission)
@@ -118,7 +118,9 @@ async def submit_batch(request: HttpRequest) -> Response:
     for place, item in enumerate((await batch_body(request)).tasks):
         # No header can hold the character between: the key of one task is never one of these.
         task_key = None if key is None else f"{key}\0{place}"
-        task, chosen, workflow = _task(api, task_type, item, task_key, added, f"/tasks/{place}")
+        task, chosen, workflow = await _task(
+            api, task_type, item, task_key, added, f"/tasks/{place}"
+        )
         tasks.append(task)
         keyed |= chosen
         if workflow is not None:
@@ -143,7 +145,7 @@ def _accepted(task_type: str, submitted: Submitted, live_workers: int | None) ->
     )
 
 
-def _task(
+async def _task(
     api: Api,
     task_type: TaskTypeEntry,
     body: SubmitBody,
@@ -170,7 +172,9 @@ def _task(
             pointer = f"{place}/payload/definition"
             workflow = api.definitions.get_pinned(workflow_id, pin, pointer)
         variables = body.payload.get("variables") or {}
-        payload = payload_of(workflow_id, workflow, variables)
+        payload = await api.executions.payload_of(
+            workflow_id, workflow, variables, f"{place}/payload/variables"
+        )
     task_id, keyed = id_of(body, task_type.name, key, place)
     task = NewTask(
         type=task_type.name,

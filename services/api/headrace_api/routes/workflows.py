@@ -33,7 +33,7 @@ from headrace_api.http.options import added_headers, options_of
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
-from headrace_api.tasks.executions import TASK_TYPE, payload_of
+from headrace_api.tasks.executions import TASK_TYPE
 from headrace_api.tasks.replies import (
     broken_definition,
     execution,
@@ -79,7 +79,7 @@ async def execute(request: HttpRequest) -> Response:
     key = idempotency_key(request)
     by = decide_by()
     task_type = await api.types.get(TASK_TYPE, by)
-    payload = payload_of(workflow_id, workflow, body.variables)
+    payload = await api.executions.payload_of(workflow_id, workflow, body.variables, "/variables")
     check_depth(payload, "/variables")
     task_id, keyed = id_of(body, TASK_TYPE, key)
     task = NewTask(
@@ -133,6 +133,7 @@ async def workflow(
     return WorkflowDetail(
         **workflow_summary(found).model_dump(),
         definition=found.definition.decode(),
+        input_schema=None if found.input_schema is None else found.input_schema.document,
         versions=definitions.versions(workflow_id),
         errors=[broken_definition(error) for error in definitions.errors_of(workflow_id)],
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.contract.problems import QUEUE_UNAVAILABLE
+from headrace.contract.problems import INVALID_PAYLOAD, QUEUE_UNAVAILABLE
 from headrace.handlers.builtin import WORKFLOW_EXECUTE
 from headrace.logs import get_logger
 from headrace.taskqueue import (
@@ -18,6 +18,7 @@ from headrace.taskqueue import (
     QueueUnavailable,
     Submitted,
 )
+from headrace.workflows import EvaluationFailed, mismatches
 from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 from headrace_api.tasks.submission import Admission, InlineRun, same_payload
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headrace.taskqueue import TaskQueue
-    from headrace.workflows import Workflow
+    from headrace.workflows import Runtime, Schema, Workflow
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.definitions import Definitions
     from headrace_api.tasks.submission import Submission
@@ -35,19 +36,11 @@ log = get_logger(__name__)
 TASK_TYPE = WORKFLOW_EXECUTE
 
 
-def payload_of(workflow_id: str, workflow: Workflow, variables: dict[str, Any]) -> bytes:
-    """The payload of a task that executes a workflow, under the name that it was asked for."""
-    return msgspec.json.encode(
-        {
-            "workflow_id": workflow_id,
-            "variables": variables,
-            "definition": workflow.definition_sha256,
-        }
-    )
-
-
 class Executions:
-    """Submits workflows, and keeps their definitions' texts in Redis. `queue`: None is off."""
+    """Submits workflows, and keeps their definitions' texts in Redis.
+
+    `queue`: None is off. `runtime` checks variables against schemas.
+    """
 
     def __init__(
         self,
@@ -55,11 +48,48 @@ class Executions:
         availability: Availability,
         definitions: Definitions,
         submission: Submission,
+        runtime: Runtime,
     ) -> None:
+        self._runtime = runtime
         self._queue = queue
         self._availability = availability
         self._definitions = definitions
         self._submission = submission
+
+    async def payload_of(
+        self, workflow_id: str, workflow: Workflow, variables: dict[str, Any], pointer: str
+    ) -> bytes:
+        """The payload of a task that executes a workflow, under the name that it was asked for.
+
+        Raises the 422 problem unless the variables, which stand at `pointer`, fit its schema.
+        """
+        if workflow.input_schema is not None:
+            await self._check(workflow.input_schema, variables, workflow_id, pointer)
+        return msgspec.json.encode(
+            {
+                "workflow_id": workflow_id,
+                "variables": variables,
+                "definition": workflow.definition_sha256,
+            }
+        )
+
+    async def _check(
+        self, schema: Schema, variables: dict[str, Any], workflow_id: str, pointer: str
+    ) -> None:
+        try:
+            found = [
+                (item.reason, pointer + item.pointer)
+                for item in await mismatches(schema, variables, self._runtime.evaluator)
+            ]
+        except EvaluationFailed as error:
+            found = [(f"`input.schema` cannot be applied to them: {error}", pointer)]
+        if found:
+            raise Problem(
+                INVALID_PAYLOAD,
+                f"the variables do not fit the `input.schema` of the workflow {workflow_id!r}: "
+                + "; ".join(reason for reason, _ in found),
+                errors=[{"detail": reason, "pointer": place} for reason, place in found],
+            )
 
     async def enqueue(self, workflow: Workflow, admission: Admission) -> Submitted | InlineRun:
         """Pin and submit; inside the request when it provably did not get there.
