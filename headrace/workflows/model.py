@@ -20,11 +20,8 @@ Arguments = Mapping[str, Callable[[], Any]]
 """What expressions may use besides their data, by name; each is made when it is asked for."""
 
 
-class Lookup(Protocol):
-    """An expression that is simple enough to be evaluated without jq."""
-
-    def look_up(self, data: Any, arguments: Arguments) -> Any:
-        """The value, as jq would find it; ValueError where jq would fail."""
+SimpleExpression = Callable[[Any, Arguments], Any]
+"""Evaluates an expression without jq; raises `NeedsJq` for data that it is not meant for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +29,13 @@ class Expression:
     """An expression of a definition.
 
     `program` is what jq runs for it, `variables` the arguments that it uses. `simple` is set when
-    it needs no jq.
+    it needs no jq for most data.
     """
 
     text: str
     program: str
     variables: tuple[str, ...]
-    simple: Lookup | None
+    simple: SimpleExpression | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Turns an expression's text into the jq program that is run for it, and runs it.
 
-The simplest ones (`.a.b`, `$input.x`, a literal) are evaluated here, the rest in the evaluator's
-process.
+Simple ones (`.a.b`, `.count + 1`) are evaluated here, the rest in the evaluator's processes.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import msgspec
 
 from headrace.workflows.expressions.child import EvaluationFailed
 from headrace.workflows.expressions.evaluator import Evaluator
-from headrace.workflows.expressions.simple import simplify
+from headrace.workflows.expressions.simple import NeedsJq, simplify
 from headrace.workflows.model import Arguments, Expression, Template
 
 # The time of the run's last step with effects: an expression that is computed again when a run
@@ -33,6 +32,7 @@ _GUARDS = (
     "def debug: .; def debug(f): .; def stderr: .; "
 )
 
+_LARGE = (dict, list, str)
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _NOW_USED = re.compile(r"\bnow\b")
 
@@ -68,13 +68,13 @@ async def evaluate(
     results: list[Any] = [None] * len(template.expressions)
     hard: list[int] = []
     for index, expression in enumerate(template.expressions):
-        if expression.simple is None:
-            hard.append(index)
-            continue
         try:
-            results[index] = expression.simple.look_up(data, arguments)
-        except ValueError as error:
-            raise EvaluationFailed(f"`{expression.text.strip()}`: {error}") from None
+            if expression.simple is None:
+                hard.append(index)
+            else:
+                results[index] = expression.simple(data, arguments)
+        except NeedsJq:
+            hard.append(index)
     if hard:
         programs = [template.expressions[index].program for index in hard]
         names = {name for index in hard for name in template.expressions[index].variables}
@@ -88,19 +88,19 @@ async def evaluate(
             raise EvaluationFailed(f"`{text}`: {error}", limit=error.limit) from None
         for index, value in zip(hard, values, strict=True):
             results[index] = value
-    value = template.fill(results)
     if len(results) > 1:
-        _check_size(value, evaluator.max_result_bytes)
-    return value
+        _check_size(results, evaluator.max_result_bytes)
+    return template.fill(results)
 
 
-def _check_size(value: Any, limit: int) -> None:
+def _check_size(results: Sequence[Any], limit: int) -> None:
     """Data that is put together twice from the same grows twice as large each time.
 
     It costs no memory before it is written, so no other limit would end it.
     """
-    size = len(msgspec.json.encode(value))
-    if size > limit:
-        raise EvaluationFailed(
-            f"the data would have {size} bytes, over the limit of {limit} (WORKFLOW_MAX_DATA_BYTES)"
-        )
+    size = 0
+    for result in results:
+        size += len(msgspec.json.encode(result)) if isinstance(result, _LARGE) else 1
+        if size > limit:
+            reason = f"the data is over the limit of {limit} bytes (WORKFLOW_MAX_DATA_BYTES)"
+            raise EvaluationFailed(reason)

@@ -105,8 +105,8 @@ class Branch(Position):
             )
         except EvaluationFailed as error:
             instance = _WORKFLOW_INSTANCE if scope is None else scope.step.reference
-            name = "timeout" if error.limit == "time" else "expression"
-            raise WorkflowError.standard(name, str(error), instance=instance) from None
+            # Also where a limit was hit, that of time too: it would be hit again.
+            raise WorkflowError.standard("expression", str(error), instance=instance) from None
 
     async def duration(self, duration: Duration, scope: Scope) -> timedelta:
         """How long that is, on the step's input. Raises WorkflowError."""

@@ -65,6 +65,6 @@ async def test_data_that_doubles_with_each_task_is_stopped_at_the_limit(small: R
     twice = {"set": {"left": "${ . }", "right": "${ . }"}}
     workflow = define([{f"twice{index}": twice} for index in range(60)])
     error = await Bench(small).error(workflow, {"a": 1})
-    assert "over the limit of 2000 (WORKFLOW_MAX_DATA_BYTES)" in error.detail
+    assert "is over the limit of 2000 bytes (WORKFLOW_MAX_DATA_BYTES)" in error.detail
     assert error.instance is not None
     assert error.instance.startswith("/do/")
