@@ -8,6 +8,14 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from headrace.client.address import find_address
 from headrace.client.calls import Accepted
 from headrace.client.handles import AsyncTaskHandle, Uncompleted
+from headrace.client.parts import (
+    AsyncBulk,
+    AsyncQueues,
+    AsyncTasks,
+    AsyncTaskTypes,
+    AsyncWorkers,
+    AsyncWorkflows,
+)
 from headrace.client.steps import Program, run_async
 from headrace.client.submissions import SubmitOptions, as_it_is, kind_of, options_of
 from headrace.client.transports import open_async
@@ -37,6 +45,12 @@ class AsyncClient:
     ) -> None:
         self._address = find_address(url, api_key, profile=profile)
         self._transport, self.calls = open_async(self._address)
+        self.tasks = AsyncTasks(self.run, self.calls)
+        self.queues = AsyncQueues(self.run, self.calls)
+        self.workers = AsyncWorkers(self.run, self.calls)
+        self.workflows = AsyncWorkflows(self.run, self.calls)
+        self.task_types = AsyncTaskTypes(self.run, self.calls)
+        self.bulk = AsyncBulk(self.run, self.calls)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._address}>"

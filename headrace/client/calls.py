@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from headrace.client.asks import Ask, TaskFilters
 from headrace.client.errors import ApiError, Unavailable
 from headrace.client.retries import repeated
 from headrace.client.steps import Program, Rules
 from headrace.client.submissions import Options
-from headrace.contract import TaskDetail, TaskReply
+from headrace.contract import Reply, TaskDetail, TaskListReply, TaskReply
 from headrace.limits import MAX_BATCH
 from headrace.status import TaskStatus
+
+R = TypeVar("R", bound=Reply)
 
 BATCH_BYTES = 1_048_576
 """A batch has so many bytes and the payload that goes beyond: the API refuses larger bodies."""
@@ -65,6 +68,24 @@ class Calls(Protocol):
 
     def retry(self, task_id: str) -> Program[TaskStatus]:
         """Queue a failed or cancelled task again."""
+        ...
+
+    def run_now(self, task_id: str) -> Program[TaskStatus]:
+        """Queue a pending task before its time."""
+        ...
+
+    def delete(self, task_id: str) -> Program[None]:
+        """Remove a task that has ended."""
+        ...
+
+    def list_tasks(
+        self, filters: TaskFilters, cursor: str | None, limit: int
+    ) -> Program[TaskListReply]:
+        """A page of the list."""
+        ...
+
+    def ask(self, ask: Ask[R]) -> Program[R]:
+        """What only the API can say or do. Raises NotSupported without it."""
         ...
 
     def wait(self, task_id: str, timeout: float | None) -> Program[TaskReply]:

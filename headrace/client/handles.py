@@ -95,6 +95,14 @@ class TaskHandle(_Handle[R_co]):
         """Queue it again after it failed or was cancelled. Raises `errors.NotAllowed`."""
         return self._run(self._retried())
 
+    def run_now(self) -> TaskStatus:
+        """Queue it before its time, while it is pending. Raises `errors.NotAllowed`."""
+        return self._run(self._calls.run_now(self.id))
+
+    def delete(self) -> None:
+        """Remove it and all that is kept of it, once it has ended. Raises `errors.NotAllowed`."""
+        return self._run(self._calls.delete(self.id))
+
 
 class AsyncTaskHandle(_Handle[R_co]):
     """A task, as `AsyncClient` gives it: `TaskHandle` with calls to be awaited."""
@@ -123,6 +131,14 @@ class AsyncTaskHandle(_Handle[R_co]):
     async def retry(self) -> TaskStatus:
         """As `TaskHandle.retry`."""
         return await self._run(self._retried())
+
+    async def run_now(self) -> TaskStatus:
+        """As `TaskHandle.run_now`."""
+        return await self._run(self._calls.run_now(self.id))
+
+    async def delete(self) -> None:
+        """As `TaskHandle.delete`."""
+        return await self._run(self._calls.delete(self.id))
 
 
 class Uncompleted(Generic[H]):

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from pydantic import ValidationError
 
+from headrace.client.asks import Ask, TaskFilters, at, tasks
 from headrace.client.calls import (
     AFTER_CANCEL,
     AFTER_RETRY,
@@ -36,7 +36,9 @@ from headrace.contract import (
     InlineReply,
     Reply,
     RetryReply,
+    RunNowReply,
     TaskDetail,
+    TaskListReply,
     TaskReply,
     TaskSubmitted,
     WaitReply,
@@ -53,11 +55,6 @@ HOLD_SECONDS = 30
 """For so long the API may hold an answer back."""
 INLINE_SECONDS = 120.0
 """A request in which a task may run takes so long at most."""
-
-
-def at(*parts: str) -> str:
-    """The address of a resource."""
-    return "/api/" + "/".join(quote(part, safe="") for part in parts)
 
 
 class HttpCalls:
@@ -145,7 +142,7 @@ class HttpCalls:
 
     def _moved(
         self,
-        model: type[CancelReply | RetryReply],
+        model: type[CancelReply | RetryReply | RunNowReply],
         request: HttpRequest,
         after: Sequence[TaskStatus],
     ) -> Program[TaskStatus]:
@@ -153,6 +150,27 @@ class HttpCalls:
             return self._read(model, (yield from self.sent(request))).status
 
         return moved(attempt, after, self.rules)
+
+    def run_now(self, task_id: str) -> Program[TaskStatus]:
+        """Queue a pending task before its time."""
+        request = HttpRequest("POST", at("tasks", task_id, "run-now"))
+        return self._moved(RunNowReply, request, AFTER_RETRY)
+
+    def delete(self, task_id: str) -> Program[None]:
+        """Remove a task that has ended."""
+        yield from self._repeated(HttpRequest("DELETE", at("tasks", task_id)))
+
+    # Many tasks, and the rest
+
+    def list_tasks(
+        self, filters: TaskFilters, cursor: str | None, limit: int
+    ) -> Program[TaskListReply]:
+        """A page of the list."""
+        return self.ask(tasks(filters, cursor, limit))
+
+    def ask(self, ask: Ask[R]) -> Program[R]:
+        """What only the API can say or do."""
+        return self._reply(ask.model, ask.request)
 
     # Waiting
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+
+from headrace.client.asks import Ask, TaskFilters, filter_fields
 from headrace.client.calls import (
     AFTER_CANCEL,
     AFTER_RETRY,
@@ -24,14 +27,15 @@ from headrace.client.errors import (
     api_error,
     problem_reply,
 )
-from headrace.client.records import task_detail
+from headrace.client.records import task_detail, task_summary
 from headrace.client.retries import repeated
 from headrace.client.steps import Ends, Program, QueueCall, Rules, Step
 from headrace.client.submissions import Options
-from headrace.contract import TaskDetail, TaskReply, problems
+from headrace.contract import Reply, TaskDetail, TaskListReply, TaskReply, problems
 from headrace.contract.problems import ProblemType
 from headrace.status import TaskStatus
 from headrace.taskqueue import (
+    FilterInvalid,
     IdempotencyConflict,
     LayoutTooNew,
     NewTask,
@@ -42,6 +46,7 @@ from headrace.taskqueue import (
     QueueError,
     QueueFull,
     QueueUnavailable,
+    TaskFilter,
     TaskInvalid,
     TaskNotFound,
     UpgradeInProgress,
@@ -49,6 +54,8 @@ from headrace.taskqueue import (
     idempotent_id,
     new_id,
 )
+
+R = TypeVar("R", bound=Reply)
 
 HOLD_SECONDS = 30.0
 """A wait looks so often whether its time is over."""
@@ -61,6 +68,7 @@ KINDS: dict[type[QueueError], ProblemType] = {
     NotAllowed: problems.NOT_ALLOWED,
     IdempotencyConflict: problems.IDEMPOTENCY_CONFLICT,
     PayloadTooLarge: problems.PAYLOAD_TOO_LARGE,
+    FilterInvalid: problems.INVALID_REQUEST,
     TaskInvalid: problems.INVALID_REQUEST,
     QueueFull: problems.QUEUE_FULL,
     OutOfMemory: problems.QUEUE_OUT_OF_MEMORY,
@@ -121,6 +129,39 @@ class RedisCalls:
         """Queue a failed or cancelled task again."""
         call = QueueCall("retry", (task_id.lower(),))
         return moved(lambda: _checked(call), AFTER_RETRY, self.rules)
+
+    def run_now(self, task_id: str) -> Program[TaskStatus]:
+        """Queue a pending task before its time."""
+        call = QueueCall("run_now", (task_id.lower(),))
+        return moved(lambda: _checked(call), AFTER_RETRY, self.rules)
+
+    def delete(self, task_id: str) -> Program[None]:
+        """Remove a task that has ended."""
+        yield from self._repeated(QueueCall("delete", (task_id.lower(),)))
+
+    def list_tasks(
+        self, filters: TaskFilters, cursor: str | None, limit: int
+    ) -> Program[TaskListReply]:
+        """A page of the list."""
+        try:
+            wanted = msgspec.convert(filter_fields(filters), TaskFilter)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"these are no filters: {error}") from None
+        call = QueueCall("list_tasks", (wanted,), {"cursor": cursor, "limit": limit})
+        page = yield from self._repeated(call)
+        return TaskListReply(
+            items=[task_summary(task, None) for task in page.tasks],
+            scanned=page.scanned,
+            complete=page.complete,
+            next_cursor=page.cursor,
+        )
+
+    def ask(self, ask: Ask[R]) -> Program[R]:
+        """Not possible: only the API knows."""
+        raise NotSupported(
+            f"{ask.request.method} {ask.request.path} needs the API: take a client of its URL, as "
+            "in Client('http://127.0.0.1:8000')"
+        )
 
     def wait(self, task_id: str, timeout: float | None) -> Program[TaskReply]:
         """Wait until a task has ended. Raises WaitTimeout, which cancels nothing."""

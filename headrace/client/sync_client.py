@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from headrace.client.address import find_address
 from headrace.client.calls import Accepted
 from headrace.client.handles import TaskHandle, Uncompleted
+from headrace.client.parts import Bulk, Queues, Tasks, TaskTypes, Workers, Workflows
 from headrace.client.steps import Program, run
 from headrace.client.submissions import SubmitOptions, as_it_is, kind_of, options_of
 from headrace.client.transports import open_blocking
@@ -52,6 +53,12 @@ class Client:
     ) -> None:
         self._address = find_address(url, api_key, profile=profile)
         self._transport, self.calls = open_blocking(self._address)
+        self.tasks = Tasks(self.run, self.calls)
+        self.queues = Queues(self.run, self.calls)
+        self.workers = Workers(self.run, self.calls)
+        self.workflows = Workflows(self.run, self.calls)
+        self.task_types = TaskTypes(self.run, self.calls)
+        self.bulk = Bulk(self.run, self.calls)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._address}>"

@@ -104,6 +104,15 @@ class BlockingTaskQueue(QueueBase):
         args = (task_id, self.max_length, rules.retention_seconds, rules.lease_ms)
         return TaskStatus(self._run("retry", *args, subject=task_id).decode())
 
+    def run_now(self, task_id: str) -> TaskStatus:
+        """Queue a pending task before its time. As TaskQueue.run_now."""
+        args = (task_id, self.installation.retention_seconds)
+        return TaskStatus(self._run("run_now", *args, subject=task_id).decode())
+
+    def delete(self, task_id: str) -> None:
+        """Remove an ended task and everything that is kept of it. As TaskQueue.delete."""
+        self._run("delete", task_id, self.installation.retention_seconds, subject=task_id)
+
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What became of a task's attempts. As TaskQueue.attempts."""
         reply = self._link.call("LRANGE", self._keys.attempts(task_id), 0, -1)

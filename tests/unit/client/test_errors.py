@@ -8,6 +8,7 @@ from headrace.client import errors
 from headrace.client.redis_calls import KINDS, as_api_error
 from headrace.contract import ProblemReply, problems
 from headrace.taskqueue import (
+    FilterInvalid,
     IdempotencyConflict,
     LayoutTooNew,
     NotAllowed,
@@ -27,6 +28,7 @@ QUEUE_ERRORS: list[QueueError] = [
     WorkerNotFound("w1"),
     NotAllowed(ID, "cancel", "running"),
     IdempotencyConflict(ID),
+    FilterInvalid("status", "it must be another"),
     PayloadTooLarge(2, 1),
     QueueFull("resize_image", 1),
     OutOfMemory("Redis is full"),
