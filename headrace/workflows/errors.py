@@ -85,7 +85,10 @@ class WorkflowError(WorkflowsError):
 
     `type` is a URI, `status` an HTTP-like status; `title` and `detail` are empty where there is
     none. `instance` is the JSON pointer of the task at fault: the run adds it where it is None.
+    After one that is `final` the run cannot go on: no `try` catches it.
     """
+
+    final = False
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headrace.limits import MAX_JOURNAL_BYTES
-from headrace.workflows.errors import fail
+from headrace.workflows.errors import WorkflowError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,12 @@ class RunLimits:
     max_journal_bytes: int = MAX_JOURNAL_BYTES
     """What the journal of a run holds since its last snapshot."""
 
-    def exceeded(self, name: str, what: str, advice: str) -> NoReturn:
+    def exceeded(self, name: str, what: str, advice: str, *, final: bool = False) -> NoReturn:
         """Raise the error that says what is over the limit `name`, and what to do."""
         limit = getattr(self, name)
-        fail(
+        error = WorkflowError.standard(
             "runtime",
             f"{what}, over the limit of {limit} (WORKFLOW_{name.upper()}): {advice}",
         )
+        error.final = final
+        raise error

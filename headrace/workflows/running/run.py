@@ -169,10 +169,14 @@ class Run:
                 "max_steps",
                 f"the run took {self.since_effect} steps without a call or a wait",
                 "does a `then` never end, or does a `for` have too many rounds?",
+                final=True,
             )
         if self.total > limits.max_run_steps:
             limits.exceeded(
-                "max_run_steps", f"the run took {self.total} steps in all", "split the workflow"
+                "max_run_steps",
+                f"the run took {self.total} steps in all",
+                "split the workflow",
+                final=True,
             )
         if self.since_effect % _STEPS_PER_TURN == 0:
             await asyncio.sleep(0)

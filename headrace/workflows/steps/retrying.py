@@ -41,6 +41,10 @@ async def wait_for_retry(
         if flow.time + delay >= end:
             return False
 
+    # Nothing to wait for is no wait: steps that fail at once for ever must be noticed.
+    if not delay and policy.jitter is None:
+        return True
+
     async def until() -> datetime:
         at = flow.now() + delay
         if policy.jitter is not None:

@@ -111,7 +111,7 @@ class TryAction:
             return Done((await flow.sequence(self.steps, scope.input, inner)).output)
         except WorkflowError as error:
             # A time-out of this step, or of one around it, is not this step's to catch.
-            if _is_timeout_of(scope.deadline, error):
+            if error.final or _is_timeout_of(scope.deadline, error):
                 raise
             memo["error"] = error.as_dict()
             return None

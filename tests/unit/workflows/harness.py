@@ -73,7 +73,7 @@ class Bench:
     progress: list[tuple[int, str]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
-    random: float = 0.5
+    random: Callable[[], float] = lambda: 0.5
     on_checkpoint: Callable[[Saved], Awaitable[None]] | None = None
 
     @property
@@ -85,7 +85,7 @@ class Bench:
             sleep=self._sleep,
             append=self._append,
             checkpoint=self._checkpoint,
-            random=lambda: self.random,
+            random=self.random,
             limits=self.limits,
             can_park=self.can_park,
             progress=lambda percent, message: self.progress.append((percent, message)),

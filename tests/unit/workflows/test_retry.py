@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.workflows import DefinitionError, RunCompleted, Workflow
-from tests.unit.workflows.harness import START, Bench, define
+from tests.unit.workflows.harness import START, Bench, Saved, define
+from tests.unit.workflows.web import Web, json
 
 TYPE = "https://example.com/errors/busy"
 FAILS = {"fails": {"raise": {"error": {"type": TYPE, "status": 503, "detail": "${ .who }"}}}}
@@ -84,7 +85,7 @@ async def test_a_thousand_exponential_retries_are_no_more_than_a_number(bench: B
 
 @pytest.mark.parametrize(("random", "added"), [(0.0, 1.0), (0.25, 1.5), (0.5, 2.0)])
 async def test_jitter_adds_a_random_time(bench: Bench, random: float, added: float) -> None:
-    bench.random = random
+    bench.random = lambda: random
     policy = {
         "delay": {"seconds": 10},
         "jitter": {"from": {"seconds": 1}, "to": "PT3S"},
@@ -163,7 +164,7 @@ async def test_a_retry_parks_and_goes_on_where_it_was(bench: Bench) -> None:
     while not isinstance(outcome, RunCompleted):
         assert outcome.unpark_at is not None
         parks.append(outcome.unpark_at - START)
-        bench.clock, bench.random = outcome.unpark_at, bench.random / 2
+        bench.clock, bench.random = outcome.unpark_at, (lambda: 0.25)
         outcome = await bench.execute(workflow, {"who": "me"}, bench.saved)
     assert parks == [timedelta(seconds=14), timedelta(seconds=26)]
     assert outcome.output == {"out": {"gave": "up"}, "attempts": 3}
@@ -205,3 +206,67 @@ def test_a_wrong_policy_is_refused(retry: Any, reason: str) -> None:
         with pytest.raises(DefinitionError) as caught:
             define([], use={"retries": {"retry": retry}})
         assert caught.value.reason == reason
+
+
+class _Crash(Exception):
+    """Ends an attempt in the middle."""
+
+
+@pytest.mark.parametrize("can_park", [True, False])
+async def test_a_run_that_crashes_at_any_write_makes_each_call_once_and_waits_for_the_same_moments(
+    bench: Bench, web: Web, can_park: bool
+) -> None:
+    """A failed call is kept as one that succeeded is, and so is a jitter that was drawn."""
+    answers = [json({"tea": 1}, 503), json({"tea": 2}, 503), json({"tea": 3})]
+    web.routes["/"] = lambda _: answers[len(web.seen) - 1]
+    call = {"call": {"call": "http", "with": {"method": "post", "endpoint": f"{web.url}/"}}}
+    policy = {
+        "delay": "PT10S",
+        "backoff": {"linear": {}},
+        "jitter": {"from": "PT0S", "to": "PT8S"},
+        "limit": limit(5),
+    }
+    see = {
+        "see": {"set": {"got": "${ .tea }", "at": "${ now - $workflow.startedAt.epoch.seconds }"}}
+    }
+    workflow = define(
+        [{"attempt": {"try": [COUNT, call, see], "catch": {"retry": policy}}}],
+        output={"as": "{out: ., attempts: $context.n}"},
+    )
+    bench.can_park = can_park
+    writes, crash_at, drawn = 0, 0, 0
+
+    def draw() -> float:
+        nonlocal drawn
+        drawn += 1
+        return 0.5
+
+    async def crash(_saved: Saved) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == crash_at:
+            raise _Crash
+
+    bench.on_checkpoint, bench.random = crash, draw
+
+    async def run() -> Any:
+        nonlocal writes, drawn
+        writes, drawn, bench.clock = 0, 0, START
+        web.seen.clear()
+        saved = None
+        while True:
+            try:
+                outcome = await bench.execute(workflow, {}, saved)
+            except _Crash:
+                saved = bench.saved
+                continue
+            if isinstance(outcome, RunCompleted):
+                return outcome.output, len(web.seen), drawn
+            assert outcome.unpark_at is not None
+            saved, bench.clock = bench.saved, outcome.unpark_at
+
+    expected = await run()
+    assert expected == ({"out": {"got": 3, "at": 38}, "attempts": 3}, 3, 2)
+    for crash_at in range(1, writes + 1):
+        assert await run() == expected, crash_at
+    assert crash_at >= (1 if can_park else 3)  # what is written when it parks is not counted

@@ -1,0 +1,105 @@
+"""Definitions and inputs that would exhaust a worker end soon, with an error that says why."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from headrace.client.runtimes import new_runtime
+from headrace.settings.processes import EvaluationSettings, WorkflowLimits, WorkflowSettings
+from headrace.workflows import DefinitionError, RunLimits, parse
+from tests.unit.workflows.harness import Bench, define
+
+HEAD = "document: {dsl: '1.0.3', namespace: test, name: sample, version: '1.0.0'}\n"
+FAILS = {"fails": {"raise": {"error": {"type": "https://a.example/", "status": 400}}}}
+
+
+def nested(depth: int, around: Any) -> Any:
+    task: Any = {"set": {"x": 1}}
+    for _ in range(depth):
+        task = around(task)
+    return [{"a": task}]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda task: {"do": [{"a": task}]},
+        lambda task: {"for": {"in": "[1]"}, "do": [{"a": task}]},
+        lambda task: {"try": [{"a": task}], "catch": {}},
+        lambda task: {"try": [FAILS], "catch": {"do": [{"a": task}]}},
+    ],
+    ids=["do", "for", "try", "catch"],
+)
+async def test_tasks_nested_as_deeply_as_a_file_may_be_run_and_deeper_ones_are_refused(
+    bench: Bench, around: Any
+) -> None:
+    assert await bench.output(define(nested(14, around))) == {"x": 1}
+    with pytest.raises(DefinitionError, match="nested more than 64 levels deep"):
+        define(nested(100, around))
+
+
+def test_aliases_of_aliases_are_counted_as_often_as_they_appear() -> None:
+    lines = ["metadata: &a0 {x: 1}"]
+    lines += [f"m{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    text = f"{HEAD}do:\n  - a:\n      set:\n        " + "\n        ".join(lines)
+    with pytest.raises(DefinitionError, match="the file holds more than 100000 values"):
+        parse(text.encode(), "a.yaml")
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Bench]:
+    """A bench that gives expressions little time."""
+    evaluation = EvaluationSettings(seconds=0.2, memory_bytes=128 * 1_048_576)
+    runtime = new_runtime(WorkflowSettings(), WorkflowLimits(), evaluation)
+    yield Bench(runtime)
+    await runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        (".n | [range(.)] | length", "WORKFLOW_EVALUATION_SECONDS"),
+        (".n as $n | def f: if $n == 0 then . else f end; f", "WORKFLOW_EVALUATION_SECONDS"),
+        ('"ab" * .n', "WORKFLOW_EVALUATION_MEMORY_BYTES"),
+        ('[limit(40; repeat("a"))] | add | test("^(((a+)+)+)+$(?<!a)")', ""),
+        ("[range(300)] | combinations(3)", "several results"),
+    ],
+)
+async def test_a_jq_bomb_is_one_error(hasty: Bench, expression: str, reason: str) -> None:
+    workflow = define([{"bomb": {"set": {"x": f"${{ {expression} }}"}}}])
+    error = await hasty.error(workflow, {"n": 1_000_000_000})
+    assert reason in error.detail
+    assert error.instance == "/do/0/bomb"
+
+
+ENDLESS = [
+    [{"a": {"set": {"x": 1}, "then": "a"}}],
+    [{"a": {"set": {"x": 1}}}, {"b": {"switch": [{"back": {"then": "a"}}]}}],
+    [{"a": {"try": [{"b": {"set": {"x": 1}, "then": "b"}}], "catch": {}}}],
+    [{"a": {"try": [FAILS], "catch": {"then": "a"}}}],
+    [{"a": {"try": [FAILS],
+            "catch": {"retry": {"limit": {"attempt": {"count": 10**9}}}}}}],
+    [{"a": {"try": [{"b": {"try": [FAILS],
+                           "catch": {"retry": {"limit": {"attempt": {"count": 10**9}}}}}}],
+            "catch": {"retry": {"limit": {"duration": "P1D"}}}}}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tasks", ENDLESS, ids=range(len(ENDLESS)))
+async def test_what_goes_round_for_ever_is_noticed_and_no_catch_goes_on(
+    bench: Bench, tasks: Any
+) -> None:
+    bench.limits = RunLimits(max_steps=300)
+    error = await bench.error(define(tasks))
+    assert "301 steps without a call or a wait" in error.detail
+    assert "WORKFLOW_MAX_STEPS" in error.detail
+    assert len(bench.steps) <= 301
+
+
+def test_a_function_that_calls_itself_is_refused() -> None:
+    functions = {"again": {"call": "again"}}
+    with pytest.raises(DefinitionError, match="`call` names 'again'"):
+        define([{"a": {"call": "again"}}], use={"functions": functions})
