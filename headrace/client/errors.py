@@ -305,6 +305,10 @@ class InlineBusy(_Passing, kind=problems.INLINE_BUSY):
     """Too many tasks run inside requests already."""
 
 
+class StreamsBusy(_Passing, kind=problems.STREAMS_BUSY):
+    """Too many live streams are open at the API."""
+
+
 class BulkBusy(_Passing, kind=problems.BULK_BUSY):
     """Too many bulk operations are worked on already."""
 

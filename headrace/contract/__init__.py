@@ -14,6 +14,7 @@ from headrace.contract.health import (
     HealthReply,
     ReadyReply,
 )
+from headrace.contract.live import EndsEvent, GapEvent, TaskEnd
 from headrace.contract.problems import (
     ErrorItem,
     ProblemReply,
@@ -78,7 +79,9 @@ __all__ = [
     "CancelReply",
     "CountsReply",
     "DrainReply",
+    "EndsEvent",
     "ErrorItem",
+    "GapEvent",
     "HealthReply",
     "HistoryReply",
     "InlineReply",
@@ -97,6 +100,7 @@ __all__ = [
     "StatsUnavailable",
     "TaskCountsReply",
     "TaskDetail",
+    "TaskEnd",
     "TaskListReply",
     "TaskPage",
     "TaskReply",

@@ -79,6 +79,7 @@ UPGRADE_NEEDED = _type("upgrade-needed", 503, "This API is older than the data i
 SUBMIT_UNCONFIRMED = _type("submit-unconfirmed", 503, "Whether the task was queued is not known")
 INLINE_BUSY = _type("inline-busy", 503, "Too many tasks run inside requests already")
 WAITS_BUSY = _type("waits-busy", 503, "Too many requests wait for tasks already")
+STREAMS_BUSY = _type("streams-busy", 503, "Too many live streams are open already")
 BULK_BUSY = _type("bulk-busy", 503, "Too many bulk operations are worked on already")
 TOO_MANY_CONNECTIONS = _type("too-many-connections", 503, "Too many connections are open")
 HTTP_ERROR = _type("http-error", 500, "The request cannot be served")

@@ -248,6 +248,9 @@ class ApiSettings(_BothSettings):
     max_waited_tasks: int = Field(default=20_000, ge=1000)
     """How many tasks all requests together may wait for."""
 
+    max_streams: int = Field(default=200, ge=1)
+    """How many live streams may be open. Each takes one of MAX_CONNECTIONS."""
+
     ended_index_max: int = Field(default=100_000, ge=0)
     """How many ended tasks of one type can be listed, completed and cancelled ones each."""
 

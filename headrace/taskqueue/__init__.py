@@ -20,7 +20,7 @@ from headrace.taskqueue.bulks import (
 )
 from headrace.taskqueue.checks import check_options
 from headrace.taskqueue.consumer import Ahead, Claim, Consumer
-from headrace.taskqueue.ends import EndWatch, Waiter
+from headrace.taskqueue.ends import EndWatch, Listener, Waiter
 from headrace.taskqueue.errors import (
     BulkNotFound,
     ChildrenFull,
@@ -125,6 +125,7 @@ __all__ = [
     "IdempotencyConflict",
     "InboxFull",
     "LayoutTooNew",
+    "Listener",
     "MinuteRates",
     "NewTask",
     "NoReply",

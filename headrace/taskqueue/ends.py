@@ -28,6 +28,9 @@ nothing."""
 
 READ_AT_ONCE = 500
 
+MAX_HEARD = 10_000
+"""A listener that does not take what it heard misses what comes then."""
+
 _FINAL = {status.value.encode(): status for status in FINAL}
 
 
@@ -52,6 +55,32 @@ class Waiter:
         """A task has ended, or has no record."""
         self._ended[task_id] = status
         self._some.set()
+
+
+class Listener:
+    """What one caller hears of all ends: as many as it takes in time."""
+
+    def __init__(self) -> None:
+        self.missed = False
+        """Some ends were not heard since `take`."""
+        self.since = 0
+        """The number of the last message before those that `take` returns next."""
+        self.number = 0
+        """The number of the last message."""
+        self._heard: list[tuple[str, TaskStatus]] = []
+
+    def take(self) -> list[tuple[str, TaskStatus]]:
+        """What was heard since the last call: id and status."""
+        heard, self._heard, self.missed = self._heard, [], False
+        self.since = self.number
+        return heard
+
+    def hear(self, task_id: str, status: TaskStatus) -> None:
+        """A task has ended."""
+        if len(self._heard) < MAX_HEARD:
+            self._heard.append((task_id, status))
+        else:
+            self.missed = True
 
 
 class EndWatch:
@@ -80,6 +109,7 @@ class EndWatch:
         self._compare_seconds = compare_seconds
         self._reread_seconds = reread_seconds
         self._waiting: dict[str, set[Waiter]] = defaultdict(set)
+        self._listeners: set[Listener] = set()
         self._unread: set[str] = set()
         """Tasks that may have ended unheard."""
         self._some_unread = asyncio.Event()
@@ -96,8 +126,7 @@ class EndWatch:
         for task_id in mine:
             self._waiting[task_id].add(waiting)
         self._read_again(mine)
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._read())]
+        self._start()
         try:
             yield waiting
         finally:
@@ -105,8 +134,19 @@ class EndWatch:
                 self._waiting[task_id].discard(waiting)
                 if not self._waiting[task_id]:
                     del self._waiting[task_id]
-            if not self._waiting:
-                self._stop()
+            self._stop_if_unused()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Listener]:
+        """Hear of all ends from now on. What ends unheard is not told: see `Listener.missed`."""
+        listener = Listener()
+        self._listeners.add(listener)
+        self._start()
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+            self._stop_if_unused()
 
     async def ended(self, task_ids: Sequence[str]) -> dict[str, TaskStatus | None]:
         """Which of these tasks have ended, read now; None: it has no record. Raises QueueError."""
@@ -115,11 +155,26 @@ class EndWatch:
             found |= await self._read_ended(task_ids[start : start + READ_AT_ONCE])
         return found
 
+    async def types(self, task_ids: Sequence[str]) -> list[str | None]:
+        """The types of these tasks; None for one without a record. Raises QueueError."""
+        replies = await self._link.call_together(
+            [("HGET", self._keys.task(task_id), "t") for task_id in task_ids]
+        )
+        return [reply.decode() if isinstance(reply, bytes) else None for reply in replies]
+
     async def close(self) -> None:
         """End the subscription. Whoever still waits hears nothing more."""
         tasks = self._tasks
         self._stop()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._read())]
+
+    def _stop_if_unused(self) -> None:
+        if not self._waiting and not self._listeners:
+            self._stop()
 
     def _stop(self) -> None:
         for task in self._tasks:
@@ -144,7 +199,7 @@ class EndWatch:
             with contextlib.suppress(QueueError, OSError):
                 async with self._installation.subscription(self._keys.ends) as pubsub:
                     await self._follow(pubsub)
-            self.gaps += 1
+            self._note_gap()
             self._subscribed = False
             await asyncio.sleep(self._compare_seconds)
 
@@ -152,6 +207,8 @@ class EndWatch:
         """Hear what is published; returns when something was missed that no message tells of."""
         published = self._seen = await self._number()
         self._subscribed = True
+        for listener in self._listeners:
+            listener.since = listener.number = published
         self._read_again(self._waiting)
         compare_at = time.monotonic() + self._compare_seconds
         while True:
@@ -173,15 +230,26 @@ class EndWatch:
         first, *words = text.split(" ")
         number = int(first)
         if number > self._seen + 1:
-            self.gaps += 1
+            self._note_gap()
             self._read_again(self._waiting)
         self._seen = max(self._seen, number)
         status: TaskStatus | None = None
         for word in words:
             if word in FINAL:
                 status = TaskStatus(word)
-            elif word in self._waiting:
+                continue
+            if word in self._waiting:
                 self._tell(word, status)
+            if status is not None:
+                for listener in self._listeners:
+                    listener.hear(word, status)
+        for listener in self._listeners:
+            listener.number = number
+
+    def _note_gap(self) -> None:
+        self.gaps += 1
+        for listener in self._listeners:
+            listener.missed = True
 
     async def _number(self) -> int:
         """The number of the last message, as Redis counts."""

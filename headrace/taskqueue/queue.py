@@ -166,6 +166,17 @@ class TaskQueue(QueueBase):
             if not after:
                 return counts
 
+    async def outline(self, task_id: str) -> Task:
+        """A task's record without payload and result: cheap enough to ask for often.
+
+        Raises TaskNotFound.
+        """
+        flat = await self._read("HGETALL", self._keys.task(task_id))
+        task = decode_task(task_id, flat or [], outline=True)
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What became of a task's attempts, the oldest first: the last 20 that have ended.
 

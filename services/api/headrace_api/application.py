@@ -13,7 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from headrace import __version__
 from headrace.client.opening import new_queue, new_task
 from headrace.client.runtimes import new_runtime
-from headrace.contract.problems import WAITS_BUSY
+from headrace.contract.problems import STREAMS_BUSY, WAITS_BUSY
 from headrace.handlers import (
     SubmitFailed,
     load_functions,
@@ -43,6 +43,7 @@ from headrace_api.tasks.availability import Availability
 from headrace_api.tasks.definitions import Definitions
 from headrace_api.tasks.executions import Executions
 from headrace_api.tasks.inline import InlineRunner, no_queue
+from headrace_api.tasks.live import LiveFeed, stats_event
 from headrace_api.tasks.live_workers import LiveWorkers
 from headrace_api.tasks.submission import Submission
 from headrace_api.tasks.task_types import TaskTypes
@@ -64,7 +65,7 @@ log = get_logger(__name__)
 CLIENT_NAME = "headrace-api"
 """Shown by Redis's CLIENT LIST."""
 REQUEST_HEADERS = (
-    *("Authorization", "Content-Type", "Idempotency-Key", "Prefer"),
+    *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"),
     *("Traceparent", "X-API-Key", "X-Request-ID"),
 )
 """What a page of another origin may send, beside what browsers always let it."""
@@ -96,6 +97,10 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
     )
     lifecycle = Lifecycle()
     held = Held("wait", lifecycle, settings.max_waits, WAITS_BUSY, "MAX_WAITS")
+    watch = feed = None
+    if queue is not None:
+        watch = queue.end_watch()
+        feed = LiveFeed(watch, lambda: stats_event(availability.stats, api.queue_names()))
     submission = Submission(queue, availability, inline, settings.queue.max_payload_bytes)
     api = Api(
         settings=settings,
@@ -107,7 +112,9 @@ def new_api(settings: ApiSettings, own_types: Iterable[TaskType[Any, Any]] = ())
         inline=inline,
         submission=submission,
         executions=Executions(queue, availability, definitions, submission, runtime),
-        waits=Waits(None if queue is None else queue.end_watch(), held, settings.max_waited_tasks),
+        waits=Waits(watch, held, settings.max_waited_tasks),
+        streams=Held("stream", lifecycle, settings.max_streams, STREAMS_BUSY, "MAX_STREAMS"),
+        feed=feed,
         keys=KeyRing(
             settings.api_keys,
             settings.api_keys_file,
@@ -195,7 +202,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     tend = None if api.queue is None else _new_tend(api.queue, api.settings)
     if tend is not None:
         tasks.append(_background(tend.run(), "tend"))
-    collector = ApiCollector(api.http_metrics, api.availability, api.inline, [api.waits.held], tend)
+    collector = ApiCollector(
+        api.http_metrics, api.availability, api.inline, [api.waits.held, api.streams], tend
+    )
     served = metrics.serve(collector, api.settings.metrics_host, api.settings.metrics_port)
     try:
         yield

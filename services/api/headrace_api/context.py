@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue
     from headrace.workflows import Runtime
     from headrace_api.http.auth import KeyRing
+    from headrace_api.http.held import Held
     from headrace_api.http.lifecycle import Lifecycle
     from headrace_api.http.metrics import HttpMetrics
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.definitions import Definitions
     from headrace_api.tasks.executions import Executions
     from headrace_api.tasks.inline import InlineRunner
+    from headrace_api.tasks.live import LiveFeed
     from headrace_api.tasks.live_workers import LiveWorkers
     from headrace_api.tasks.submission import Submission
     from headrace_api.tasks.task_types import TaskTypes
@@ -41,6 +43,10 @@ class Api:
     submission: Submission
     executions: Executions
     waits: Waits
+    streams: Held
+    """The live streams."""
+    feed: LiveFeed | None
+    """What `/api/live` sends. None: the queue is switched off."""
     keys: KeyRing
     runtime: Runtime
     """What the workflows that run here share."""

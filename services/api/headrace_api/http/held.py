@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from headrace.contract import ProblemType
     from headrace_api.http.lifecycle import Lifecycle
 
+IS_HEAD = "headrace.is_head"
+"""In the scope of a HEAD request, which is answered as a GET: nothing is held for it."""
+
 HELD_SECONDS = "headrace.held_seconds"
 """Where in the scope stands how long a request was held: no part of the time to answer it."""
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from headrace.hints import closest
 from headrace_api.http.auth import KEY_NAME, Permission
 from headrace_api.http.bodies import invalid_parameter
+from headrace_api.http.held import IS_HEAD
 from headrace_api.http.mistakes import shown
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _query_parameters(dependant: Dependant) -> Iterator[str]:
 
 
 def _as_get(scope: Scope) -> Scope:
-    return {**scope, "method": "GET"}
+    return {**scope, "method": "GET", IS_HEAD: True}
 
 
 @lru_cache(maxsize=64)

@@ -4,6 +4,7 @@ from headrace_api.routes import (
     bulk,
     health,
     listing,
+    live,
     queue,
     task_types,
     tasks,
@@ -13,7 +14,8 @@ from headrace_api.routes import (
 )
 
 ROUTERS = (
-    *(workflows.router, waits.router, listing.router, tasks.router, bulk.router, task_types.router),
+    *(workflows.router, waits.router, listing.router, tasks.router, live.router, bulk.router),
+    task_types.router,
     *(queue.router, workers.router, health.router),
 )
 """In the order of the documentation."""

@@ -23,7 +23,8 @@ from headrace.contract import (
 )
 from headrace.contract.problems import MEDIA_TYPE, ProblemType
 from headrace_api.http.bodies import BatchBody, BulkBody, ExecuteBody, SubmitBody, WaitBody
-from headrace_api.routes import examples
+from headrace_api.http.sse import EventStream
+from headrace_api.routes import examples, many_examples
 
 TAGS = [
     {
@@ -35,6 +36,7 @@ TAGS = [
         "description": "Tasks of every type: submit, look up, cancel and retry them. "
         "`/api/workflows/tasks` is the guide's address for the same.",
     },
+    {"name": "live", "description": "Server-sent events: what happens, as it happens."},
     {
         "name": "bulk",
         "description": "One action for many tasks: retry, cancel, delete, run now.",
@@ -257,7 +259,7 @@ WAIT: dict[str, Any] = {
     "response_model": WaitReply,
     "responses": {
         200: _reply(
-            {"tasks": [examples.RECORD], "left": [examples.OTHER_ID], "not_found": []},
+            {"tasks": [examples.RECORD], "left": [many_examples.OTHER_ID], "not_found": []},
             headers=_APPLIED,
         ),
         **errors(
@@ -272,7 +274,7 @@ WAIT: dict[str, Any] = {
     },
     "openapi_extra": {
         "parameters": [_PREFER],
-        "requestBody": _body(WaitBody, examples.WAIT_BODIES, required=True),
+        "requestBody": _body(WaitBody, many_examples.WAIT_BODIES, required=True),
     },
 }
 CANCEL: dict[str, Any] = {
@@ -307,12 +309,47 @@ RETRY: dict[str, Any] = {
         ),
     },
 }
+_LAST_EVENT = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the last event that was seen: the stream goes on behind it.",
+    "schema": {"type": "string"},
+}
+
+
+def _stream(example: str, description: str) -> dict[str, Any]:
+    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+    return {"description": description, "content": content}
+
+
+TASK_LIVE: dict[str, Any] = {
+    "status_code": 200,
+    "response_class": EventStream,
+    "responses": {
+        200: _stream(many_examples.TASK_EVENTS, "Events `state`, `progress` and, at last, `end`"),
+        204: {"description": "The end was seen already: nothing more comes"},
+        **errors(problems.TASK_NOT_FOUND, problems.STREAMS_BUSY, *_REACHING_REDIS),
+    },
+    "openapi_extra": {"parameters": [_LAST_EVENT]},
+}
+LIVE: dict[str, Any] = {
+    "status_code": 200,
+    "response_class": EventStream,
+    "responses": {
+        200: _stream(
+            many_examples.LIVE_EVENTS, "Each second `stats` or `unavailable`; and `ends`, `gap`"
+        ),
+        **errors(problems.QUEUE_DISABLED, problems.STREAMS_BUSY, problems.INVALID_REQUEST),
+    },
+    "openapi_extra": {"parameters": [_LAST_EVENT]},
+}
 BULK_START: dict[str, Any] = {
     "status_code": 202,
     "response_model": BulkReply,
     "responses": {
-        200: {"model": BulkDryRun, **_reply(examples.BULK_DRY_RUN, "With `dry_run=true`")},
-        202: _reply(examples.BULK, "It began"),
+        200: {"model": BulkDryRun, **_reply(many_examples.BULK_DRY_RUN, "With `dry_run=true`")},
+        202: _reply(many_examples.BULK, "It began"),
         **errors(
             problems.MALFORMED_JSON,
             problems.BODY_TOO_LARGE,
@@ -327,24 +364,24 @@ BULK_START: dict[str, Any] = {
     },
     "openapi_extra": {
         "parameters": [_KEY],
-        "requestBody": _body(BulkBody, examples.BULK_BODIES, required=True),
+        "requestBody": _body(BulkBody, many_examples.BULK_BODIES, required=True),
     },
 }
 BULKS: dict[str, Any] = {
     "responses": {
-        200: _reply({"bulk": [examples.BULK]}),
+        200: _reply({"bulk": [many_examples.BULK]}),
         **errors(problems.INVALID_REQUEST, *_REACHING_REDIS),
     },
 }
 BULK: dict[str, Any] = {
     "responses": {
-        200: _reply(examples.BULK_DETAIL),
+        200: _reply(many_examples.BULK_DETAIL),
         **errors(problems.BULK_NOT_FOUND, *_REACHING_REDIS),
     },
 }
 BULK_MARK: dict[str, Any] = {
     "responses": {
-        200: _reply(examples.BULK),
+        200: _reply(many_examples.BULK),
         **errors(problems.BULK_NOT_FOUND, problems.QUEUE_DISABLED, *_REACHING_REDIS),
     },
 }

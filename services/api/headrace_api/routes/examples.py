@@ -431,7 +431,17 @@ _PROBLEMS: list[tuple[Problem, str]] = [
         ),
         _EXECUTE,
     ),
-    (problem_of(BulkNotFound(OTHER_ID)), f"/api/bulk/{OTHER_ID}"),
+    (
+        Problem(
+            problems.STREAMS_BUSY,
+            "200 requests are held open, which is MAX_STREAMS: try again later",
+        ),
+        "/api/live",
+    ),
+    (
+        problem_of(BulkNotFound("7d444840-9dc0-41d4-b245-5ffdce74fad2")),
+        "/api/bulk/7d444840-9dc0-41d4-b245-5ffdce74fad2",
+    ),
     (problem_of(TooManyBulks(100)), "/api/bulk"),
     (
         Problem(

@@ -62,6 +62,8 @@ async def test_every_address_of_the_guide_and_more_is_in_it(tmp_path: Path) -> N
         "GET /api/tasks/{task_id}",
         "POST /api/tasks/{task_id}/cancel",
         "POST /api/tasks/{task_id}/retry",
+        "GET /api/live",
+        "GET /api/tasks/{task_id}/live",
         "POST /api/bulk",
         "GET /api/bulk",
         "GET /api/bulk/{bulk_id}",

@@ -62,7 +62,7 @@ def test_what_passes_says_when_to_try_again(error: QueueError) -> None:
 
 
 def test_every_error_that_a_call_of_the_api_can_meet_is_mapped() -> None:
-    workers_own = {"EpochChanged", "ServerUnsuitable"}
+    workers_own = {"ChildrenFull", "EpochChanged", "ServerUnsuitable", "TooDeep"}
     direct_clients_own = {"TaskInvalid", "InboxFull"}
     periodic_works_own = {"Fenced"}
     bases = {"QueueError", "QueueUnavailable"}
