@@ -129,3 +129,17 @@ async def test_poll_asks_for_a_week_at_most_and_less_and_less_often(
     assert await bench.output(flow, variables) == {"state": "done", "result": 7}
     web.routes["/job"] = Answer(404)
     assert (await bench.error(flow, variables)).status == 404
+
+
+async def test_invite_says_what_is_wrong_with_its_variables(catalog: Catalog, bench: Bench) -> None:
+    flow, variables = catalog.workflows["invite"], variables_of("invite")
+    invitations = [{"to": "ada@example.com", "days": 3}, {"to": "bob@example.com", "days": 3}]
+    assert await bench.output(flow, variables) == {"invitations": invitations}
+    del variables["days"]
+    assert (await bench.output(flow, variables))["invitations"][1]["days"] == 7
+    error = await bench.error(flow, {"emails": ["nobody"], "days": 0, "dais": 1})
+    assert error.status == 400
+    for place in ("/emails/0", "/days", "dais"):
+        assert place in error.detail
+    error = await bench.error(flow, {"emails": ["a@b.c"] * 101})
+    assert (error.instance, "/invitations" in error.detail) == ("/do/0/write", True)
