@@ -29,6 +29,13 @@ FIGURES = (
     Figure("http_task_p99", "ms", "HTTP, POST /api/tasks/{type}, p99"),
     Figure("memory_50", "bytes", "memory a queued task, payload of 50 bytes"),
     Figure("memory_500", "bytes", "memory a queued task, payload of 500 bytes"),
+    Figure("noop_p50", "ms", "a task that does nothing, to its end, p50"),
+    Figure("run_p50", "ms", "a run of ten `set`, to its end, p50"),
+    Figure("run_extra_p50", "ms", "... what it takes longer, p50"),
+    Figure("runs", "1/s", "runs of ten `set`, one worker"),
+    Figure("jq_alone_p99", "ms", "50 runs at once that need jq, p99"),
+    Figure("jq_beside_p99", "ms", "... beside an expression without end, p99"),
+    Figure("evaluation_max", "ms", "an evaluation beside it, the longest"),
     Figure("cancel_shallow", "ms", "cancel, 10 queued"),
     Figure("cancel_deep", "ms", "cancel, 1,000,000 queued"),
     Figure("stats_shallow", "ms", "stats, 10 queued"),
@@ -49,6 +56,12 @@ TARGETS = (
     ),
     Target(Ratio("http_task", "http_bare"), 0.85, "at least", "HTTP task ÷ bare route"),
     Target(Ratio("http_workflow", "http_bare"), 0.85, "at least", "HTTP workflow ÷ bare route"),
+    Target("run_extra_p50", 2, "at most", "run of ten `set` − no-op task, p50, ms"),
+    Target("runs", 400, "at least", "runs of ten `set`, a second"),
+    Target(
+        Ratio("jq_beside_p99", "jq_alone_p99"), 3, "at most", "p99 beside an endless expression"
+    ),
+    Target("evaluation_max", 100, "at most", "longest evaluation beside it, ms"),
     Target(Ratio("cancel_deep", "cancel_shallow"), 2, "at most", "cancel at 1,000,000 ÷ at 10"),
     Target(Ratio("stats_deep", "stats_shallow"), 2, "at most", "stats at 1,000,000 ÷ at 10"),
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
 import redis
 
-from benchmarks.submitting import fill
-from benchmarks.tasks import noop
-from headrace.taskqueue import TaskQueue
+from benchmarks.submitting import fill, new_task
+from headrace.taskqueue import NewTask, TaskQueue
 
 POLL_SECONDS = 0.02
 TIMEOUT_SECONDS = 60.0
@@ -31,21 +31,21 @@ class Drained:
     """The same of the Redis server."""
 
 
-async def drain(url: str, pid: int, count: int) -> Drained:
+async def drain(url: str, pid: int, count: int, make: Callable[[], NewTask] = new_task) -> Drained:
     """Fill the queue while the worker, a process, is paused; then let it work."""
-    queue = TaskQueue(url)
+    queue, task_type = TaskQueue(url), make().type
     process = psutil.Process(pid)
     try:
-        before, _ = await _completions(queue)
+        before, _ = await _completions(queue, task_type)
         os.kill(pid, signal.SIGSTOP)
-        await fill(url, count)
+        await fill(url, count, make)
         spent = _spent(url, process)
         os.kill(pid, signal.SIGCONT)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + TIMEOUT_SECONDS
         first = None
         while True:
-            done, at = await _completions(queue)
+            done, at = await _completions(queue, task_type)
             if first is None and done > before:
                 first = (done, at)
             if first is not None and done >= before + count:
@@ -76,6 +76,6 @@ def server_seconds(url: str) -> float:
     return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
 
 
-async def _completions(queue: TaskQueue) -> tuple[int, float]:
-    stats = await queue.stats((noop.name,))
-    return stats.queues[noop.name].completions_total, stats.at.timestamp()
+async def _completions(queue: TaskQueue, task_type: str) -> tuple[int, float]:
+    stats = await queue.stats((task_type,))
+    return stats.queues[task_type].completions_total, stats.at.timestamp()

@@ -15,14 +15,23 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from benchmarks import depth, draining, floors, pickup, processes, submitting, web
+from benchmarks import (
+    depth,
+    draining,
+    floors,
+    pickup,
+    processes,
+    submitting,
+    web,
+    workflows,
+)
 from benchmarks.figures import percentile
 from benchmarks.tasks import Order, noop
 from headrace.taskqueue import TaskQueue, TypeInfo, WorkerInfo
 
 T = TypeVar("T")
 
-FLOOR_DB, SUBMIT_DB, WORKER_DB, QUIET_DB, API_DB, MEMORY_DB, SHALLOW_DB, DEEP_DB = range(8)
+FLOOR_DB, SUBMIT_DB, WORKER_DB, QUIET_DB, API_DB, MEMORY_DB, SHALLOW_DB, DEEP_DB, RUN_DB = range(9)
 """A Redis database for each kind of slice, so that none meets what another one left."""
 
 
@@ -35,6 +44,8 @@ class Plan:
     drain_tasks: int = 20_000
     pickups: int = 200
     """Tasks a round."""
+    runs: int = 2_000
+    """Runs of workflows a round, and a tenth of it one by one."""
     memory_tasks: int = 100_000
     deep: int = 1_000_000
     calls: int = 300
@@ -46,6 +57,7 @@ QUICK = Plan(
     slice_seconds=0.3,
     drain_tasks=2_000,
     pickups=30,
+    runs=200,
     memory_tasks=5_000,
     deep=20_000,
     calls=50,
@@ -73,13 +85,21 @@ class Run:
                 "worker-quiet", redis.url(QUIET_DB), folder, LOG_LEVEL="error"
             )
             stack.enter_context(self._quiet)
+            self._runner = processes.Worker(
+                "worker-runs",
+                redis.url(RUN_DB),
+                folder,
+                LOG_LEVEL="error",
+                WORKFLOWS_DIR=str(workflows.DEFINITIONS),
+            )
+            stack.enter_context(self._runner)
             stack.enter_context(processes.popper(redis.url(FLOOR_DB), folder))
             self._api = processes.api(redis.url(API_DB), folder)
             stack.enter_context(self._api)
             self._bare_api = processes.bare_api(redis.url(FLOOR_DB), folder)
             stack.enter_context(self._bare_api)
             _wait(publish_type(redis.url(API_DB)))
-            for process in (self._worker, self._quiet, self._api, self._bare_api):
+            for process in (self._worker, self._quiet, self._runner, self._api, self._bare_api):
                 _wait(process.ready())
             for number in range(self._plan.rounds):
                 _say(f"round {number + 1} of {self._plan.rounds}")
@@ -118,9 +138,10 @@ class Run:
         add("drain_quiet", self._drain(self._quiet))
         self._hand_over()
         self._over_http()
+        self._workflows()
         # Every round begins alike: what a million kept results cost is another question.
         redis.flush(FLOOR_DB)
-        for db in (WORKER_DB, QUIET_DB, API_DB):
+        for db in (WORKER_DB, QUIET_DB, API_DB, RUN_DB):
             redis.forget_tasks(db)
 
     def _drain(self, worker: processes.Worker) -> float:
@@ -132,6 +153,20 @@ class Run:
         for name, milliseconds in (("pickup", ours), ("bare_pickup", bare)):
             self._add(f"{name}_p50", percentile(milliseconds, 50))
             self._add(f"{name}_p99", percentile(milliseconds, 99))
+
+    def _workflows(self) -> None:
+        runner, count = self._runner, self._plan.runs
+        noops, runs = _wait(workflows.to_the_end(runner.url, count // 10))
+        noop_p50, run_p50 = percentile(noops, 50), percentile(runs, 50)
+        self._add("noop_p50", noop_p50)
+        self._add("run_p50", run_p50)
+        self._add("run_extra_p50", run_p50 - noop_p50)
+        drained = _wait(draining.drain(runner.url, runner.pid, count, workflows.new_run))
+        self._add("runs", drained.rate)
+        seen = _wait(workflows.beside_an_endless_one(50))
+        self._add("jq_alone_p99", percentile(seen.alone, 99))
+        self._add("jq_beside_p99", percentile(seen.beside, 99))
+        self._add("evaluation_max", max(seen.evaluations))
 
     def _over_http(self) -> None:
         order = Order(number=1_000_000, customer="Ada Lovelace").model_dump_json().encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 
 from benchmarks.tasks import Order, noop
 from headrace import taskqueue
@@ -66,13 +67,13 @@ async def in_bulk(url: str, seconds: float) -> tuple[float, float]:
         await queue.close()
 
 
-async def fill(url: str, count: int) -> list[str]:
+async def fill(url: str, count: int, make: Callable[[], NewTask] = new_task) -> list[str]:
     """Put so many tasks into a queue; returns their ids."""
     queue = TaskQueue(url)
     ids: list[str] = []
     try:
         while len(ids) < count:
-            tasks = [new_task() for _ in range(min(MAX_BATCH, count - len(ids)))]
+            tasks = [make() for _ in range(min(MAX_BATCH, count - len(ids)))]
             await queue.submit_many(tasks)
             ids.extend(task.id for task in tasks)
     finally:
