@@ -36,6 +36,7 @@ SUPPORTED = {
     "Call HTTP With Response Output",
     "Explicit Sequence Flow",
     "For Task",
+    "Fork Task With Competing Concurrent Sub Tasks",
     "Implicit Sequence Flow",
     "Input Filtering",
     "Output Filtering",
@@ -55,7 +56,6 @@ NOT_YET = {
     "Call OpenAPI With Content Output": "`call: openapi`",
     "Call OpenAPI With Response Output": "`call: openapi`",
     "Emit Task": "`emit` tasks",
-    "Fork Task With Competing Concurrent Sub Tasks": "`fork` tasks",
 }
 
 scenarios(str(FEATURES))

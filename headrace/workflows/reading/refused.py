@@ -30,8 +30,7 @@ LANGUAGE = "expressions are read as `jq`; no other language is supported: remove
 LOOSE = "the `loose` mode is not supported: remove `mode`, and write expressions as ${ … }"
 
 STEPS = {
-    keyword: f"`{keyword}` tasks are not supported yet"
-    for keyword in ("emit", "fork", "listen", "run")
+    keyword: f"`{keyword}` tasks are not supported yet" for keyword in ("emit", "listen", "run")
 }
 
 RUNS = {

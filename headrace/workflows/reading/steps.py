@@ -76,6 +76,16 @@ class StepReader:
                 check_reached(places)
         return tuple(steps)
 
+    def branches(self, cursor: Cursor) -> tuple[Step, ...]:
+        """A list of named steps, each of which is a branch: no `then` leads to another one."""
+        with attempts() as part:
+            places = [Place(item) for item in cursor.items()]
+            names: set[str] = set()
+            steps = [part(self._item, place, names, cursor.key) for place in places]
+            for place in places:
+                check_targets([place])
+        return tuple(steps)
+
     def steers(self) -> None:
         """The step that is being read never goes on as its own `then` says."""
         assert self.place is not None

@@ -220,7 +220,7 @@ class Branch(Position):
         try:
             while state.index < len(steps):
                 step = steps[state.index]
-                place = "/".join((path, *step.reference.rsplit("/", 2)[-2:]))
+                place = f"{path}/{state.index}/{step.reference.rpartition('/')[2]}"
                 visit = visits.get(step.name, 0) + 1
                 if visit > 1:
                     place = f"{place}#{visit}"
@@ -243,10 +243,10 @@ class Branch(Position):
 
     async def _step(self, scope: Scope) -> Done:
         """Perform one step: its output, and what comes next."""
-        await self.run.count_step()
         try:
             saved = self.run.restored.steps.pop(scope.path, None)
             if saved is None:
+                await self.run.count_step()
                 around, done = scope.deadline, None
                 if not await self._enter(scope):
                     return Done(scope.raw_input)

@@ -120,6 +120,8 @@ class Fork:
         except Ended as ended:
             output = ended.output
         except WorkflowError as failed:
+            if failed.final:
+                raise
             error = failed.as_dict()
         context = branch.context if branch.exported else msgspec.UNSET
         end = BranchEnd(to_ms(branch.time), output, error, context)

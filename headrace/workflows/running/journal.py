@@ -87,9 +87,12 @@ class Journal:
             self._writing.cancel()
             await asyncio.wait([self._writing])
 
-    def last_words(self) -> tuple[bytes | None, tuple[bytes, ...]]:
-        """What is left to store when the run parks: a snapshot, or else entries."""
-        snapshot = self._due(parking=True)
+    def last_words(self, *, moved: bool) -> tuple[bytes | None, tuple[bytes, ...]]:
+        """What is left to store when the run parks: a snapshot, or else entries.
+
+        `moved`: whether the run stands elsewhere than the last snapshot says.
+        """
+        snapshot = self._due(parking=True) if moved or self._count else None
         return snapshot, () if snapshot is not None else tuple(self._unwritten)
 
     def _written(self, task: asyncio.Task[None]) -> None:
@@ -112,7 +115,7 @@ class Journal:
     def _due(self, *, parking: bool) -> bytes | None:
         """A snapshot, if it is time for one and it is not too long."""
         is_full = self._is_old() or self._count >= MAX_JOURNAL_ENTRIES // 2
-        if self._count == 0 or not (parking or is_full or self._count >= SNAPSHOT_ENTRIES):
+        if not (parking or is_full or self._count >= SNAPSHOT_ENTRIES):
             return None
         if self._size < self._refused_bytes and not is_full:
             return None

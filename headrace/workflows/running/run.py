@@ -209,7 +209,8 @@ class Run:
     def _park(self, unpark_at: datetime | None, wakes: bool) -> None:
         for branch in self.branches.values():
             branch.flush_failures()
-        state, entries = self.journal.last_words()
+        moved = self.saved is None or self.total != self.saved.snapshot.total
+        state, entries = self.journal.last_words(moved=moved)
         self.parked = RunParked(unpark_at, state, entries, wakes)
 
     def _snapshot(self) -> bytes | None:

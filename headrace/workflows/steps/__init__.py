@@ -9,6 +9,7 @@ from headrace.workflows.reading import StepType
 from headrace.workflows.steps.call import read_call
 from headrace.workflows.steps.do import read_do
 from headrace.workflows.steps.for_ import read_for
+from headrace.workflows.steps.fork import read_fork
 from headrace.workflows.steps.raise_ import read_raise
 from headrace.workflows.steps.set import read_set
 from headrace.workflows.steps.switch import read_switch
@@ -19,6 +20,7 @@ STEP_TYPES: dict[str, StepType] = {
     "call": StepType(frozenset({"call", "with"}), read_call),
     "do": StepType(frozenset({"do"}), read_do),
     "for": StepType(frozenset({"for", "while", "do"}), read_for),
+    "fork": StepType(frozenset({"fork"}), read_fork),
     "raise": StepType(frozenset({"raise"}), read_raise),
     "set": StepType(frozenset({"set"}), read_set),
     "switch": StepType(frozenset({"switch"}), read_switch),

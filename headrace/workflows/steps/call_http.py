@@ -28,6 +28,11 @@ from headrace.workflows.steps.http.requests import (
     url_of,
 )
 
+# A request that may change something is repeated when the worker dies before its response is kept.
+# By this header the other side recognises it.
+_KEY = "idempotency-key"
+_CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+
 
 @dataclass(frozen=True, slots=True)
 class HttpCallAction:
@@ -51,6 +56,8 @@ class HttpCallAction:
         url = url_of(self._endpoint(given["endpoint"], scope.input), given.get("query"))
         headers = list(headers_of(given.get("headers")))
         content = body_of(given.get("body"), headers)
+        if method in _CHANGING and all(name.lower() != _KEY for name, _ in headers):
+            headers.append((_KEY, flow.key(scope)))
         reply = await flow.http.send(
             method, url, headers=headers, content=content, follow_redirects=self.redirect
         )

@@ -1,4 +1,7 @@
-"""`for`: performs steps for each item of a list; each round gets the output of the one before."""
+"""`for`: performs steps for each item of a list.
+
+Each round gets the output of the one before; or, with our extension `parallel`, some run at once.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,25 @@ from headrace.workflows.reading import (
 
 @dataclass(frozen=True, slots=True)
 class ForAction:
-    """The loop. `each` and `at` are the variables of a round: its item, and its number from 0."""
+    """The loop. `each` and `at` are the variables of a round: its item, and its number from 0.
+
+    `parallel`: so many rounds run at once, each with the loop's input; None: one after the other.
+    """
 
     items: Template
     each: str
     at: str
     condition: Template
     steps: tuple[Step, ...]
+    parallel: int | None
 
     async def perform(self, flow: Flow, scope: Scope) -> Done:
-        """The last round's output; the step's input when there is no round."""
+        """The last round's output, the step's input when there is no round; a list if parallel."""
         memo = scope.memo
         if not memo:
             memo.update(items=await self._items(flow, scope), round=0, data=scope.input)
+        if self.parallel is not None:
+            return await self._at_once(flow, scope, self.parallel)
         items = memo["items"]
         while (place := memo["round"]) < len(items):
             around = scope.binding({self.each: items[place], self.at: place})
@@ -46,6 +55,15 @@ class ForAction:
             if done.then == "exit":
                 break
         return Done(memo["data"])
+
+    async def _at_once(self, flow: Flow, scope: Scope, parallel: int) -> Done:
+        items = scope.memo["items"]
+
+        async def round_of(flow: Flow, place: int) -> Done:
+            around = scope.binding({self.each: items[place], self.at: place})
+            return await flow.sequence(self.steps, scope.input, around.under("for", place, "do"))
+
+        return Done(await flow.branches(len(items), round_of, scope.under("for"), at_once=parallel))
 
     async def _items(self, flow: Flow, scope: Scope) -> list[Any]:
         items = await flow.evaluate(self.items, scope.input, scope)
@@ -81,4 +99,21 @@ def read_for(fields: dict[str, Cursor], reader: StepReader) -> ForAction:
             at=at,
             condition=condition,
             steps=part(reader.steps, body),
+            parallel=part(_read_parallel, fields),
         )
+
+
+def _read_parallel(fields: dict[str, Cursor]) -> int | None:
+    """Our extension `metadata.headrace.parallel`."""
+    metadata = fields["metadata"].fields() if "metadata" in fields else {}
+    if "headrace" not in metadata:
+        return None
+    given = metadata["headrace"].mapping({"parallel"}, ("parallel",))["parallel"]
+    if type(given.value) is not int or given.value < 1:
+        given.refuse("`parallel` must be a whole number from 1: how many rounds run at once")
+    if "while" in fields:
+        fields["while"].note(
+            "`while` looks at what the round before gave, and rounds that run at once have none "
+            "before them: remove `while`, or `parallel`"
+        )
+    return int(given.value)

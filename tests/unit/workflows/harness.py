@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,8 @@ class Bench:
         )
 
     async def _sleep(self, seconds: float) -> None:
+        if self.can_park and seconds >= 0.1:
+            await asyncio.Event().wait()  # a branch at work keeps the run from parking
         self.slept.append(seconds)
         self.clock += timedelta(seconds=seconds)
 

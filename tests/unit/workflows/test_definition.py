@@ -88,7 +88,6 @@ def test_the_message_names_file_line_task_and_reason() -> None:
 
 
 UNSUPPORTED = {
-    "fork": "fork: {branches: []}",
     "emit": "emit: {event: {with: {type: a}}}",
     "listen": "listen: {to: {any: []}}",
     "run": "run: {shell: {command: ls}}",

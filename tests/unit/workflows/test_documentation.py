@@ -57,6 +57,10 @@ RUNS: dict[str, list[tuple[Any, Any]]] = {
              "total": 16},
         ),
     ],
+    "Rounds at once": [
+        ({"lines": [{"article": "tea"}, {"article": "milk"}, {"article": "tea"}]}, [5, 2, 5]),
+    ],
+    "`fork`": [({}, {"price": 5})],
     "`raise`": [({"stock": 3, "wanted": 2}, {"reserved": 2}), ({"stock": 0, "wanted": 2}, 409)],
     "`try`": [
         ({"payment": {"card": "good"}}, {"paid": True}),

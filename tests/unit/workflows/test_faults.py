@@ -47,7 +47,7 @@ do:
         - inner: { set: { a: "${ $index + $nothing }" } }
         - other: { raise: { error: gonne }, if: true }
   - last:
-      fork: {}
+      emit: {}
 """
 
 FAULTS: list[tuple[str, str | None, str]] = [
@@ -85,7 +85,7 @@ FAULTS: list[tuple[str, str | None, str]] = [
     ("33:27", "inner", "$nothing is not defined"),
     ("34:29", "other", "`use.errors` has no error named 'gonne'. Did you mean 'gone'?"),
     ("34:45", "other", "`if` must be a text, not a boolean"),
-    ("36:7", "last", "`fork` tasks are not supported yet"),
+    ("36:7", "last", "`emit` tasks are not supported yet"),
 ]
 
 

@@ -8,9 +8,9 @@ import re
 PLAIN_HEADERS = frozenset(
     {
         "accept", "accept-encoding", "accept-language", "connection", "content-encoding",
-        "content-language", "content-length", "content-type", "host", "if-match",
-        "if-modified-since", "if-none-match", "if-unmodified-since", "range", "transfer-encoding",
-        "user-agent",
+        "content-language", "content-length", "content-type", "host", "idempotency-key",
+        "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "range",
+        "transfer-encoding", "user-agent",
     }
 )  # fmt: skip
 """A request's headers that hold no credentials. Any other one may: it is not sent on to another
