@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from headrace.client.runtimes import new_runtime
 from headrace.settings import WorkerSettings
 from headrace.settings.fields import env_name
 from headrace.settings.processes import EvaluationSettings, WorkflowLimits, WorkflowSettings
-from headrace.workflows import RunLimits, Runtime
+from headrace.workflows import RunLimits, Runtime, WorkflowError, execute
 from tests.unit.workflows.harness import Bench, define
 
 
@@ -68,3 +68,10 @@ async def test_data_that_doubles_with_each_task_is_stopped_at_the_limit(small: R
     assert "is over the limit of 2000 bytes (WORKFLOW_MAX_DATA_BYTES)" in error.detail
     assert error.instance is not None
     assert error.instance.startswith("/do/")
+
+
+async def test_a_run_has_a_limit_of_its_steps_in_all(bench: Bench) -> None:
+    workflow = define([{f"step{index}": {"set": {"x": index}}} for index in range(6)])
+    environment = replace(bench.environment, limits=RunLimits(max_run_steps=5))
+    with pytest.raises(WorkflowError, match=r"6 steps in all.*WORKFLOW_MAX_RUN_STEPS"):
+        await execute(workflow, {}, environment=environment)
