@@ -143,3 +143,27 @@ async def test_invite_says_what_is_wrong_with_its_variables(catalog: Catalog, be
         assert place in error.detail
     error = await bench.error(flow, {"emails": ["a@b.c"] * 101})
     assert (error.instance, "/invitations" in error.detail) == ("/do/0/write", True)
+
+
+async def test_prices_asks_for_all_articles_in_the_same_second(
+    catalog: Catalog, bench: Bench
+) -> None:
+    output = await bench.output(catalog.workflows["prices"], variables_of("prices"))
+    assert [price["article"] for price in output["prices"]] == ["tea", "milk", "sugar"]
+    assert output["total"] == 12
+    assert bench.clock - START == timedelta(seconds=1)
+
+
+async def test_race_takes_the_first_answer_and_does_not_wait_for_the_other(
+    catalog: Catalog, bench: Bench
+) -> None:
+    bench.can_park = True
+    flow, variables = catalog.workflows["race"], variables_of("race")
+    saved = await bench.parked(flow, variables)
+    assert bench.unpark_at == START + timedelta(seconds=1)
+    bench.clock = bench.unpark_at
+    assert await bench.execute(flow, variables, saved) == RunCompleted({"from": "the near service"})
+    bench.clock, bench.can_park = START, False
+    assert await bench.output(flow, {"near": 9, "far": 2}) == {"from": "the far service"}
+    error = await bench.error(flow, {"near": 90, "far": 90})
+    assert (error.status, error.instance) == (408, "/do/0/ask")
