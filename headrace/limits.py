@@ -58,6 +58,8 @@ MAX_INBOX_ITEM_BYTES = 65_536
 """The largest item in a task's inbox."""
 MAX_RAISED_CHARACTERS = 2_000
 """What is said of an error that a handler raised is cut behind so many."""
+MAX_PROBLEM_BYTES = 16_384
+"""A larger JSON document of an error is not kept."""
 MAX_ERROR_CHARACTERS = 10_000
 """A record keeps so much of an error's text, whoever wrote it."""
 MAX_PROGRESS_MESSAGE = 200

@@ -18,9 +18,11 @@ from pydantic import BaseModel, Field
 from headrace.handlers.context import Context
 from headrace.handlers.errors import Fatal
 from headrace.handlers.outcomes import Park
+from headrace.handlers.run_children import RunChildren
 from headrace.handlers.task_type import TaskType
 from headrace.workflows import (
     Catalog,
+    ChildRun,
     DefinitionError,
     Environment,
     RunParked,
@@ -44,6 +46,8 @@ KEPT_DEFINITIONS = 128
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """Brings the text of a pinned definition, by its SHA-256; None: nobody has it."""
+Keep = Callable[[bytes], Awaitable[object]]
+"""Keeps the text of a definition where `Fetch` finds it."""
 
 
 class WorkflowRun(BaseModel):
@@ -57,7 +61,11 @@ class WorkflowRun(BaseModel):
 
 
 def builtin_types(
-    catalog: Catalog, runtime: Runtime, version: str = "", fetch: Fetch | None = None
+    catalog: Catalog,
+    runtime: Runtime,
+    version: str = "",
+    fetch: Fetch | None = None,
+    keep: Keep | None = None,
 ) -> list[TaskType[Any, Any]]:
     """The built-in task types of a process.
 
@@ -66,8 +74,9 @@ def builtin_types(
         runtime: what its workflow runs share. Whoever made it closes it.
         version: published with the types.
         fetch: where pinned definitions are looked for that the folder does not hold.
+        keep: where those are put that runs pin the runs to that they start.
     """
-    run = _WorkflowHandler(catalog, runtime, fetch)
+    run = _WorkflowHandler(catalog, runtime, fetch, keep)
     types: list[TaskType[Any, Any]] = [
         TaskType(WORKFLOW_EXECUTE, run.execute, timeout_seconds=WORKFLOW_TIMEOUT_SECONDS)
     ]
@@ -79,10 +88,13 @@ def builtin_types(
 class _WorkflowHandler:
     """Runs workflows by their pinned definitions."""
 
-    def __init__(self, catalog: Catalog, runtime: Runtime, fetch: Fetch | None) -> None:
+    def __init__(
+        self, catalog: Catalog, runtime: Runtime, fetch: Fetch | None, keep: Keep | None
+    ) -> None:
         self._catalog = catalog
         self._runtime = runtime
         self._fetch = fetch
+        self._keep = keep
         self._parsed: OrderedDict[str, Workflow] = OrderedDict()
 
     async def execute(self, ctx: Context, payload: WorkflowRun) -> dict[str, Any] | Park:
@@ -93,6 +105,7 @@ class _WorkflowHandler:
             run_id=ctx.task_id,
             append=ctx.append,
             checkpoint=ctx.checkpoint,
+            children=RunChildren(ctx, self._task_of),
             can_park=ctx.can_park,
             progress=ctx.progress,
             limits=self._runtime.limits,
@@ -108,7 +121,7 @@ class _WorkflowHandler:
         except WorkflowError as error:
             if error.retryable:
                 raise
-            raise Fatal(str(error)) from error
+            raise Fatal(str(error), problem=error.problem) from error
         except StateError as error:
             raise Fatal(f"the run cannot go on: {error}") from error
         if isinstance(ended, RunParked):
@@ -123,6 +136,26 @@ class _WorkflowHandler:
             "status": "completed",
             "variables": ended.output,
         }
+
+    async def _task_of(self, run: ChildRun) -> tuple[str, dict[str, Any]]:
+        """Task type and payload of the run of a workflow, pinned to the folder's definition."""
+        await asyncio.to_thread(self._catalog.refresh)
+        workflow = self._catalog.get(run.name, run.version)
+        if workflow is None or workflow.namespace != run.namespace:
+            version = run.version or "latest"
+            raise WorkflowError.standard(
+                "configuration",
+                f"there is no workflow {run.namespace}/{run.name}, version {version}: defined are "
+                f"{', '.join(sorted(self._catalog.workflows)) or 'none'} (WORKFLOWS_DIR)",
+            )
+        if self._keep is not None:
+            await self._keep(workflow.definition)
+        payload = {
+            "workflow_id": workflow.id,
+            "variables": run.variables,
+            "definition": workflow.definition_sha256,
+        }
+        return WORKFLOW_EXECUTE, payload
 
     async def _find(self, payload: WorkflowRun) -> Workflow:
         """The definition to run: the pinned one, or without a pin the folder's latest."""

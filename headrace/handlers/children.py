@@ -18,6 +18,8 @@ class ChildEnd(msgspec.Struct, frozen=True):
     """What its handler returned, as JSON."""
     error: str | None = None
     """Class and message, as in its record."""
+    problem: bytes | None = None
+    """The error as a JSON document: what a failed workflow run has."""
 
 
 class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -91,7 +91,14 @@ class RemoteTraceback(Exception):
 
 
 class Fatal(HandlerError):
-    """Raised by a handler if a retry would not help: the task fails at once."""
+    """Raised by a handler if a retry would not help: the task fails at once.
+
+    `problem` may hold the error as a JSON document, for the task's parent (`ChildEnd.problem`).
+    """
+
+    def __init__(self, *args: object, problem: bytes | None = None) -> None:
+        super().__init__(*args)
+        self.problem = problem
 
 
 def _sentence(error: dict[str, Any]) -> str:

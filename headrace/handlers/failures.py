@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headrace.handlers.errors import Fatal, RemoteTraceback
-from headrace.limits import MAX_RAISED_CHARACTERS
+from headrace.limits import MAX_PROBLEM_BYTES, MAX_RAISED_CHARACTERS
 from headrace.logs.exceptions import format_exception
 
 
@@ -37,6 +37,15 @@ def type_name(error: BaseException) -> str:
         return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
     except BaseException:  # its class may have a class of its author's
         return str(type.__getattribute__(kind, "__name__"))
+
+
+def problem_of(error: BaseException) -> bytes | None:
+    """The error as a JSON document, if its attribute `problem` holds one."""
+    try:
+        problem = getattr(error, "problem", None)
+    except BaseException:  # it may be a property of its author's
+        return None
+    return problem if type(problem) is bytes and len(problem) <= MAX_PROBLEM_BYTES else None
 
 
 def holds_fatal(error: BaseException) -> bool:

@@ -37,6 +37,8 @@ class Raised(msgspec.Struct, frozen=True):
     `Fatal` without a cause, and what the payload or the result is refused for."""
     error_type: str | None = None
     """The error's class, with its module unless it is Python's own."""
+    problem: bytes | None = None
+    """The error as a JSON document, if it has one: for the task's parent."""
 
 
 class StopReason(StrEnum):

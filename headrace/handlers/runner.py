@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from headrace.handlers.context import Context
 from headrace.handlers.errors import Fatal, PayloadInvalid, ProcessDied
-from headrace.handlers.failures import describe, holds_fatal, storable, type_name
+from headrace.handlers.failures import describe, holds_fatal, problem_of, storable, type_name
 from headrace.handlers.forks import calls_handlers
 from headrace.handlers.middleware import CallNext, Handled
 from headrace.handlers.outcomes import Outcome, Park, Raised, Returned
@@ -314,7 +314,13 @@ class Attempt:
             error = RuntimeError("the handler was cancelled from within: nobody stopped the task")
         is_plain = type(error) is Fatal and error.__cause__ is None
         exception = None if is_plain else error
-        return Raised(describe(error), self._wants_retry(error), exception, type_name(error))
+        return Raised(
+            describe(error),
+            self._wants_retry(error),
+            exception,
+            type_name(error),
+            problem_of(error),
+        )
 
     def _wants_retry(self, error: BaseException) -> bool:
         try:

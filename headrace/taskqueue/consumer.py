@@ -342,10 +342,11 @@ def _script_and_arguments(settlement: Settlement) -> tuple[str, tuple[Any, ...]]
             return "finish", (*hold, "completed", run_ms, result)
         case Cancelled(_, run_ms):
             return "finish", (*hold, "cancelled", run_ms, b"")
-        case Failed(_, error, delay_ms, run_ms, error_type, traceback):
+        case Failed(_, error, delay_ms, run_ms, error_type, traceback, problem):
             said = _utf8(error[:MAX_ERROR_CHARACTERS])
             delay = -1 if delay_ms is None else delay_ms
-            return "fail", (*hold, said, delay, run_ms, pack_details(error_type, traceback))
+            details = pack_details(error_type, traceback)
+            return "fail", (*hold, said, delay, run_ms, details, problem)
         case Parked(_, unpark_at_ms, state, run_ms, wake_on, entries):
             at = "" if unpark_at_ms is None else unpark_at_ms
             kept = ("", b"") if state is None else (1, state)

@@ -82,6 +82,7 @@ j   how many entries `journal:<id>` has
 pa  its parent's id
 ch  `children:<id>` may be there
 g   how often it was retried by hand
+ep  the error it failed with as JSON, if its handler gave one
 wo  while pending: an item in its inbox wakes it
 at  `attempts:<id>` is there
 """

@@ -125,6 +125,7 @@ def _task(task_id: str, record: dict[bytes, bytes]) -> Task:
         payload=record.get(b"p", b"null"),
         result=record.get(b"r"),
         error=text(b"er"),
+        problem=record.get(b"ep"),
         retry_count=number(b"rc"),
         crash_count=number(b"cc"),
         max_retries=number(b"m", DEFAULT_MAX_RETRIES),

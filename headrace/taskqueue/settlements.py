@@ -30,6 +30,8 @@ class Failed(msgspec.Struct, frozen=True):
     error_type: str | None = None
     """The error's class."""
     traceback: str | None = None
+    problem: bytes = b""
+    """The error as a JSON document, for the task's parent. Kept if it is the task's last."""
 
 
 class Cancelled(msgspec.Struct, frozen=True):

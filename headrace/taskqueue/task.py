@@ -81,6 +81,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes = b"null"
     result: bytes | None = None
     error: str | None = None
+    problem: bytes | None = None
+    """The error as a JSON document, if the handler of a failed task gave one."""
     retry_count: int = 0
     """Failures so far."""
     crash_count: int = 0

@@ -13,7 +13,7 @@ from headrace.workflows.catalog import Catalog, check_file, parse
 from headrace.workflows.errors import DefinitionError, StateError, WorkflowError, WorkflowsError
 from headrace.workflows.expressions import EvaluationFailed, mismatches
 from headrace.workflows.limits import RunLimits
-from headrace.workflows.model import Schema, Workflow
+from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, Schema, Workflow
 from headrace.workflows.reading import CALLS, hyphened
 from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
 from headrace.workflows.steps.http import HttpPolicy
@@ -21,6 +21,9 @@ from headrace.workflows.steps.http import HttpPolicy
 __all__ = [
     "CALLS",
     "Catalog",
+    "ChildEnd",
+    "ChildRun",
+    "ChildTask",
     "DefinitionError",
     "Environment",
     "EvaluationFailed",

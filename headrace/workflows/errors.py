@@ -8,6 +8,7 @@ WorkflowsError
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, NoReturn
 
@@ -141,6 +142,11 @@ class WorkflowError(WorkflowsError):
             "instance": self.instance,
         }
         return {name: value for name, value in fields.items() if value not in (None, "")}
+
+    @property
+    def problem(self) -> bytes:
+        """The same as JSON: what a parent's run reads of a child's."""
+        return json.dumps(self.as_dict()).encode()
 
     def __str__(self) -> str:
         where = "" if self.instance is None else f" at {self.instance}"

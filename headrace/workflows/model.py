@@ -214,14 +214,32 @@ class ChildTask(msgspec.Struct, frozen=True):
 
     task_type: str
     payload: Any
+    awaited: bool = True
+    """Whether the step waits for its end."""
+
+
+class ChildRun(msgspec.Struct, frozen=True):
+    """A run of another workflow, as a task of its own, which a step starts."""
+
+    namespace: str
+    name: str
+    version: str | None
+    """None: the latest."""
+    variables: dict[str, Any]
+    """Its input."""
+    awaited: bool = True
 
 
 class ChildEnd(msgspec.Struct, frozen=True):
     """How a child ended."""
 
-    status: Literal["completed", "failed", "cancelled"]
+    status: Literal["completed", "failed", "cancelled", "started"]
+    """`started`: nobody waits for its end."""
     result: Any = None
     error: Any = None
+    """A text: class and message."""
+    problem: Any = None
+    """The language's error object, if a workflow failed."""
 
 
 BranchBody = Callable[["Flow", int], Awaitable[Done]]
@@ -304,7 +322,7 @@ class Flow(Protocol):
         run. Raises WorkflowError when the scope's deadline passes before.
         """
 
-    async def child(self, task: ChildTask, scope: Scope) -> ChildEnd:
+    async def child(self, task: ChildTask | ChildRun, scope: Scope) -> ChildEnd:
         """Start a task, once for this path, and give the run's slot up until it ends.
 
         Its id is `key(scope)`. Raises WorkflowError when it cannot be started, and when the scope's

@@ -5,7 +5,7 @@
 -- KEYS  1  {namespace}:meta
 -- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
 --       5… per task: id, type, fence, error, back-off in ms (-1: not to be retried), run time in ms,
---          details (see attempts.py)
+--          details (see attempts.py), the error as a JSON document or ''
 -- Returns  per task its status ('pending': it will be retried), or 'lost'
 -- Errors   EPOCH <new>
 
@@ -17,7 +17,7 @@ if refused then
 end
 
 local reply = {}
-for a = 5, #ARGV, 7 do
+for a = 5, #ARGV, 8 do
   local id, task_type, fence, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local back_off, run_ms = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
   local r, status = give_up_lease(id, task_type, fence, worker, AFTERWARDS)
@@ -36,7 +36,12 @@ for a = 5, #ARGV, 7 do
       count(task_type, 'retries', 1)
     else
       status = 'failed'
-      bury(id, task_type, message, r, retention_seconds)
+      local problem = ARGV[a + 7]
+      if problem == '' then
+        bury(id, task_type, message, r, retention_seconds)
+      else
+        bury(id, task_type, message, r, retention_seconds, 'ep', problem)
+      end
     end
     count(task_type, 'service_ms', run_ms)
     measure(task_type, run_ms)

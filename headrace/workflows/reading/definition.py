@@ -178,6 +178,7 @@ def _read_use(cursor: Cursor, reader: StepReader) -> None:
         for name, retry in fields["retries"].fields().items():
             reader.retries[name] = part(read_retry, retry)
     if "functions" in fields:
+        reader.function_names.update(fields["functions"].fields())
         for name, function in fields["functions"].fields().items():
             if name in refused.CALLS:
                 function.note(

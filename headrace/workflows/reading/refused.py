@@ -29,9 +29,7 @@ ENDPOINT = {"authentication": "authentication (`authentication`) is not supporte
 LANGUAGE = "expressions are read as `jq`; no other language is supported: remove `language`"
 LOOSE = "the `loose` mode is not supported: remove `mode`, and write expressions as ${ … }"
 
-STEPS = {
-    keyword: f"`{keyword}` tasks are not supported yet" for keyword in ("emit", "listen", "run")
-}
+STEPS = {keyword: f"`{keyword}` tasks are not supported yet" for keyword in ("emit", "listen")}
 
 RUNS = {
     kind: f"`run: {kind}` is not supported, because a definition is data, not code: {_PACKAGE}"

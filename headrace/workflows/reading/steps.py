@@ -54,6 +54,7 @@ class StepReader:
 
     `types` are those supported, by keyword, and `functions` those of installed packages, by name;
     `timeouts`, `errors`, `retries` and `named_functions` are those that the workflow's `use` names.
+    `function_names` are those of all its functions, the ones that are not read yet, too.
     `place` is that of the step which is being read.
     """
 
@@ -63,6 +64,7 @@ class StepReader:
     errors: dict[str, Template] = field(default_factory=dict)
     retries: dict[str, RetryPolicy] = field(default_factory=dict)
     named_functions: dict[str, Step] = field(default_factory=dict)
+    function_names: set[str] = field(default_factory=set)
     place: Place | None = None
 
     def steps(self, cursor: Cursor) -> tuple[Step, ...]:

@@ -21,6 +21,7 @@ from headrace.workflows.model import (
     Arguments,
     BranchBody,
     ChildEnd,
+    ChildRun,
     ChildTask,
     Deadline,
     Done,
@@ -156,7 +157,7 @@ class Branch(Position):
         if late is not None:
             raise late.passed()
 
-    async def child(self, task: ChildTask, scope: Scope) -> ChildEnd:
+    async def child(self, task: ChildTask | ChildRun, scope: Scope) -> ChildEnd:
         """Start a task, once for this path, and wait for its end."""
         past, path = self.past, scope.path
         entry = past.find(scope, "child")
@@ -350,7 +351,7 @@ class Branch(Position):
                     await run.journal.write()
         await run.parking.wait(waiter)
 
-    async def _end_of(self, task: ChildTask, scope: Scope) -> ChildEnd:
+    async def _end_of(self, task: ChildTask | ChildRun, scope: Scope) -> ChildEnd:
         """Start the child, if it has not been, and wait for its end."""
         children = self.run.environment.children
         if children is None:

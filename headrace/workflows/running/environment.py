@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.workflows.expressions import Evaluator
 from headrace.workflows.limits import RunLimits
-from headrace.workflows.model import ChildEnd, ChildTask, HttpSender
+from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, HttpSender
 from headrace.workflows.running.clock import utc_now
 from headrace.workflows.steps.http import HttpPolicy
 
@@ -63,7 +63,7 @@ class Runtime:
 class Children(Protocol):
     """The tasks that a run starts, and waits for."""
 
-    async def start(self, child_id: str, task: ChildTask) -> ChildEnd | None:
+    async def start(self, child_id: str, task: ChildTask | ChildRun) -> ChildEnd | None:
         """Start a task, unless it has been started; its end, if it has ended.
 
         Its end wakes a run that has parked with `wakes`. Inside a request it is run in place.

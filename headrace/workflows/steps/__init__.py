@@ -11,6 +11,7 @@ from headrace.workflows.steps.do import read_do
 from headrace.workflows.steps.for_ import read_for
 from headrace.workflows.steps.fork import read_fork
 from headrace.workflows.steps.raise_ import read_raise
+from headrace.workflows.steps.run import read_run
 from headrace.workflows.steps.set import read_set
 from headrace.workflows.steps.switch import read_switch
 from headrace.workflows.steps.try_ import read_try
@@ -22,6 +23,7 @@ STEP_TYPES: dict[str, StepType] = {
     "for": StepType(frozenset({"for", "while", "do"}), read_for),
     "fork": StepType(frozenset({"fork"}), read_fork),
     "raise": StepType(frozenset({"raise"}), read_raise),
+    "run": StepType(frozenset({"run"}), read_run),
     "set": StepType(frozenset({"set"}), read_set),
     "switch": StepType(frozenset({"switch"}), read_switch),
     "try": StepType(frozenset({"try", "catch"}), read_try),

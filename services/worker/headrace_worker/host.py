@@ -7,6 +7,8 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from headrace.client.opening import new_task
 from headrace.handlers import (
     ChildEnd,
@@ -128,6 +130,7 @@ class WorkerHost:
         new = new_task(task, self._types)
         try:
             if task.child:
+                new = await self._as_published(task, new)
                 await self._keep(
                     ctx, lambda running: self._submit_child(running, new), Running.remember_children
                 )
@@ -142,7 +145,7 @@ class WorkerHost:
         """How a child of the task ended; waits while Redis is away."""
         child = await self._child(ctx, task_id)
         end = _ENDS.get(child.status)
-        return None if end is None else ChildEnd(end, child.result, child.error)
+        return None if end is None else ChildEnd(end, child.result, child.error, child.problem)
 
     async def cancel_child(self, ctx: Context, task_id: str) -> None:
         """Cancel a child of the task; waits while Redis is away."""
@@ -151,6 +154,20 @@ class WorkerHost:
             await insist(lambda: self._queue.cancel(task_id, running=True))
         except NotAllowed:
             return  # it has ended
+
+    async def _as_published(self, task: FurtherTask, new: NewTask) -> NewTask:
+        """With the retries that its type has, which a worker of another pool may have published."""
+        if task.type in self._types:
+            return new
+        published = (await insist(self._queue.types)).get(task.type)
+        if published is None:
+            raise SubmitFailed(
+                f"no worker has the task type {task.type!r}, and none has had it: install its "
+                "package in a worker, or look whether the name is right"
+            )
+        if task.max_retries is not None:
+            return new
+        return msgspec.structs.replace(new, max_retries=published.max_retries)
 
     async def _submit_child(self, running: Running, child: NewTask) -> bool:
         return await self._session.submit_child(running, child) is not None

@@ -79,7 +79,10 @@ async def serve(settings: WorkerSettings) -> int:
     async def pinned(sha256: str) -> bytes | None:
         return await insist(lambda: queue.get_definition(sha256))
 
-    registry = load_registry(builtin_types(catalog, runtime, __version__, pinned))
+    async def pin(text: bytes) -> str:
+        return await insist(lambda: queue.put_definition(text))
+
+    registry = load_registry(builtin_types(catalog, runtime, __version__, pinned, pin))
     types = registry.chosen(settings.queues)
     worker = Worker(
         queue,

@@ -41,12 +41,13 @@ def settlement_for(
     match outcome:
         case Returned(result):
             return tq.Completed(claimed, result, run_ms)
-        case Raised(error, retryable, exception, error_type):
+        case Raised(error, retryable, exception, error_type, problem):
             delay_ms = None
             if retryable:
                 delay_ms = math.ceil(backoff.delay(claimed.retry_count, random) * 1000)
             traceback = None if exception is None else traceback_of(exception)
-            return tq.Failed(claimed, error, delay_ms, run_ms, error_type, traceback)
+            said = problem or b""
+            return tq.Failed(claimed, error, delay_ms, run_ms, error_type, traceback, said)
         case Park(unpark_at, state, wake_on, entries):
             return tq.Parked(claimed, _due_ms(unpark_at), state, run_ms, wake_on, entries)
         case Stopped(StopReason.CANCELLED):

@@ -21,6 +21,7 @@ from headrace.workflows import (
     parse,
 )
 from headrace.workflows.limits import RunLimits
+from headrace.workflows.running import Children
 
 RUN_ID = "0f8b7a52-5f0c-4c5e-9d0e-0a4c1f0e7b11"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -75,6 +76,7 @@ class Bench:
     steps: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     random: Callable[[], float] = lambda: 0.5
+    children: Children | None = None
     on_checkpoint: Callable[[Saved], Awaitable[None]] | None = None
 
     @property
@@ -87,6 +89,7 @@ class Bench:
             append=self._append,
             checkpoint=self._checkpoint,
             random=self.random,
+            children=self.children,
             limits=self.limits,
             can_park=self.can_park,
             progress=lambda percent, message: self.progress.append((percent, message)),

@@ -90,7 +90,6 @@ def test_the_message_names_file_line_task_and_reason() -> None:
 UNSUPPORTED = {
     "emit": "emit: {event: {with: {type: a}}}",
     "listen": "listen: {to: {any: []}}",
-    "run": "run: {shell: {command: ls}}",
 }
 
 

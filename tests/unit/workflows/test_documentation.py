@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from headrace import function
-from headrace.workflows import Runtime, Workflow, parse
+from headrace.workflows import ChildEnd, ChildRun, ChildTask, Runtime, Workflow, parse
 from tests.unit.workflows.harness import Bench
 from tests.unit.workflows.test_refusals import WRONG
 
@@ -69,6 +69,8 @@ RUNS: dict[str, list[tuple[Any, Any]]] = {
     ],
     "`call: http`": [({"id": 7}, "sent")],
     "`call` of a function": [({}, {"gross": 119})],
+    "`call` of a task type": [({"url": "a.png"}, {"got": {"url": "a.png", "width": 200}})],
+    "`run`": [({"id": 7}, {"invoice-create": {"order": 7}})],
 }  # fmt: skip
 
 
@@ -76,6 +78,18 @@ RUNS: dict[str, list[tuple[Any, Any]]] = {
 def vat(net: float) -> dict[str, float]:
     """The function that the examples call."""
     return {"vat": round(net * 0.19, 2)}
+
+
+class _Children:
+    """End at once, with what they were given."""
+
+    async def start(self, child_id: str, task: ChildTask | ChildRun) -> ChildEnd:
+        if isinstance(task, ChildRun):
+            return ChildEnd("completed", {"variables": {task.name: task.variables}})
+        return ChildEnd("completed", {"got": task.payload})
+
+    async def cancel(self, child_id: str) -> None:
+        raise AssertionError("nothing is cancelled here")
 
 
 def _answer(request: httpx2.Request) -> httpx2.Response:
@@ -89,7 +103,7 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     runtime = Runtime(transport=httpx2.MockTransport(_answer))
-    yield Bench(runtime)
+    yield Bench(runtime, children=_Children())
     await runtime.close()
 
 

@@ -68,7 +68,7 @@ local function retry_task(id, max_length, retention_seconds, lease_ms)
   forget_end(id, task_type, r.s)
   redis.call('DEL', P .. 'result:' .. id, P .. 'inbox:' .. id, P .. 'journal:' .. id, P .. 'children:' .. id)
   call('HDEL', key, 'rc', 'cc', 'bo', 'e', 'b', 'r', 'rl', 'er', 'x', 'z', 'pp', 'pm', 'pk', 'd',
-    'hb', 'lf', 'lw', 'i', 'j', 'ch')
+    'hb', 'lf', 'lw', 'i', 'j', 'ch', 'ep')
   call('HINCRBY', key, 'g', 1)
   redis.call('PERSIST', key)
   if r.pl then

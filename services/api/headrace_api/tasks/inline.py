@@ -188,8 +188,8 @@ class InlineRunner:
         match ended.outcome:
             case Returned(result):
                 return ChildEnd("completed", result)
-            case Raised(error):
-                return ChildEnd("failed", error=error)
+            case Raised(error, problem=problem):
+                return ChildEnd("failed", error=error, problem=problem)
             case _:
                 return ChildEnd("cancelled")
 
