@@ -41,6 +41,7 @@ from headrace.contract.tasks import (
     BatchSubmitted,
     CancelReply,
     CountsReply,
+    EditReply,
     InlineReply,
     Progress,
     RetryReply,
@@ -55,6 +56,7 @@ from headrace.contract.tasks import (
     TaskTypeReply,
     TaskTypesReply,
     WaitReply,
+    WhyReply,
     is_task_id,
 )
 from headrace.contract.workflows import (
@@ -79,6 +81,7 @@ __all__ = [
     "CancelReply",
     "CountsReply",
     "DrainReply",
+    "EditReply",
     "EndsEvent",
     "ErrorItem",
     "GapEvent",
@@ -109,6 +112,7 @@ __all__ = [
     "TaskTypeReply",
     "TaskTypesReply",
     "WaitReply",
+    "WhyReply",
     "WorkerReply",
     "WorkersReply",
     "WorkflowDetail",

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from headrace import limits
 from headrace.contract.replies import TASK_ID, LiveWorkerCount, Reply
-from headrace.status import AttemptOutcome, TaskStatus
+from headrace.status import AttemptOutcome, TaskStatus, WhyCode
 
 
 def is_task_id(text: str) -> bool:
@@ -195,6 +195,34 @@ class TaskCountsReply(Reply):
     """How many tasks are in each state, by type."""
 
     counts: dict[str, CountsReply]
+
+
+class WhyReply(Reply):
+    """Why a task waits."""
+
+    task_id: str
+    status: TaskStatus
+    code: WhyCode
+    text: str
+    """The same in words, and what to do."""
+    position: int | None
+    """Its place among the waiting tasks of its type, from 1; null: it stands in no list."""
+    position_is_exact: bool
+    """False: it is behind the 10,000th, and the position is an estimate."""
+    until: datetime | None
+    """When it goes on by itself."""
+    live_workers: int
+    """How many live workers serve its type."""
+    last_worker: str | None
+    """If none does now: who served it last, as far as that is known."""
+    last_worker_at: datetime | None
+
+
+class EditReply(Reply):
+    """A task was changed."""
+
+    task_id: str
+    status: TaskStatus
 
 
 class RunNowReply(Reply):

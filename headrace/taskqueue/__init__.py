@@ -85,6 +85,7 @@ from headrace.taskqueue.task import (
     utc,
 )
 from headrace.taskqueue.tending import FencedLease
+from headrace.taskqueue.why import Why, WhyCode
 
 __all__ = [
     "BOUNDS_SECONDS",
@@ -162,6 +163,8 @@ __all__ = [
     "TypeInfo",
     "UpgradeInProgress",
     "Waiter",
+    "Why",
+    "WhyCode",
     "WorkerInfo",
     "WorkerNotFound",
     "WorkerStatus",

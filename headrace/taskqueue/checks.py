@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -41,14 +42,24 @@ def check(task: NewTask, max_payload_bytes: int) -> None:
             f"{task.id!r} is no task id: it must be a UUID in small letters, as new_id() draws it "
             "and idempotent_id() makes it of a key"
         )
-    if not 0 <= task.max_retries <= MAX_RETRIES_LIMIT:
-        raise TaskInvalid(
-            f"max_retries is {task.max_retries}, it must be from 0 to {MAX_RETRIES_LIMIT}"
-        )
+    _check_max_retries(task.max_retries)
     if not task.payload_is_json:
         _check_json(task.payload)
     if task.headers or task.tags:
         check_options(task.headers, task.tags)
+
+
+def check_edit(max_retries: int | None, tags: Sequence[str] | None) -> None:
+    """Raise TaskInvalid for what no task may be given later."""
+    if max_retries is not None:
+        _check_max_retries(max_retries)
+    if tags:
+        check_options({}, tuple(tags))
+
+
+def _check_max_retries(count: int) -> None:
+    if not 0 <= count <= MAX_RETRIES_LIMIT:
+        raise TaskInvalid(f"max_retries is {count}, it must be from 0 to {MAX_RETRIES_LIMIT}")
 
 
 def _check_json(payload: bytes) -> None:

@@ -109,7 +109,8 @@ class Consumer:
 
     async def deregister(self) -> None:
         """Say goodbye. What is still held is handed back."""
-        await self._call("deregister", self._holder(self._installation.retention_seconds))
+        kept = self._installation.retention_seconds
+        await self._call("deregister", (*self._holder(kept), *self.info.queues))
 
     async def close(self) -> None:
         """Close the connections."""

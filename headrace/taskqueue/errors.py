@@ -173,6 +173,7 @@ _ALLOWED = {
     "cancel": "only pending and queued tasks can be cancelled",
     "retry": "only failed and cancelled tasks can be retried",
     "run_now": "only pending tasks can be run before their time",
+    "edit": "only pending and queued tasks can be changed, and of a parked one not the start time",
     "delete": "only tasks that have ended can be deleted: cancel it first",
     "wake": "only tasks that have not ended have an inbox",
 }

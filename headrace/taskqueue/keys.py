@@ -40,6 +40,7 @@ histogram:<type>    hash    waiting (`w`) and run (`r`) times by bucket, and the
 workers             zset    worker → its last heartbeat
 worker:<worker>     hash    `info`, `running`, `seen`, `drained` (the mark that it answered),
                             `version`, `reads` (the newest version of a record, unless 1)
+left                hash    queue → `when:worker`: which of its workers said goodbye last
 drain:<worker>      string  the drain mark; expires unless it is renewed
 signal:<worker>     list    makes a worker's heartbeat come at once
 definition:<sha256> string  a text that tasks are pinned to; stays

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from headrace.limits import (
     MAX_BATCH,
     MAX_CRASHES,
     MAX_INBOX_ITEM_BYTES,
     MAX_INBOX_ITEMS,
+    MAX_OPTIONS_BYTES,
 )
 from headrace.taskqueue.attempts import AttemptRecord, decode_attempts
 from headrace.taskqueue.base import QueueBase, status_after_cancel
 from headrace.taskqueue.bulks import Bulks
+from headrace.taskqueue.checks import check_edit
 from headrace.taskqueue.consumer import Consumer
 from headrace.taskqueue.ends import EndWatch
 from headrace.taskqueue.errors import TaskNotFound
@@ -48,6 +53,7 @@ from headrace.taskqueue.submitter import Submitter
 from headrace.taskqueue.task import NewTask, Options, Task, TaskStatus, milliseconds
 from headrace.taskqueue.tending import LEASE_SECONDS as FENCED_SECONDS
 from headrace.taskqueue.tending import FencedLease
+from headrace.taskqueue.why import Why, explain
 
 DRAIN_SECONDS = 60
 """A drain mark that is not renewed for so long ends by itself."""
@@ -241,6 +247,43 @@ class TaskQueue(QueueBase):
         """Queue a pending task before its time. Raises TaskNotFound, NotAllowed."""
         args = (task_id, self.installation.retention_seconds)
         return TaskStatus((await self._run("run_now", *args, subject=task_id)).decode())
+
+    async def edit(
+        self,
+        task_id: str,
+        *,
+        start_at: datetime | None = None,
+        max_retries: int | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> TaskStatus:
+        """Change a task that is pending or queued. None: that stays as it is.
+
+        Args:
+            task_id: which task.
+            start_at: when it may begin; in the past: at once. A parked run has none.
+            max_retries: from 0 to 100.
+            tags: instead of those that it has.
+
+        Returns its status after it. Raises TaskNotFound, NotAllowed, UpgradeInProgress, TaskInvalid
+        for tags or a number that no task may have.
+        """
+        check_edit(max_retries, tags)
+        rules = self.installation
+        status = await self._run(
+            "edit",
+            *(task_id, rules.retention_seconds, rules.lease_ms),
+            "" if start_at is None else max(0, milliseconds(start_at)),
+            "" if max_retries is None else max_retries,
+            b"" if tags is None else msgspec.msgpack.encode(list(tags)),
+            MAX_OPTIONS_BYTES,
+            subject=task_id,
+        )
+        return TaskStatus(status.decode())
+
+    async def why(self, task_id: str, stats: Stats | None = None) -> Why:
+        """Why a task waits. `stats`: of the workers, if they are known. Raises TaskNotFound."""
+        reply = await self._run("why", task_id, subject=task_id)
+        return explain(reply, stats or await self.stats())
 
     async def delete(self, task_id: str) -> None:
         """Remove an ended task and everything that is kept of it.

@@ -13,7 +13,7 @@ from headrace.limits import DEFAULT_MAX_RETRIES
 from headrace.taskqueue.errors import LayoutTooNew
 from headrace.taskqueue.task import RECORD_VERSION, Task, TaskStatus, unpack_options, utc
 
-_NEVER = b"9000000000000000"
+NEVER = b"9000000000000000"
 """When a task is due that waits for its inbox alone. As in lib/waiting.lua."""
 
 _IDEMPOTENT = uuid.UUID("8d3f4ac8-5a39-5b0e-8f3c-3b5b7c1f4e11")
@@ -121,7 +121,7 @@ def _task(task_id: str, record: dict[bytes, bytes]) -> Task:
         created_at=utc(number(b"c")),
         started_at=moment(b"b"),
         completed_at=moment(b"e"),
-        due_at=None if record.get(b"d") == _NEVER else moment(b"d"),
+        due_at=None if record.get(b"d") == NEVER else moment(b"d"),
         payload=record.get(b"p", b"null"),
         result=record.get(b"r"),
         error=text(b"er"),

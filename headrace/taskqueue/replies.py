@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.limits import MAX_OPTIONS_BYTES
 from headrace.taskqueue.errors import (
     BulkNotFound,
     ChildrenFull,
@@ -12,6 +13,7 @@ from headrace.taskqueue.errors import (
     NotAllowed,
     QueueError,
     QueueFull,
+    TaskInvalid,
     TaskNotFound,
     TooManyBulks,
     TooManyTypes,
@@ -59,6 +61,11 @@ def script_error(
             return BulkNotFound(subject)
         case "TOOMANYBULKS":
             return TooManyBulks(detail)
+        case "OPTIONS":
+            return TaskInvalid(
+                f"the headers of task {detail} and these tags have more than {MAX_OPTIONS_BYTES} "
+                "bytes together: take fewer or shorter tags"
+            )
         case "FULL":
             return QueueFull(detail, max_length)
         case _:

@@ -80,8 +80,9 @@ local function pass_over(id, task_type, flaw)
   local is_tombstone = call('SREM', cancelled, id) == 1
   local r = read_task(id, nil, flaw)
   local is_moved = moved and moved['task:' .. id]
-  if not (r or is_tombstone or is_moved) then
-    -- Was it cancelled by a version that kept no such list, and has expired since?
+  if not (is_tombstone or r and r.z or is_moved) then
+    -- Was it cancelled by a version that kept no such list, and has expired since? Or does it stand here more
+    -- than once, because it was put off (see edit.lua)?
     local skipped_here = counted[task_type] and counted[task_type].tombstones or 0
     local tombstones = whole(call('HGET', P .. 'counts:' .. task_type, 'tombstones')) or 0
     is_tombstone = tombstones + skipped_here > call('SCARD', cancelled)

@@ -2,7 +2,7 @@
 -- deregister: a worker ends. Tasks that it still holds are handed back; no crash is counted.
 --
 -- KEYS  1  {namespace}:meta
--- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds
+-- ARGV  1  worker    2  epoch    3  lease in ms    4  retention in seconds    5… its queues
 -- Returns  how many tasks were handed back
 -- Errors   EPOCH <new>
 
@@ -18,6 +18,9 @@ for i = 1, #held, 2 do
   if r then
     hand_back(id, task_type, r, retention_seconds)
   end
+end
+for i = 5, #ARGV do
+  call('HSET', P .. 'left', ARGV[i], NOW .. ':' .. worker)
 end
 call('ZREM', P .. 'workers', worker)
 redis.call('DEL', P .. 'worker:' .. worker, P .. 'drain:' .. worker, P .. 'signal:' .. worker)

@@ -134,6 +134,30 @@ async def test_a_deleted_task_leaves_nothing(
     assert ids(await api.get("/api/tasks")) == []
 
 
+async def test_a_task_is_changed_before_it_begins(api: ApiUnderTest, queue: TaskQueue) -> None:
+    [task_id] = await submit(queue)
+    reply = await api.patch(f"/api/tasks/{task_id}", json={"start_in": 3600, "tags": ["red"]})
+    assert (reply.status_code, reply.json()) == (200, {"task_id": task_id, "status": "pending"})
+    record = (await api.get(f"/api/tasks/{task_id}")).json()
+    assert (record["status"], record["tags"]) == ("pending", ["red"])
+    assert record["due_at"] > record["created_at"]
+    for body, pointer in (({"tags": ["a b"]}, "/tags"), ({"max_retries": -1}, "/max_retries")):
+        reply = await api.patch(f"/api/tasks/{task_id}", json=body)
+        assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, pointer)
+    await queue.cancel(task_id)
+    reply = await api.patch(f"/api/tasks/{task_id}", json={"max_retries": 1})
+    assert reply.status_code == 409
+    assert "only pending and queued" in reply.json()["detail"]
+
+
+async def test_why_says_what_to_do(api: ApiUnderTest, queue: TaskQueue) -> None:
+    [task_id] = await submit(queue)
+    reply = await api.get(f"/api/tasks/{task_id}/why")
+    body = reply.json()
+    assert (body["code"], body["position"], body["live_workers"]) == ("no-worker", 1, 0)
+    assert "Start one" in body["text"]
+
+
 @pytest.mark.parametrize("name", ["bulk", "counts", "wait", "live", "events"])
 async def test_no_task_type_has_a_name_that_an_address_needs(queue: TaskQueue, name: str) -> None:
     with pytest.raises(ValueError, match="reserved"):

@@ -99,11 +99,7 @@ local function run_task_now(id, retention_seconds)
   elseif r.s ~= 'pending' then
     return nil, 'NOTALLOWED ' .. r.s
   end
-  local retry = is_retry(r.rc, r.cc)
-  call('ZREM', delayed_key(r.t, retry), id)
-  call('HDEL', P .. 'task:' .. id, 'd', 'wo')
-  enqueue(id, r.t, retry, false)
-  wake(r.t)
+  unpark(id, r)
   return 'queued'
 end
 

@@ -132,6 +132,15 @@ class WaitBody(msgspec.Struct, forbid_unknown_fields=True, rename={"until": "for
     ] = "all"
 
 
+class EditBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be changed of a task. What is absent stays as it is."""
+
+    max_retries: MaxRetries | None = None
+    start_at: StartAt | None = None
+    start_in: StartIn | None = None
+    tags: Tags | None = None
+
+
 class BulkFilter(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which tasks are meant: those that fit all that is given."""
 
@@ -150,13 +159,14 @@ class _BatchOutside(msgspec.Struct):
     tasks: Annotated[list[Any], Count]
 
 
-Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody, WaitBody, BulkBody)
+Body = TypeVar("Body", ExecuteBody, SubmitBody, BatchBody, WaitBody, BulkBody, EditBody)
 
 _execute = msgspec.json.Decoder(ExecuteBody)
 _submit = msgspec.json.Decoder(SubmitBody)
 _batch = msgspec.json.Decoder(BatchBody)
 _wait = msgspec.json.Decoder(WaitBody)
 _bulk = msgspec.json.Decoder(BulkBody)
+_edit = msgspec.json.Decoder(EditBody)
 
 _RULES = {
     "variables": 'it must be an object, as in {"name": "Ada"}',
@@ -177,6 +187,7 @@ _RULES = {
 _EXECUTE = Form(ExecuteBody, _RULES, wraps="variables")
 _SUBMIT = Form(SubmitBody, _RULES, wraps="payload")
 _WAIT = Form(WaitBody, _RULES, wraps="ids")
+_EDIT = Form(EditBody, _RULES, wraps="tags")
 _BULK = Form(BulkBody, _RULES, wraps="filter")
 _BATCH = Form(_BatchOutside, _RULES, wraps="tasks", items=_SUBMIT)
 
@@ -201,6 +212,11 @@ async def batch_body(request: Request) -> BatchBody:
 async def wait_body(request: Request) -> WaitBody:
     """The body of a wait for many tasks."""
     return _decoded(_wait, _WAIT, await _read(request))
+
+
+async def edit_body(request: Request) -> EditBody:
+    """The body of a change of a task."""
+    return _decoded(_edit, _EDIT, await _read(request))
 
 
 async def bulk_body(request: Request) -> BulkBody:
@@ -231,7 +247,7 @@ def id_of(
     return idempotent_id(task_type, key), True
 
 
-def start_of(body: ExecuteBody | SubmitBody, place: str = "") -> datetime | None:
+def start_of(body: ExecuteBody | SubmitBody | EditBody, place: str = "") -> datetime | None:
     """When a task may begin; None: at once. `place` is the JSON pointer of the body.
 
     Raises the 422 problem for a time too far ahead to be meant, and for two times.

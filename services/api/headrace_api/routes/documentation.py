@@ -22,7 +22,14 @@ from headrace.contract import (
     problems,
 )
 from headrace.contract.problems import MEDIA_TYPE, ProblemType
-from headrace_api.http.bodies import BatchBody, BulkBody, ExecuteBody, SubmitBody, WaitBody
+from headrace_api.http.bodies import (
+    BatchBody,
+    BulkBody,
+    EditBody,
+    ExecuteBody,
+    SubmitBody,
+    WaitBody,
+)
 from headrace_api.http.sse import EventStream
 from headrace_api.routes import examples, many_examples
 
@@ -400,6 +407,27 @@ TASK_COUNTS: dict[str, Any] = {
     },
 }
 _CHANGED = (problems.TASK_NOT_FOUND, problems.NOT_ALLOWED, *_REACHING_REDIS)
+WHY: dict[str, Any] = {
+    "responses": {
+        200: _reply(examples.WHY),
+        **errors(problems.TASK_NOT_FOUND, *_REACHING_REDIS),
+    },
+}
+EDIT: dict[str, Any] = {
+    "responses": {
+        200: _reply({"task_id": TASK_ID, "status": "pending"}),
+        **errors(
+            problems.MALFORMED_JSON,
+            problems.BODY_TOO_LARGE,
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            problems.INVALID_REQUEST,
+            problems.UPGRADE_IN_PROGRESS,
+            problems.QUEUE_OUT_OF_MEMORY,
+            *_CHANGED,
+        ),
+    },
+    "openapi_extra": {"requestBody": _body(EditBody, examples.EDIT_BODIES, required=True)},
+}
 RUN_NOW: dict[str, Any] = {
     "status_code": 202,
     "responses": {202: _reply({"task_id": TASK_ID, "status": "queued"}), **errors(*_CHANGED)},

@@ -43,6 +43,26 @@ RECORD: dict[str, Any] = {
     "live_workers": 5,
 }
 
+WHY = {
+    "task_id": TASK_ID,
+    "status": "queued",
+    "code": "slots-full",
+    "text": "All 10 slots of the 1 workers of the type resize_image are taken. 4 tasks come before "
+    "it.",
+    "position": 5,
+    "position_is_exact": True,
+    "until": None,
+    "live_workers": 1,
+    "last_worker": None,
+    "last_worker_at": None,
+}
+EDIT_BODIES = {
+    "later": {"summary": "Begin in an hour", "value": {"start_in": 3600}},
+    "tags": {
+        "summary": "Other tags, no retries",
+        "value": {"tags": ["nightly"], "max_retries": 0},
+    },
+}
 TASK_SUMMARY = {name: value for name, value in RECORD.items() if name != "result"}
 COUNTS = {
     "queued": 5,

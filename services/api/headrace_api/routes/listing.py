@@ -12,13 +12,16 @@ from starlette.responses import Response
 
 from headrace.contract import (
     CountsReply,
+    EditReply,
     RunNowReply,
     TaskCountsReply,
     TaskListReply,
+    WhyReply,
 )
-from headrace.taskqueue import TaskFilter, TaskStatus
+from headrace.taskqueue import TaskFilter, TaskInvalid, TaskStatus
 from headrace_api.context import api_of
 from headrace_api.http.auth import Permission
+from headrace_api.http.bodies import edit_body, invalid_field, start_of
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.routes.tasks import addressed, required_queue
@@ -125,6 +128,38 @@ async def counts(request: HttpRequest) -> TaskCountsReply:
     )
 
 
+async def why(request: HttpRequest, task_id: str) -> WhyReply:
+    """Why a task waits: as a code, and in words that say what to do.
+
+    The position is exact among the first 10,000 of its list, and an estimate behind them. The
+    numbers of the workers are a second old at most.
+    """
+    queue, task_id = addressed(request, task_id)
+    availability = api_of(request).availability
+    found = await availability.call(lambda: queue.why(task_id, availability.stats))
+    return WhyReply(task_id=task_id, **msgspec.structs.asdict(found))
+
+
+async def edit(request: HttpRequest, task_id: str) -> EditReply:
+    """Change a task that is pending or queued: its start time, its retries, its tags.
+
+    A queued task with a start time to come is pending again. The start time of a run that has
+    parked cannot be changed.
+    """
+    queue, task_id = addressed(request, task_id)
+    body = await edit_body(request)
+    start_at = start_of(body)
+    try:
+        status = await api_of(request).availability.call(
+            lambda: queue.edit(
+                task_id, start_at=start_at, max_retries=body.max_retries, tags=body.tags
+            )
+        )
+    except TaskInvalid as error:
+        raise invalid_field("/tags", str(error)) from None
+    return EditReply(task_id=task_id, status=status)
+
+
 async def run_now(request: HttpRequest, task_id: str) -> RunNowReply:
     """Queue a pending task before its time."""
     queue, task_id = addressed(request, task_id)
@@ -139,7 +174,11 @@ async def delete(request: HttpRequest, task_id: str) -> Response:
     return Response(status_code=204)
 
 
+needs(Permission.READ)(why)
 needs(Permission.SUBMIT)(run_now)
+needs(Permission.MANAGE)(edit)
 needs(Permission.MANAGE)(delete)
 router.add_api_route("/tasks/{task_id}/run-now", run_now, methods=["POST"], **docs.RUN_NOW)
+router.add_api_route("/tasks/{task_id}/why", why, methods=["GET"], **docs.WHY)
+router.add_api_route("/tasks/{task_id}", edit, methods=["PATCH"], **docs.EDIT)
 router.add_api_route("/tasks/{task_id}", delete, methods=["DELETE"], **docs.DELETE)

@@ -58,6 +58,8 @@ async def test_every_address_of_the_guide_and_more_is_in_it(tmp_path: Path) -> N
         "GET /api/tasks",
         "GET /api/tasks/counts",
         "DELETE /api/tasks/{task_id}",
+        "PATCH /api/tasks/{task_id}",
+        "GET /api/tasks/{task_id}/why",
         "POST /api/tasks/{task_id}/run-now",
         "GET /api/tasks/{task_id}",
         "POST /api/tasks/{task_id}/cancel",

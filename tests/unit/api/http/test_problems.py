@@ -104,7 +104,7 @@ async def test_errors_outside_of_routes_are_problems_too(tmp_path: Path) -> None
         check(await api.get("/no/such/address"), "route-not-found")
         refused = await api.client.put("/api/tasks/550e8400-e29b-41d4-a716-446655440000")
         check(refused, "method-not-allowed")
-        assert refused.headers["allow"] == "DELETE, GET, HEAD"
+        assert refused.headers["allow"] == "DELETE, GET, HEAD, PATCH"
         check(await api.get("/api/workflows/queue/x/dead-letters?limit=0"), "invalid-request")
 
 
