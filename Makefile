@@ -15,6 +15,7 @@ endif
 VENV ?= .venv
 PORT ?= 8000
 CASES ?= 20000
+SUBMITS ?= 10000
 DOCKER ?= docker
 REGISTRY ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -88,9 +89,11 @@ simulate: $(READY) ## Drive the scaling decision and its peers through seven loa
 chaos: $(READY) ## Kill, pause and cut for minutes, and look whether anything was lost
 	$(BIN)/python -m pytest -m chaos tests/chaos -s --timeout 1800 -o faulthandler_timeout=0 $(ARGS)
 
-soak: $(READY) ## Send the API generated requests and compare each reply with its document (CASES=20000)
+soak: $(READY) ## 20,000 generated requests to the API, 10,000 submits through a chaotic proxy (CASES, SUBMITS)
 	@HEADRACE_API_CASES=$(CASES) $(BIN)/python -m pytest tests/integration/api/test_properties.py -s \
 		--timeout 3600 -o faulthandler_timeout=0 $(ARGS)
+	@HEADRACE_CLIENT_SUBMITS=$(SUBMITS) $(BIN)/python -m pytest \
+		tests/integration/client/test_safe_to_repeat.py -k submit --timeout 3600 -o faulthandler_timeout=0 $(ARGS)
 
 soak-worker: $(READY) ## Sixty hostile handlers on the Python of the images, where it is; a call of 60 s in a process
 	$(BIN)/python -m pytest -m soak tests/integration $(ARGS)

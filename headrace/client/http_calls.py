@@ -28,7 +28,7 @@ from headrace.client.retries import (
     repeated,
     unexpected,
 )
-from headrace.client.steps import REQUEST_SECONDS, HttpRequest, HttpResponse, Program, Rules, Sleep
+from headrace.client.steps import HttpRequest, HttpResponse, Program, Rules, Sleep
 from headrace.client.submissions import Options
 from headrace.contract import (
     BatchSubmitted,
@@ -96,7 +96,7 @@ class HttpCalls:
         request = HttpRequest("POST", path, body=msgspec.json.encode(body), headers=headers)
         if options.inline:
             # It may run for as long as the API allows, and it could run twice.
-            return (yield from self.sent(replace(request, timeout_seconds=INLINE_SECONDS)))
+            return (yield from self.sent(replace(request, held_seconds=INLINE_SECONDS)))
         return (yield from self._repeated(request))
 
     def submit_many(
@@ -211,7 +211,8 @@ class HttpCalls:
 
     def sent(self, request: HttpRequest) -> Program[HttpResponse]:
         """Send it once. Raises what a refusal means."""
-        response: HttpResponse = yield request
+        timeout_seconds = self.rules.request_seconds + request.held_seconds
+        response: HttpResponse = yield replace(request, timeout_seconds=timeout_seconds)
         if error := refusal(response, self._place):
             raise error
         return response
@@ -283,5 +284,5 @@ class _Held:
         return replace(
             self._request,
             headers={"Prefer": f"wait={seconds}"},
-            timeout_seconds=seconds + REQUEST_SECONDS,
+            held_seconds=seconds,
         )

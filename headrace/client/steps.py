@@ -13,9 +13,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-REQUEST_SECONDS = 10.0
-"""A request without an answer for so long counts as lost."""
-
 
 @dataclass(frozen=True)
 class HttpRequest:
@@ -26,7 +23,10 @@ class HttpRequest:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
-    timeout_seconds: float = REQUEST_SECONDS
+    held_seconds: float = 0.0
+    """For so long the answer may be held back, beyond `Rules.request_seconds`."""
+    timeout_seconds: float = 0.0
+    """Set when it is sent."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Rules:
     random: Callable[[], float] = random.random
     retry_seconds: float = 30.0
     """For so long a request is sent again before `Unavailable` is raised."""
+    request_seconds: float = 10.0
+    """A request without an answer for so long counts as lost."""
 
 
 def run(program: Program[T], perform: Callable[[Any], Any]) -> T:

@@ -7,14 +7,11 @@ import contextlib
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from headrace.taskqueue.errors import NotSent, QueueUnavailable
 from headrace.taskqueue.redis.blocking import BlockingLink
@@ -23,6 +20,7 @@ from headrace.taskqueue.redis.link import Link
 from headrace.taskqueue.redis.locate import blocking_link, link, locate, locate_blocking
 from headrace.taskqueue.redis.url import Target, parse_url
 from tests.conftest import ServerFactory
+from tests.sentinels import Watched, until, watched_master
 from tests.servers import RedisServer, absent, available, binary, free_port
 
 COUNT = Script(b"return redis.call('INCR', KEYS[1])")
@@ -46,14 +44,6 @@ def blocking(target: Target, *scripts: Script) -> Iterator[BlockingLink]:
         yield made
     finally:
         made.close()
-
-
-def until(what: Callable[[], object], seconds: float = 15) -> None:
-    """Wait until it is so."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
 
 
 async def wait_for_answer(made: Link, seconds: float = 15) -> None:
@@ -226,61 +216,10 @@ async def test_no_tls_where_tls_is_spoken_and_the_reverse(tls: Tls) -> None:
 # Sentinel
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A master, its replica, and the port of the Sentinel that watches them."""
-
-    master: RedisServer
-    replica: RedisServer
-    sentinel_port: int
-
-    @property
-    def url(self) -> str:
-        return f"redis+sentinel://127.0.0.1:{self.sentinel_port}/mymaster/1?sentinel_password=eye"
-
-
 @pytest.fixture
 def watched(new_server: ServerFactory, tmp_path: Path) -> Iterator[Watched]:
-    program = binary(available("redis-7.0"))
-    assert program is not None
-    master = new_server("redis-7.0", repl_diskless_sync_delay=0)
-    replica = new_server("redis-7.0", replicaof=f"127.0.0.1 {master.port}")
-    until(lambda: b"online" in str(master.client.info("replication")).encode())
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nrequirepass eye\n"
-        f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
-        "sentinel down-after-milliseconds mymaster 300\n"
-        "sentinel failover-timeout mymaster 2000\n"
-    )
-    with (
-        subprocess.Popen(
-            [program, config, "--sentinel"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process,
-        contextlib.closing(
-            redis.Redis(port=port, password="eye", retry=Retry(NoBackoff(), 0), protocol=2)
-        ) as client,
-    ):
-        try:
-            until(
-                lambda: (
-                    _answers(client) and client.execute_command("SENTINEL", "REPLICAS", "mymaster")
-                )
-            )
-            yield Watched(master, replica, port)
-        finally:
-            process.kill()
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
+    with watched_master(new_server, tmp_path) as found:
+        yield found
 
 
 async def test_sentinels_name_the_master(watched: Watched) -> None:
