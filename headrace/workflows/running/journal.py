@@ -72,7 +72,7 @@ class Journal:
         while self._stored < wanted:
             if self._writing is None:
                 self._writing = asyncio.create_task(self._write())
-                self._writing.add_done_callback(self._written)
+                self._writing.add_done_callback(_look_at)
             # A branch may be given up in the middle of it: what comes after must not overtake it.
             await asyncio.shield(self._writing)
 
@@ -95,12 +95,13 @@ class Journal:
         snapshot = self._due(parking=True) if moved or self._count else None
         return snapshot, () if snapshot is not None else tuple(self._unwritten)
 
-    def _written(self, task: asyncio.Task[None]) -> None:
-        self._writing = None
-        if not task.cancelled():
-            task.exception()  # who waited for it has it, if anybody is left
-
     async def _write(self) -> None:
+        try:
+            await self._store()
+        finally:
+            self._writing = None
+
+    async def _store(self) -> None:
         entries, self._unwritten = self._unwritten, []
         added, count, size = self._added, self._count, self._size
         snapshot = self._due(parking=False)
@@ -127,3 +128,9 @@ class Journal:
             return snapshot
         self._refused_bytes = len(snapshot)
         return None
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """Who waited for it has its error, if anybody is left."""
+    if not task.cancelled():
+        task.exception()
