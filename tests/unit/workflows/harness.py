@@ -71,7 +71,6 @@ class Bench:
     limits: RunLimits = field(default_factory=RunLimits)
     saved: Saved = field(default_factory=Saved)
     unpark_at: datetime | None = None
-    children: Children | None = None
     checkpoints: list[Saved] = field(default_factory=list)
     progress: list[tuple[int, str]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
@@ -89,7 +88,6 @@ class Bench:
             sleep=self._sleep,
             append=self._append,
             checkpoint=self._checkpoint,
-            children=self.children,
             random=self.random,
             children=self.children,
             limits=self.limits,
