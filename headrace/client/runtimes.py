@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.settings.processes import EvaluationSettings, WorkflowLimits, WorkflowSettings
-from headrace.workflows import HttpPolicy, RunLimits, Runtime
+from headrace.workflows import HttpPolicy, RunLimits, Runtime, SecretSource
 from headrace.workflows.expressions import Evaluator, Limits
 
 
@@ -20,4 +20,5 @@ def new_runtime(
         HttpPolicy(allow=workflows.http_allow),
         evaluator=Evaluator(per_evaluation, max_processes=evaluation.processes),
         limits=RunLimits(**limits.model_dump()),
+        secrets=SecretSource(workflows.secrets_dir, workflows.secrets_prefix),
     )

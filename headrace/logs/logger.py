@@ -12,6 +12,7 @@ from typing import Any, Literal
 import structlog
 
 from headrace.logs.exceptions import format_exception
+from headrace.logs.redaction import hidden
 from headrace.logs.render import Fields, Renderer, console_renderer, legible, render_json
 from headrace.logs.sink import BufferedSink
 
@@ -44,7 +45,7 @@ class _Output:
             # A value whose text raises, be it SystemExit: no line may end anything.
             shown = {legible(name): legible(it) for name, it in {**context, **fields}.items()}
             line = self.render(level, legible(event), {}, shown)
-        self.sink.write(line)
+        self.sink.write(hidden.line(line))
         if severity >= logging.WARNING:
             self.sink.flush()
 

@@ -112,6 +112,16 @@ class WorkflowSettings(Group):
     """Hosts, addresses and networks that `call: http` may reach, separated by commas. `*`, or
     nothing: every public host. List what is in a private network or a cluster."""
 
+    secrets_dir: Annotated[Path | None, Env("WORKFLOW_SECRETS_DIR")] = None
+    """A folder with a file for each secret that definitions declare in `use.secrets`; none: they
+    come from environment variables alone."""
+
+    secrets_prefix: Annotated[str, Env("WORKFLOW_SECRETS_PREFIX")] = Field(
+        default="WORKFLOW_SECRET_", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"
+    )
+    """What the environment variables of such secrets begin with: the secret `apiKey` is in
+    `WORKFLOW_SECRET_APIKEY`."""
+
 
 class WorkflowLimits(Group):
     """What one run of a workflow may use at most. An error at a limit names its setting."""

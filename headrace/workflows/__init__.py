@@ -16,6 +16,7 @@ from headrace.workflows.limits import RunLimits
 from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, Schema, Workflow
 from headrace.workflows.reading import CALLS, hyphened
 from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
+from headrace.workflows.secrets import SecretSource
 from headrace.workflows.steps.http import HttpPolicy
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "RunParked",
     "Runtime",
     "Schema",
+    "SecretSource",
     "StateError",
     "Workflow",
     "WorkflowError",

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from headrace.logs.redaction import Redactor
 
 ERROR_TYPE_BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/"
 # What definitions write in front of a standard error's name: the specification has had several
@@ -130,6 +133,18 @@ class WorkflowError(WorkflowsError):
             return True
         return name == "communication" and (
             self.status >= 500 or self.status in _RETRYABLE_STATUSES
+        )
+
+    def redacted(self, redactor: Redactor) -> WorkflowError:
+        """The same error, without secrets."""
+        if not redactor:
+            return self
+        return WorkflowError(
+            type=redactor.text(self.type),
+            title=redactor.text(self.title),
+            status=self.status,
+            detail=redactor.text(self.detail),
+            instance=self.instance,
         )
 
     def as_dict(self) -> dict[str, Any]:

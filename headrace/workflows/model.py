@@ -78,6 +78,14 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
+class Authentication:
+    """How a request proves who sends it: `basic` or `bearer`, with its fields."""
+
+    scheme: str
+    fields: Template
+
+
+@dataclass(frozen=True, slots=True)
 class Duration:
     """How long: known from the definition, or what an expression will give."""
 
@@ -408,3 +416,5 @@ class Workflow:
     output_as: Template | None
     output_schema: Schema | None
     timeout: Duration | None
+    secrets: frozenset[str] = frozenset()
+    """The names of those that it may use."""

@@ -88,6 +88,10 @@ envFrom:
   value: /etc/headrace/workflows
 - name: HTTP_ALLOW
   value: {{ join "," .Values.workflows.httpAllow | quote }}
+{{- if .Values.workflows.existingSecret }}
+- name: WORKFLOW_SECRETS_DIR
+  value: /etc/headrace/secrets
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -127,6 +131,11 @@ envFrom:
 
 {{/* The volumes that API and workers share. */}}
 {{- define "headrace.volumes" -}}
+{{- with .Values.workflows.existingSecret }}
+- name: secrets
+  secret:
+    secretName: {{ . }}
+{{- end }}
 - name: tmp
   emptyDir: {}
 - name: workflows
@@ -165,6 +174,11 @@ envFrom:
 - name: workflows
   mountPath: /etc/headrace/workflows
   readOnly: true
+{{- if .Values.workflows.existingSecret }}
+- name: secrets
+  mountPath: /etc/headrace/secrets
+  readOnly: true
+{{- end }}
 {{- include "headrace.redisCaMount" . }}
 {{- end }}
 

@@ -13,6 +13,7 @@ from headrace.workflows.reading.durations import parse_value, read_duration
 from headrace.workflows.reading.errors import read_error_filter
 from headrace.workflows.reading.expressions import (
     STEP_BODY,
+    WITH_SECRETS,
     read_condition,
     read_items,
     read_runtime_expression,
@@ -27,6 +28,7 @@ __all__ = [
     "CALLS",
     "MAX_SOURCE_BYTES",
     "STEP_BODY",
+    "WITH_SECRETS",
     "Attempts",
     "Cursor",
     "StepReader",

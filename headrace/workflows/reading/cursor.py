@@ -87,6 +87,8 @@ class Findings:
     """What comes up while a definition is read."""
 
     faults: list[DefinitionError] = field(default_factory=list)
+    # The names of the secrets that the definition declares.
+    secrets: set[str] = field(default_factory=set)
     # The expressions and schemas, to be compiled together by a `Checker`.
     checks: list[Check] = field(default_factory=list)
 

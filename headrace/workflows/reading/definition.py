@@ -11,6 +11,7 @@ from typing import Any
 from headrace.workflows.expressions import Checker
 from headrace.workflows.model import CalledFunction, Workflow
 from headrace.workflows.reading import refused
+from headrace.workflows.reading.authentications import read_authentication
 from headrace.workflows.reading.cursor import Attempts, Cursor, TooManyFaults, attempts
 from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
@@ -23,6 +24,7 @@ RESERVED_IDS = frozenset({"tasks", "queue"})
 MAX_VERSION = 128
 
 _DSL = re.compile(r"1\.0\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
+_SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _VERSION = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
@@ -98,6 +100,7 @@ def _read(root: Cursor, text: bytes, reader: StepReader) -> Workflow:
         output_as=output_as,
         output_schema=output_schema,
         timeout=timeout,
+        secrets=frozenset(root.findings.secrets),
     )
 
 
@@ -164,10 +167,31 @@ def _check_evaluate(cursor: Cursor) -> None:
         fields["mode"].note(refused.LOOSE)
 
 
+def _read_secret(cursor: Cursor) -> str:
+    """The name of a secret, which may also be a file's."""
+    name = cursor.text()
+    if not _SECRET.fullmatch(name):
+        cursor.note(
+            "a secret's name has 1 to 128 letters, digits and `_` `-` `.`, with a letter or digit "
+            f"first, not {name!r}"
+        )
+    return name
+
+
 def _read_use(cursor: Cursor, reader: StepReader) -> None:
     """Give the reader what the workflow names. A name counts even if what it names is wrong."""
-    fields = cursor.mapping({"errors", "functions", "retries", "timeouts"}, refused=refused.USE)
+    fields = cursor.mapping(
+        {"authentications", "errors", "functions", "retries", "secrets", "timeouts"},
+        refused=refused.USE,
+    )
     part = Attempts()
+    if "secrets" in fields:
+        for secret in fields["secrets"].items():
+            name = part(_read_secret, secret)
+            cursor.findings.secrets.add(name)
+    if "authentications" in fields:
+        for name, authentication in fields["authentications"].fields().items():
+            reader.authentications[name] = part(read_authentication, authentication)
     if "timeouts" in fields:
         for name, timeout in fields["timeouts"].fields().items():
             reader.timeouts[name] = part(read_timeout, timeout, WORKFLOW_INPUT)

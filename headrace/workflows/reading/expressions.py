@@ -21,11 +21,14 @@ WORKFLOW_OUTPUT = WORKFLOW_INPUT | {"context"}
 STEP_BEFORE = WORKFLOW_OUTPUT | {"task"}  # `if` and `input.from`
 STEP_BODY = STEP_BEFORE | {"input"}  # the step's own fields, and `output.as`
 STEP_EXPORT = STEP_BODY | {"output"}
+STEP_IF = STEP_BEFORE | {"secrets"}
+WITH_SECRETS = STEP_BODY | {"secrets"}  # what a request holds, and `when`
 
 ARGUMENTS = STEP_EXPORT | refused.ARGUMENTS.keys() | {"ENV"}
 """The names that no variable may have: the language's own, and jq's."""
 
 _ENCLOSED = re.compile(r"\s*\$\{(.*)\}\s*", re.DOTALL)
+_SECRET = re.compile(r'\$secrets\b(?:\s*\.?\s*\[?\s*"([^"\\]+)"\s*\]?|\s*\.([A-Za-z_]\w*))?')
 _NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 _JQ_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _POSITION = re.compile(r" at <top-level>, line \d+(, column \d+)?")
@@ -43,6 +46,8 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
     for name in variables_in(expression.text):
         if name in refused.ARGUMENTS and name not in allowed:
             cursor.refuse(refused.ARGUMENTS[name])
+    if "secrets" in allowed:
+        _check_secrets(cursor, expression.text)
 
     def note(error: EvaluationFailed) -> None:
         reason = _POSITION.sub("", str(error).partition("\n")[0]).rstrip(":")
@@ -60,6 +65,21 @@ def read_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:
 
     cursor.findings.checks.append((expression.program, note))
     return expression
+
+
+def _check_secrets(cursor: Cursor, text: str) -> None:
+    """Refuse secrets that are not declared, and a use of all of them."""
+    for match in _SECRET.finditer(text):
+        name = match[1] or match[2]
+        if name is None:
+            cursor.refuse(
+                'name the secret that is meant: `$secrets.apiKey` or `$secrets["api-key"]`'
+            )
+        if name not in cursor.findings.secrets:
+            cursor.refuse(
+                f"`use.secrets` does not declare a secret named {name!r}"
+                f"{did_you_mean(name, cursor.findings.secrets)}"
+            )
 
 
 def read_runtime_expression(cursor: Cursor, allowed: frozenset[str]) -> Expression:

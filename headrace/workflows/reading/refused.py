@@ -11,7 +11,6 @@ _PACKAGE = "write a function or a task type in a package of yours (docs/handlers
 WORKFLOW = {"schedule": "a schedule (`schedule`) is not supported yet"}
 
 USE = {
-    "authentications": "authentication (`authentications`) is not supported yet",
     "catalogs": (
         "`catalogs` are not supported, because they load definitions from elsewhere while a run "
         "goes on: put what is needed into this file"
@@ -20,11 +19,17 @@ USE = {
         "`extensions` are not supported, because a task would do more than it says: write what "
         "comes before and after it as tasks"
     ),
-    "secrets": "secrets (`secrets`) are not supported yet",
 }
 
 SCHEMA = {"resource": "a schema is not fetched from elsewhere: write it here, under `document`"}
-ENDPOINT = {"authentication": "authentication (`authentication`) is not supported yet"}
+AUTHENTICATIONS = {
+    "digest": (
+        "`digest` is not supported, because it protects no password today: use `basic` or `bearer` "
+        "over https"
+    ),
+    "oauth2": "`oauth2` is not supported yet: use `bearer` with a token",
+    "oidc": "`oidc` is not supported yet: use `bearer` with a token",
+}
 
 LANGUAGE = "expressions are read as `jq`; no other language is supported: remove `language`"
 LOOSE = "the `loose` mode is not supported: remove `mode`, and write expressions as ${ … }"
@@ -67,6 +72,9 @@ ARGUMENTS = {
         "`$authorization` is not supported, because it would put a credential into data: let "
         "`authentication` send it"
     ),
-    "secrets": "`$secrets`: secrets are not supported yet",
+    "secrets": (
+        "`$secrets` may stand only in `authentication`, in what `call: http` sends (`endpoint`, "
+        "`headers`, `query`, `body`), in `if` and in `when`: elsewhere a secret would get into data"
+    ),
 }
 SECRET = "`$secret` does not exist: write `$secrets`"

@@ -7,6 +7,7 @@ from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.durations import read_duration
 from headrace.workflows.reading.expressions import (
     STEP_BODY,
+    WITH_SECRETS,
     read_condition,
     read_runtime_expression,
 )
@@ -24,8 +25,8 @@ def read_retry(cursor: Cursor) -> RetryPolicy:
         limit = part.given(_read_limit, fields, "limit")
         count, attempt_duration, duration = limit or (None, None, None)
         return RetryPolicy(
-            when=part.given(read_condition, fields, "when", STEP_BODY),
-            except_when=part.given(read_condition, fields, "exceptWhen", STEP_BODY),
+            when=part.given(read_condition, fields, "when", WITH_SECRETS),
+            except_when=part.given(read_condition, fields, "exceptWhen", WITH_SECRETS),
             delay=part.given(read_duration, fields, "delay"),
             backoff=part(_read_back_off, fields),
             count=count,

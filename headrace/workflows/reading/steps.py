@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from headrace.hints import did_you_mean
 from headrace.workflows.model import (
     Action,
+    Authentication,
     CalledFunction,
     Duration,
     RetryPolicy,
@@ -19,6 +20,7 @@ from headrace.workflows.model import (
     Template,
 )
 from headrace.workflows.reading import refused
+from headrace.workflows.reading.authentications import read_authentication
 from headrace.workflows.reading.cursor import Cursor, attempts
 from headrace.workflows.reading.durations import read_timeout
 from headrace.workflows.reading.errors import read_error
@@ -26,6 +28,7 @@ from headrace.workflows.reading.expressions import (
     STEP_BEFORE,
     STEP_BODY,
     STEP_EXPORT,
+    STEP_IF,
     read_condition,
     read_transformation,
 )
@@ -53,8 +56,9 @@ class StepReader:
     """Reads steps.
 
     `types` are those supported, by keyword, and `functions` those of installed packages, by name;
-    `timeouts`, `errors`, `retries` and `named_functions` are those that the workflow's `use` names.
-    `function_names` are those of all its functions, the ones that are not read yet, too.
+    `timeouts`, `errors`, `retries`, `authentications` and `named_functions` are
+    those that the workflow's `use` names. `function_names` are those of all its functions, the
+    ones that are not read yet, too.
     `place` is that of the step which is being read.
     """
 
@@ -63,6 +67,7 @@ class StepReader:
     timeouts: dict[str, Duration] = field(default_factory=dict)
     errors: dict[str, Template] = field(default_factory=dict)
     retries: dict[str, RetryPolicy] = field(default_factory=dict)
+    authentications: dict[str, Authentication] = field(default_factory=dict)
     named_functions: dict[str, Step] = field(default_factory=dict)
     function_names: set[str] = field(default_factory=set)
     place: Place | None = None
@@ -118,6 +123,15 @@ class StepReader:
             return self.retries[cursor.named(self.retries, "`use.retries` has no retry policy")]
         return read_retry(cursor)
 
+    def authentication(self, cursor: Cursor) -> Authentication:
+        """An authentication: described here, or `use` with a name of `use.authentications`."""
+        if "use" in cursor.fields():
+            name = cursor.mapping({"use"})["use"].named(
+                self.authentications, "`use.authentications` has no authentication"
+            )
+            return self.authentications[name]
+        return read_authentication(cursor)
+
     def function(self, name: str, cursor: Cursor) -> Step:
         """A task that `use.functions` names, in no list. It may call those that stand before it."""
         place = Place(cursor)
@@ -149,7 +163,7 @@ class StepReader:
                 part(fields["metadata"].fields)
             condition, timeout, then = None, None, "continue"
             if "if" in fields:
-                condition = part(read_condition, fields["if"], STEP_BEFORE)
+                condition = part(read_condition, fields["if"], STEP_IF)
             if "timeout" in fields:
                 timeout = part(self.timeout, fields["timeout"])
             if "then" in fields:

@@ -107,7 +107,8 @@ class Branch(Position):
         except EvaluationFailed as error:
             instance = _WORKFLOW_INSTANCE if scope is None else scope.step.reference
             # Also where a limit was hit, that of time too: it would be hit again.
-            raise WorkflowError.standard("expression", str(error), instance=instance) from None
+            detail = self.run.secrets.redactor.text(str(error))
+            raise WorkflowError.standard("expression", detail, instance=instance) from None
 
     async def duration(self, duration: Duration, scope: Scope) -> timedelta:
         """How long that is, on the step's input. Raises WorkflowError."""
@@ -121,16 +122,18 @@ class Branch(Position):
         if entry is None:
             await self._store_failures()
             self.run.report(scope)
+            redactor = self.run.secrets.redactor
             try:
-                output = await self._within(effect, scope.deadline)
+                output = redactor.data(await self._within(effect, scope.deadline))
                 entry = past.success(path, "call", output)
                 self._check_size(len(entry.value), "what the task did returned")
             except WorkflowError as error:
-                error.instance = error.instance or scope.step.reference
-                entry = past.failure(path, "call", error)
+                shown = error.redacted(redactor)
+                shown.instance = error.instance or scope.step.reference
+                entry = past.failure(path, "call", shown)
                 past.fail(entry)
                 past.advance(path, entry.ended_ms, saved=False)
-                raise
+                raise shown from None
             past.record(entry, scope)
             await self.run.journal.write()
         past.advance(path, entry.ended_ms, saved=saved)
@@ -385,6 +388,7 @@ class Branch(Position):
             "task": lambda: None if scope is None else _describe_step(scope),
             "workflow": lambda: _describe_workflow(run),
             "runtime": lambda: {"name": "headrace", "version": run.runtime, "metadata": {}},
+            "secrets": run.secrets.values,
             NOW: self.time.timestamp,
         }
         if scope is not None:

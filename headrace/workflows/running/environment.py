@@ -13,6 +13,7 @@ from headrace.workflows.expressions import Evaluator
 from headrace.workflows.limits import RunLimits
 from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, HttpSender
 from headrace.workflows.running.clock import utc_now
+from headrace.workflows.secrets import SecretSource
 from headrace.workflows.steps.http import HttpPolicy
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Runtime:
         transport: httpx2.AsyncBaseTransport | None = None,
         evaluator: Evaluator | None = None,
         limits: RunLimits | None = None,
+        secrets: SecretSource | None = None,
     ) -> None:
+        self.secrets = secrets or SecretSource()
         self.limits = limits or RunLimits()
         """Of each run, unless its environment has others."""
         self.evaluator = evaluator or Evaluator()

@@ -33,6 +33,7 @@ from headrace.workflows.running.state import (
     save_deadline,
     save_step,
 )
+from headrace.workflows.secrets import RunSecrets
 
 # So many steps without an await that suspends, and the event loop gets a turn.
 _STEPS_PER_TURN = 50
@@ -119,10 +120,12 @@ class Run:
     history: History | None = None
     """What 0.2.0 would need to go on with the run, if it could."""
     parked: RunParked | None = None
+    secrets: RunSecrets = field(init=False)
     journal: Journal = field(init=False)
     parking: Parking = field(init=False)
 
     def __post_init__(self) -> None:
+        self.secrets = RunSecrets(self.environment.runtime.secrets, self.workflow.secrets)
         saved = self.saved
         count = size = 0
         if saved is None:

@@ -12,7 +12,7 @@ from headrace.workflows.steps.call_function import read_function_call, read_name
 from headrace.workflows.steps.call_http import read_http_call
 from headrace.workflows.steps.call_task import read_task_call
 
-_CALLS: dict[str, Callable[[dict[str, Cursor]], Action]] = {"http": read_http_call}
+_CALLS: dict[str, Callable[[dict[str, Cursor], StepReader], Action]] = {"http": read_http_call}
 
 
 def read_call(fields: dict[str, Cursor], reader: StepReader) -> Action:
@@ -30,7 +30,7 @@ def read_call(fields: dict[str, Cursor], reader: StepReader) -> Action:
     if sentence is not None:
         fields["call"].refuse(sentence)
     if called in _CALLS:
-        return _CALLS[called](fields)
+        return _CALLS[called](fields, reader)
     names = (*_CALLS, *reader.named_functions, *reader.functions)
     meant = did_you_mean(called, names)
     if meant or called in reader.function_names or called.startswith("@"):

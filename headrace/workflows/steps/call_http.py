@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.workflows.errors import fail
-from headrace.workflows.model import Done, Flow, Scope, Template
+from headrace.workflows.model import Authentication, Done, Flow, Scope, Template
 from headrace.workflows.reading import (
-    STEP_BODY,
+    WITH_SECRETS,
     Cursor,
+    StepReader,
     attempts,
     kind_of,
     read_runtime_expression,
     read_template,
-    refused,
 )
 from headrace.workflows.steps.http.headers import check_header_name
 from headrace.workflows.steps.http.replies import check_status, shape
 from headrace.workflows.steps.http.requests import (
+    authorization,
     body_of,
     check_endpoint,
     check_method,
@@ -41,6 +42,7 @@ class HttpCallAction:
     arguments: Template
     output: str
     redirect: bool
+    authentication: Authentication | None = None
 
     async def perform(self, flow: Flow, scope: Scope) -> Done:
         """The response in the form that `output` asks for."""
@@ -55,6 +57,9 @@ class HttpCallAction:
         method = method_of(given["method"])
         url = url_of(self._endpoint(given["endpoint"], scope.input), given.get("query"))
         headers = list(headers_of(given.get("headers")))
+        if self.authentication is not None:
+            proof = await flow.evaluate(self.authentication.fields, scope.input, scope)
+            headers += headers_of(authorization(self.authentication.scheme, proof))
         content = body_of(given.get("body"), headers)
         if method in _CHANGING and all(name.lower() != _KEY for name, _ in headers):
             headers.append((_KEY, flow.key(scope)))
@@ -74,7 +79,7 @@ class HttpCallAction:
         return expand(endpoint, data) if isinstance(written, str) else endpoint
 
 
-def read_http_call(fields: dict[str, Cursor]) -> HttpCallAction:
+def read_http_call(fields: dict[str, Cursor], reader: StepReader) -> HttpCallAction:
     """The arguments under `with`."""
     if "with" not in fields:
         fields["call"].refuse("`with` is missing: it holds the method and the endpoint")
@@ -84,7 +89,7 @@ def read_http_call(fields: dict[str, Cursor]) -> HttpCallAction:
     )
     with attempts() as part:
         part(_read_method, given["method"])
-        part(_read_endpoint, given["endpoint"])
+        authentication = part(_read_endpoint, given["endpoint"], reader)
         for field in ("headers", "query"):
             if field in given:
                 part(_read_map, given[field])
@@ -93,12 +98,15 @@ def read_http_call(fields: dict[str, Cursor]) -> HttpCallAction:
             output = part(given["output"].one_of, "raw", "content", "response")
         if "redirect" in given:
             redirect = part(given["redirect"].flag)
-        return HttpCallAction(part(_read_arguments, fields["with"], given), output, redirect)
+        arguments = part(_read_arguments, fields["with"], given)
+        return HttpCallAction(arguments, output, redirect, authentication)
 
 
 def _read_arguments(cursor: Cursor, given: dict[str, Cursor]) -> Template:
     kept = {key: given[key].value for key in given if key not in ("output", "redirect")}
-    return read_template(replace(cursor, value=kept), STEP_BODY)
+    if isinstance(kept["endpoint"], dict):
+        kept["endpoint"] = {key: kept["endpoint"][key] for key in kept["endpoint"] if key == "uri"}
+    return read_template(replace(cursor, value=kept), WITH_SECRETS)
 
 
 def _read_method(cursor: Cursor) -> None:
@@ -110,12 +118,20 @@ def _read_method(cursor: Cursor) -> None:
             cursor.refuse(str(error))
 
 
-def _read_endpoint(cursor: Cursor) -> None:
-    if isinstance(cursor.value, dict):
-        cursor = cursor.mapping({"uri"}, ("uri",), refused.ENDPOINT)["uri"]
+def _read_endpoint(cursor: Cursor, reader: StepReader) -> Authentication | None:
+    if not isinstance(cursor.value, dict):
+        _read_uri(cursor)
+        return None
+    fields = cursor.mapping({"uri", "authentication"}, ("uri",))
+    with attempts() as part:
+        part(_read_uri, fields["uri"])
+        return part.given(reader.authentication, fields, "authentication")
+
+
+def _read_uri(cursor: Cursor) -> None:
     uri = cursor.text()
     if "${" in uri:
-        read_runtime_expression(cursor, STEP_BODY)
+        read_runtime_expression(cursor, WITH_SECRETS)
         return
     try:
         check_endpoint(uri)
@@ -125,7 +141,7 @@ def _read_endpoint(cursor: Cursor) -> None:
 
 def _read_map(cursor: Cursor) -> None:
     if isinstance(cursor.value, str) and "${" in cursor.value:
-        read_runtime_expression(cursor, STEP_BODY)
+        read_runtime_expression(cursor, WITH_SECRETS)
         return
     with attempts() as part:
         for field in cursor.fields().values():

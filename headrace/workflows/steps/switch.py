@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.workflows.model import Done, Flow, Scope, Template, is_true
-from headrace.workflows.reading import STEP_BODY, Cursor, StepReader, attempts, read_condition
+from headrace.workflows.reading import WITH_SECRETS, Cursor, StepReader, attempts, read_condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Cases:
         with attempts() as part:
             then = part(reader.then, fields["then"])
             if "when" in fields:
-                self.conditional.append((part(read_condition, fields["when"], STEP_BODY), then))
+                self.conditional.append((part(read_condition, fields["when"], WITH_SECRETS), then))
             elif self.default is None:
                 self.default = then
             else:

@@ -18,7 +18,7 @@ from headrace.workflows.model import (
     is_true,
 )
 from headrace.workflows.reading import (
-    STEP_BODY,
+    WITH_SECRETS,
     Cursor,
     StepReader,
     attempts,
@@ -148,8 +148,8 @@ def _read_catch(cursor: Cursor, reader: StepReader) -> Catch:
         return Catch(
             variable=variable,
             filter=part.given(_read_errors, fields, "errors"),
-            when=part.given(read_condition, inside, "when", STEP_BODY),
-            except_when=part.given(read_condition, inside, "exceptWhen", STEP_BODY),
+            when=part.given(read_condition, inside, "when", WITH_SECRETS),
+            except_when=part.given(read_condition, inside, "exceptWhen", WITH_SECRETS),
             retry=part.given(reader.retry, inside, "retry"),
             steps=part.given(reader.steps, inside, "do") or (),
             then=part.given(reader.then, fields, "then"),

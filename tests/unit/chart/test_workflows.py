@@ -35,6 +35,19 @@ def test_an_existing_config_map_is_mounted() -> None:
     assert sources(render(values), "demo-headrace-api") == ["ours"]
 
 
+def test_the_secrets_of_workflows_are_mounted_where_they_are_looked_for() -> None:
+    rendered = render({"workflows": {"existingSecret": "ours"}})
+    for name in ("api", "worker-default"):
+        pod = rendered.pods()[f"Deployment/demo-headrace-{name}"]
+        [volume] = [volume for volume in pod["volumes"] if volume["name"] == "secrets"]
+        assert volume["secret"] == {"secretName": "ours"}
+        [container] = pod["containers"]
+        [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "secrets"]
+        assert mount["readOnly"]
+        assert {"name": "WORKFLOW_SECRETS_DIR", "value": mount["mountPath"]} in container["env"]
+    assert "WORKFLOW_SECRETS_DIR" not in str(render().pods())
+
+
 def test_a_changed_definition_starts_no_pod_anew() -> None:
     def pods(text: str) -> object:
         return render({"workflows": {"definitions": {"greet.yaml": text}}}).pods()

@@ -113,7 +113,7 @@ CALL = "call: http\nwith:\n  method: get\n  endpoint: https://example.com/\n"
         ("set: .a", 8, "must be a mapping, or an expression"),
         ("set: [1]", 8, "must be a mapping, not a list"),
         ("set: {x: 'Hello ${ .name }!'}", 8, "mixes text and an expression"),
-        ("set: {x: '${ $secrets.token }'}", 8, "secrets are not supported yet"),
+        ("set: {x: '${ $secrets.token }'}", 8, "elsewhere a secret would get into data"),
         ("set: {x: '${ $authorization }'}", 8, "would put a credential into data"),
         ("set: {x: '${ $output }'}", 8, "$output is not defined (known here: $context, $input"),
         ("set: {x: '${ $nothing }'}", 8, "$nothing is not defined"),
@@ -159,7 +159,7 @@ CALL = "call: http\nwith:\n  method: get\n  endpoint: https://example.com/\n"
             "call: http\nwith:\n  method: get\n  endpoint:\n    uri: https://a/\n"
             "    authentication: {use: x}",
             13,
-            "authentication (`authentication`) is not supported yet",
+            "has no authentication named 'x'",
         ),
     ],
 )  # fmt: skip
@@ -178,7 +178,6 @@ def test_a_wrong_task_is_refused_with_its_line(task: str, line: int, reason: str
         (HEAD + "do: []\nextra: 1\n", 7, "unknown key 'extra'"),
         (HEAD + "schedule: {every: {hours: 1}}\ndo: []\n", 6, "a schedule (`schedule`) is not"),
         (HEAD + "use:\n  extensions: []\ndo: []\n", 7, "`extensions` are not supported"),
-        (HEAD + "use:\n  secrets: [a]\ndo: []\n", 7, "secrets (`secrets`) are not supported yet"),
         (HEAD + "evaluate: {language: js}\ndo: []\n", 6, "no other language"),
         (HEAD + "evaluate: {mode: loose}\ndo: []\n", 6, "`loose` mode is not supported"),
         (HEAD + "input: {from: $context}\ndo: []\n", 6, "$context is not defined"),

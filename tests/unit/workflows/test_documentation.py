@@ -11,7 +11,15 @@ import httpx2
 import pytest
 
 from headrace import function
-from headrace.workflows import ChildEnd, ChildRun, ChildTask, Runtime, Workflow, parse
+from headrace.workflows import (
+    ChildEnd,
+    ChildRun,
+    ChildTask,
+    Runtime,
+    SecretSource,
+    Workflow,
+    parse,
+)
 from tests.unit.workflows.harness import Bench
 from tests.unit.workflows.test_refusals import WRONG
 
@@ -68,6 +76,7 @@ RUNS: dict[str, list[tuple[Any, Any]]] = {
         ({"payment": {"card": "twice"}}, 409),
     ],
     "`call: http`": [({"id": 7}, "sent")],
+    "Authentication": [({"id": 7}, "sent")],
     "`call` of a function": [({}, {"gross": 119})],
     "`call` of a task type": [({"url": "a.png"}, {"got": {"url": "a.png", "width": 200}})],
     "`run`": [({"id": 7}, {"invoice-create": {"order": 7}})],
@@ -102,7 +111,8 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    runtime = Runtime(transport=httpx2.MockTransport(_answer))
+    secrets = SecretSource(environment={"WORKFLOW_SECRET_SHOPTOKEN": "of-the-shop"})
+    runtime = Runtime(transport=httpx2.MockTransport(_answer), secrets=secrets)
     yield Bench(runtime, children=_Children())
     await runtime.close()
 

@@ -60,7 +60,7 @@ FAULTS: list[tuple[str, str | None, str]] = [
     ("11:5", "first", "this is not a task: "),
     ("14:14", "second", "`x` is not a valid jq expression"),
     ("14:30", "second", "`y` mixes text and an expression"),
-    ("14:50", "second", "secrets are not supported yet"),
+    ("14:50", "second", "elsewhere a secret would get into data"),
     ("14:72", "second", "nope/1 is not defined"),
     (
         "15:7",

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.logs.redaction import REDACTED
 from headrace.workflows.errors import WorkflowError, fail
 from headrace.workflows.model import HttpReply
 from headrace.workflows.steps.http.headers import (
@@ -15,8 +16,6 @@ from headrace.workflows.steps.http.headers import (
     is_json,
     media_type_of,
 )
-
-REDACTED = "[redacted]"
 
 
 def check_status(reply: HttpReply, *, redirect: bool) -> None:

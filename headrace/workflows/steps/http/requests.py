@@ -7,6 +7,7 @@ WorkflowError.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -127,6 +128,24 @@ def headers_of(value: Any) -> Iterator[tuple[str, str]]:
             )
         if item is not None:
             yield name.lower(), text
+
+
+def authorization(scheme: str, fields: Any) -> dict[str, str]:
+    """The header of an authentication; `fields` may be the token alone."""
+    if scheme == "bearer":
+        token = fields if isinstance(fields, str) else _field(fields, "token", scheme)
+        return {"authorization": f"Bearer {token}"}
+    username, password = (_field(fields, name, scheme) for name in ("username", "password"))
+    if ":" in username:
+        fail("configuration", "the `username` of `basic` has a `:` in it, which would end it")
+    return {"authorization": "Basic " + b64encode(f"{username}:{password}".encode()).decode()}
+
+
+def _field(fields: Any, name: str, scheme: str) -> str:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(value, str):
+        fail("configuration", f"`{scheme}` has no text as its `{name}`")
+    return value
 
 
 def _map(field: str, value: Any) -> Iterator[tuple[str, Any]]:
