@@ -103,3 +103,38 @@ def test_a_function_that_calls_itself_is_refused() -> None:
     functions = {"again": {"call": "again"}}
     with pytest.raises(DefinitionError, match="`call` names 'again'"):
         define([{"a": {"call": "again"}}], use={"functions": functions})
+
+
+SIDE_BY_SIDE = [
+    {"fork": {"branches": [{f"b{n}": {"wait": {"seconds": 1}}} for n in range(400)]}},
+    {
+        "for": {"in": "[range(10000)]"},
+        "metadata": {"headrace": {"parallel": 10_000}},
+        "do": [{"a": {"wait": {"seconds": 1}}}],
+    },
+]
+
+
+@pytest.mark.parametrize("task", SIDE_BY_SIDE, ids=["fork", "parallel"])
+async def test_too_many_branches_at_once_do_not_begin(bench: Bench, task: Any) -> None:
+    bench.limits = RunLimits(max_branches=300)
+    error = await bench.error(define([{"many": task}]))
+    assert "branches are to run at once, over the limit of 300 (WORKFLOW_MAX_BRANCHES)" in (
+        error.detail
+    )
+    assert bench.steps == ["/do/0/many"]
+
+
+async def test_branches_of_branches_end_at_the_limit_of_steps(bench: Bench) -> None:
+    """Each loop is within its own limit; what they multiply to is not within the run's."""
+    task: Any = {"set": {"x": 1}}
+    for _ in range(5):
+        task = {
+            "for": {"in": [{}] * 6},
+            "metadata": {"headrace": {"parallel": 6}},
+            "do": [{"a": task}],
+        }
+    bench.limits = RunLimits(max_steps=200)
+    error = await bench.error(define([{"many": task}]))
+    assert "WORKFLOW_MAX_STEPS" in error.detail
+    assert len(bench.steps) <= 201
