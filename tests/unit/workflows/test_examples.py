@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.workflows import Catalog, RunCompleted
+from headrace.workflows import Catalog, ChildEnd, ChildRun, ChildTask, RunCompleted
 from tests.unit.workflows import web as answers
 from tests.unit.workflows.harness import START, Bench
 from tests.unit.workflows.web import Answer, Web
@@ -167,3 +167,29 @@ async def test_race_takes_the_first_answer_and_does_not_wait_for_the_other(
     assert await bench.output(flow, {"near": 9, "far": 2}) == {"from": "the far service"}
     error = await bench.error(flow, {"near": 90, "far": 90})
     assert (error.status, error.instance) == (408, "/do/0/ask")
+
+
+class _Children:
+    """Runs the children of a run in place."""
+
+    def __init__(self, catalog: Catalog, bench: Bench) -> None:
+        self._catalog, self._bench = catalog, bench
+        self.runs: list[ChildRun] = []
+
+    async def start(self, child_id: str, task: ChildTask | ChildRun) -> ChildEnd:
+        assert isinstance(task, ChildRun)
+        self.runs.append(task)
+        child = self._catalog.get(task.name, task.version)
+        assert child is not None
+        output = await Bench(self._bench.runtime).output(child, task.variables)
+        return ChildEnd("completed", {"variables": output})
+
+    async def cancel(self, child_id: str) -> None:
+        raise AssertionError("nothing is cancelled here")
+
+
+async def test_greet_all_runs_hello_for_each_name(catalog: Catalog, bench: Bench) -> None:
+    bench.children = children = _Children(catalog, bench)
+    output = await bench.output(catalog.workflows["greet-all"], variables_of("greet-all"))
+    assert output == {"greetings": ["Hello, Ada!", "Hello, Bob!"]}
+    assert [run.variables for run in children.runs] == [{"name": "Ada"}, {"name": "Bob"}]
