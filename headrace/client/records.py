@@ -56,4 +56,5 @@ def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
         "live_workers": live_workers,
         "headers": task.headers,
         "tags": task.tags,
+        "parent": task.parent,
     }

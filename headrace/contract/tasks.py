@@ -84,6 +84,8 @@ class _Rest(Reply):
     """Its headers, the API's own among them; absent: it has none."""
     tags: tuple[str, ...] = Field(default=(), exclude_if=not_)
     """What it can be found by; absent: it has none."""
+    parent: str | None = Field(default=None, exclude_if=partial(is_, None))
+    """The id of the task that submitted it as its child and waits for it; absent: none did."""
 
 
 class TaskSummary(_Rest, _Begin):

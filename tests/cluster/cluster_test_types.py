@@ -39,3 +39,19 @@ async def stumble(ctx: Context, payload: Stumble) -> dict[str, int]:
     if ctx.attempt == 1:
         raise RuntimeError("stumbled")
     return {"attempt": ctx.attempt}
+
+
+class Thumbnail(BaseModel):
+    """Of what, and how long it takes."""
+
+    url: str
+    seconds: float
+
+
+@handler("thumbnail_create", timeout_seconds=600)
+async def thumbnail_create(ctx: Context, payload: Thumbnail) -> dict[str, str | int]:
+    """Take so long, and tell how often it was begun."""
+    begun = int(ctx.state or b"0") + 1
+    await ctx.checkpoint(str(begun).encode())
+    await asyncio.sleep(payload.seconds)
+    return {"url": payload.url, "begun": begun}

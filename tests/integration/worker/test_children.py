@@ -123,14 +123,11 @@ async def submit(bench: Bench, name: str, **variables: Any) -> str:
     return await bench.submit("workflow_execute", payload)
 
 
-async def child_of(bench: Bench, run: str, ordinal: int = 0) -> str:
+async def child_of(bench: Bench, run: str) -> str:
     """The id of the task that a run waits for."""
-
-    def look() -> list[bytes]:
-        return sorted(bench.server.client.smembers(f"{{headrace}}:children:{run}"))
-
-    found = await until(look)
-    return str(found[ordinal].decode())
+    client: Any = bench.server.client
+    [found] = await until(lambda: client.smembers(f"{{headrace}}:children:{run}"))
+    return str(found.decode())
 
 
 KILLS = ["parent before its child", "child while it runs", "parent while it is parked", "both"]
