@@ -7,6 +7,7 @@ are then expected failures; the day one of them loads, its test fails until it i
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.conformance.kit import conformance_dir
 FEATURES = conformance_dir() / "ctk" / "features"
 
 SUPPORTED = {
+    "Call HTTP Using Basic Authentication",
     "Call HTTP With Content Output",
     "Call HTTP With Response Output",
     "Explicit Sequence Flow",
@@ -52,7 +54,6 @@ SUPPORTED = {
 }
 # The scenario, and what the refusal names.
 NOT_YET = {
-    "Call HTTP Using Basic Authentication": "authentication",
     "Call OpenAPI With Content Output": "`call: openapi`",
     "Call OpenAPI With Response Output": "`call: openapi`",
     "Emit Task": "`emit` tasks",
@@ -82,7 +83,15 @@ def _petstore(request: httpx2.Request) -> httpx2.Response:
     return httpx2.Response(404, json={"message": "Pet not found"})
 
 
-HOSTS = {"petstore.swagger.io": _petstore}
+def _httpbin(request: httpx2.Request) -> httpx2.Response:
+    user, password = request.url.path.removeprefix("/basic-auth/").split("/")
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+    if request.headers.get("authorization") != f"Basic {credentials}":
+        return httpx2.Response(401)
+    return httpx2.Response(200, json={"authenticated": True, "user": user})
+
+
+HOSTS = {"httpbin.org": _httpbin, "petstore.swagger.io": _petstore}
 
 
 @dataclass
