@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -17,12 +17,14 @@ from headrace.contract import (
     BulkPage,
     BulkReply,
     DrainReply,
+    EditReply,
     HistoryReply,
     Reply,
     StatsReply,
     TaskCountsReply,
     TaskListReply,
     TaskTypesReply,
+    WhyReply,
     WorkersReply,
     WorkflowDetail,
     WorkflowsReply,
@@ -60,6 +62,15 @@ class TaskFilters(TypedDict, total=False):
     worker: str | None
 
 
+class TaskChanges(TypedDict, total=False):
+    """What can be changed of a task that is pending or queued; what is absent stays as it is."""
+
+    start_at: datetime
+    start_in: float | timedelta
+    max_retries: int
+    tags: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Ask(Generic[R]):
     """A request, and the model of its reply."""
@@ -95,6 +106,23 @@ def tasks(filters: TaskFilters, cursor: str | None, limit: int) -> Ask[TaskListR
 def counts() -> Ask[TaskCountsReply]:
     """How many tasks are in each status, by type."""
     return _get(TaskCountsReply, at("tasks", "counts"))
+
+
+def why(task_id: str) -> Ask[WhyReply]:
+    """Why a task waits."""
+    return _get(WhyReply, at("tasks", task_id, "why"))
+
+
+def edit(task_id: str, changes: TaskChanges) -> Ask[EditReply]:
+    """Change a task before it begins. Raises ValueError for a time without a time zone."""
+    start_at, start_in = changes.get("start_at"), changes.get("start_in")
+    if start_at is not None and start_at.tzinfo is None:
+        raise ValueError(f"start_at={start_at.isoformat()} has no time zone: give one, as UTC")
+    if isinstance(start_in, timedelta):
+        changes = {**changes, "start_in": start_in.total_seconds()}
+    return Ask(
+        HttpRequest("PATCH", at("tasks", task_id), body=msgspec.json.encode(changes)), EditReply
+    )
 
 
 def stats() -> Ask[StatsReply]:

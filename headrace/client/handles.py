@@ -6,13 +6,15 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
+from headrace.client import asks
+from headrace.client.asks import TaskChanges
 from headrace.client.calls import Accepted, Calls, Ended
 from headrace.client.errors import HeadraceError, TaskCancelled, TaskFailed
 from headrace.client.steps import AsyncRunner, Program, Runner
 from headrace.client.submissions import Read
-from headrace.contract import TaskDetail, TaskReply
+from headrace.contract import TaskDetail, TaskReply, WhyReply
 from headrace.status import TaskStatus
 
 R_co = TypeVar("R_co", covariant=True)
@@ -99,6 +101,14 @@ class TaskHandle(_Handle[R_co]):
         """Queue it before its time, while it is pending. Raises `errors.NotAllowed`."""
         return self._run(self._calls.run_now(self.id))
 
+    def why(self) -> WhyReply:
+        """Why it waits, as a code and in words."""
+        return self._run(self._calls.ask(asks.why(self.id)))
+
+    def edit(self, **changes: Unpack[TaskChanges]) -> TaskStatus:
+        """Change its start, `max_retries` or tags before it begins. Raises `errors.NotAllowed`."""
+        return self._run(self._calls.ask(asks.edit(self.id, changes))).status
+
     def delete(self) -> None:
         """Remove it and all that is kept of it, once it has ended. Raises `errors.NotAllowed`."""
         return self._run(self._calls.delete(self.id))
@@ -135,6 +145,14 @@ class AsyncTaskHandle(_Handle[R_co]):
     async def run_now(self) -> TaskStatus:
         """As `TaskHandle.run_now`."""
         return await self._run(self._calls.run_now(self.id))
+
+    async def why(self) -> WhyReply:
+        """As `TaskHandle.why`."""
+        return await self._run(self._calls.ask(asks.why(self.id)))
+
+    async def edit(self, **changes: Unpack[TaskChanges]) -> TaskStatus:
+        """As `TaskHandle.edit`."""
+        return (await self._run(self._calls.ask(asks.edit(self.id, changes)))).status
 
     async def delete(self) -> None:
         """As `TaskHandle.delete`."""

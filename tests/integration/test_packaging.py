@@ -59,7 +59,7 @@ def test_the_pins_name_no_address_and_no_path(name: str) -> None:
 def test_what_pyproject_asks_for_is_pinned() -> None:
     project = PROJECT["project"]
     asked = [*project["dependencies"]]
-    for extra in ("workflows", "worker", "api", "cli"):
+    for extra in ("client", "workflows", "worker", "api", "cli"):
         asked += project["optional-dependencies"][extra]
     found = {re.split(r"[^A-Za-z0-9_.-]", requirement)[0] for requirement in asked} - {"headrace"}
     assert found <= set(pinned("requirements.txt"))

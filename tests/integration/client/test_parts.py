@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -39,6 +39,17 @@ def test_tasks_are_listed_by_a_filter_and_page_by_page(url: str) -> None:
             client.tasks.list(worker="w", status="pending")
         with pytest.raises(ValueError, match="has no time zone"):
             client.tasks.list(ended_after=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_a_task_that_waits_says_why_and_can_be_changed(system: System) -> None:
+    with Client(system.url("http")) as client:
+        handle = client.submit("nap", 0, start_in=3600)
+        assert handle.why().status is TaskStatus.PENDING
+        assert handle.edit(tags=["late"], start_in=timedelta(hours=2)) is TaskStatus.PENDING
+        assert handle.get().tags == ("late",)
+        handle.cancel()
+        with pytest.raises(errors.NotAllowed):
+            handle.edit(max_retries=1)
 
 
 def test_the_api_says_how_the_installation_is(system: System) -> None:
