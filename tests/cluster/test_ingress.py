@@ -5,7 +5,9 @@ and by HTTPRoute.
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -144,3 +146,48 @@ def test_what_is_not_published_is_not_found(
         if prefix:
             assert api_client.get("/readyz", headers={"Host": PLAIN}).status_code == 404
     assert published.get("ingress", f"{NAME}-api")["spec"]["ingressClassName"]
+
+
+LONG_WAIT_SECONDS, LONG_STREAM_SECONDS = 40, 60
+"""Longer than Envoy and NGINX let a reply take by themselves: 15 s, and 60 s without a byte."""
+
+
+def test_long_replies_pass(published: Release, ingress: Ingress, prefix: str) -> None:
+    """By each way at the same time: a wait, and a live stream. With a prefix the way is the same."""
+    wait_seconds, stream_seconds = (2, 3) if prefix else (LONG_WAIT_SECONDS, LONG_STREAM_SECONDS)
+    address, key = ingress.http + prefix, published.key
+    hosts = [PLAIN, ROUTE] if ingress.gateway else [PLAIN]
+    with ThreadPoolExecutor() as pool:
+        replies = [pool.submit(_long_wait, address, key, host, wait_seconds) for host in hosts]
+        replies += [pool.submit(_long_stream, address, key, host, stream_seconds) for host in hosts]
+        for reply in replies:
+            reply.result()
+
+
+def _long_wait(address: str, key: str, host: str, seconds: int) -> None:
+    with client(address, key, headers={"Host": host}) as api_client:
+        body = {"payload": {"workflow_id": "hello"}, "start_in": seconds}
+        task = api_client.post("/api/tasks/workflow_execute", json=body).json()
+        began = time.monotonic()
+        reply = api_client.get(
+            f"/api/tasks/{task['task_id']}", headers={"Prefer": "wait=60"}, timeout=90
+        )
+        assert reply.json()["status"] == "completed", reply.text
+        assert time.monotonic() - began > seconds - 1
+
+
+def _long_stream(address: str, key: str, host: str, seconds: int) -> None:
+    with (
+        client(address, key, headers={"Host": host}) as api_client,
+        api_client.stream("GET", "/api/live") as reply,
+    ):
+        assert reply.status_code == 200
+        began = last = time.monotonic()
+        for line in reply.iter_lines():
+            now = time.monotonic()
+            assert now - last < 5, "what is sent each second was kept back"
+            if line.startswith("event: stats"):
+                last = now
+            if now - began > seconds:
+                return
+    raise AssertionError(f"the stream ended after {time.monotonic() - began:.0f} s")

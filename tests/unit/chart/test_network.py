@@ -81,11 +81,37 @@ def test_the_path_prefix_is_one_value_for_all() -> None:
     assert environment(test)["HEADRACE_URL"] == f"http://{API}:8000/headrace"
 
 
-def test_an_ingress_needs_no_annotation_of_any_controller() -> None:
+CONTOUR = "projectcontour.io/response-timeout"
+NGINX = "nginx.ingress.kubernetes.io/proxy-read-timeout"
+
+
+def test_proxies_let_a_long_reply_pass() -> None:
+    ingress = render(file=CHART / "ci" / "ingress.yaml").get("Ingress", API)
+    assert ingress["metadata"]["annotations"] == {
+        CONTOUR: "3600s",
+        NGINX: "3600",
+        "nginx.ingress.kubernetes.io/proxy-buffering": "off",
+    }
+    route = render(file=CHART / "ci" / "httproute.yaml").get("HTTPRoute", API)
+    assert route["spec"]["rules"][0]["timeouts"] == {"request": "3600s"}
+
+
+def test_ones_own_annotations_come_first() -> None:
+    values = {"ingress": {"annotations": {CONTOUR: "infinity", "mine": "yes"}}}
+    annotations = render(values, file=CHART / "ci" / "ingress.yaml").get("Ingress", API)[
+        "metadata"
+    ]["annotations"]
+    assert (annotations[CONTOUR], annotations["mine"], annotations[NGINX]) == (
+        *("infinity", "yes", "3600"),
+    )
+
+
+def test_the_time_of_a_long_reply_can_be_left_to_the_proxy() -> None:
     for file in ("ingress", "httproute"):
-        rendered = render(file=CHART / "ci" / f"{file}.yaml")
+        rendered = render({"api": {"longReplySeconds": 0}}, file=CHART / "ci" / f"{file}.yaml")
         for route in rendered.of("Ingress") + rendered.of("HTTPRoute"):
             assert "annotations" not in route["metadata"]
+            assert all("timeouts" not in rule for rule in route["spec"]["rules"])
 
 
 def test_an_http_route_leads_to_the_service() -> None:
