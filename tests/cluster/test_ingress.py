@@ -153,7 +153,7 @@ LONG_WAIT_SECONDS, LONG_STREAM_SECONDS = 40, 60
 
 
 def test_long_replies_pass(published: Release, ingress: Ingress, prefix: str) -> None:
-    """By each way at the same time: a wait, and a live stream. With a prefix the way is the same."""
+    """By each way, at the same time: a wait and a stream. Under a prefix the way is the same."""
     wait_seconds, stream_seconds = (2, 3) if prefix else (LONG_WAIT_SECONDS, LONG_STREAM_SECONDS)
     address, key = ingress.http + prefix, published.key
     hosts = [PLAIN, ROUTE] if ingress.gateway else [PLAIN]

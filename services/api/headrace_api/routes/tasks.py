@@ -210,7 +210,7 @@ async def get(
         if not task.status.final:
             await api.waits.next_ends(request, [task_id], seconds)
             by = decide_by()
-            task = await api.availability.call(lambda: queue.get(task_id), by)
+            task = await api.availability.call(lambda: api.waits.record(task_id), by)
         headers = api.waits.answer_headers(seconds, final=task.status.final)
     attempts = None
     if include == "attempts":

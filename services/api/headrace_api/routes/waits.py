@@ -20,6 +20,7 @@ from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.replies import task_reply
+from headrace_api.tasks.waits import READ_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,6 @@ router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=GuardedRoute
 
 DEFAULT_SECONDS = 10
 """How long a wait lasts that does not say: less than most proxies allow a reply (15 s)."""
-READ_AT_ONCE = 50
 MAX_RESULT_BYTES = 4 * 1024 * 1024
 """No record is added to a reply whose results have so many bytes."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from headrace.taskqueue import TaskNotFound
 from headrace_api.http.problems import RETRY_AFTER_SECONDS
 
 if TYPE_CHECKING:
@@ -11,19 +13,53 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from headrace.taskqueue import EndWatch, TaskStatus
+    from headrace.taskqueue import EndWatch, Task, TaskQueue, TaskStatus
     from headrace_api.http.held import Held
+
+READ_AT_ONCE = 50
+"""Records, with payloads and results that may be large."""
 
 Ends = dict[str, "TaskStatus | None"]
 """How tasks ended, by id; None: it has no record."""
 
 
+class Records:
+    """Reads the records of all tasks that are asked for at the same moment by one call."""
+
+    def __init__(self, queue: TaskQueue) -> None:
+        self._queue = queue
+        self._ids: list[str] = []
+        self._reading: asyncio.Future[dict[str, Task | None]]
+
+    async def get(self, task_id: str) -> Task:
+        """A task's record. Raises TaskNotFound, and as every call of the queue does."""
+        if not self._ids:
+            self._reading = asyncio.ensure_future(self._read())
+        self._ids.append(task_id)
+        task = (await asyncio.shield(self._reading))[task_id]
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
+    async def _read(self) -> dict[str, Task | None]:
+        await asyncio.sleep(0)  # whoever is answered at this moment asks before it goes on
+        ids, self._ids = self._ids, []
+        found: dict[str, Task | None] = {}
+        for start in range(0, len(ids), READ_AT_ONCE):
+            chunk = ids[start : start + READ_AT_ONCE]
+            found |= zip(chunk, await self._queue.get_many(chunk), strict=True)
+        return found
+
+
 class Waits:
     """Holds requests until their tasks have ended. `max_tasks`: of all requests together."""
 
-    def __init__(self, watch: EndWatch | None, held: Held, max_tasks: int) -> None:
+    def __init__(
+        self, queue: TaskQueue | None, watch: EndWatch | None, held: Held, max_tasks: int
+    ) -> None:
         self.watch = watch
         """None: the queue is switched off."""
+        self._records = None if queue is None else Records(queue)
         self.held = held
         self.max_tasks = max_tasks
         self._tasks = 0
@@ -48,6 +84,11 @@ class Waits:
         finally:
             self._tasks -= len(task_ids)
         return found
+
+    async def record(self, task_id: str) -> Task:
+        """A task's record, read together with those of others that ended at the same moment."""
+        assert self._records is not None, "without a queue there are no tasks"
+        return await self._records.get(task_id)
 
     def answer_headers(self, seconds: int, *, final: bool) -> dict[str, str]:
         """The headers of the answer to a request that wanted to wait so long.
