@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -314,3 +316,61 @@ def test_an_old_python_is_told_in_a_sentence() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("Headrace needs Python 3.11 or newer; this is ")
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """The service that the examples call which call one."""
+
+    def do_GET(self) -> None:
+        body = b'{"state": "done"}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """The address of a service."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_the_command_of_each_example_workflow_runs_as_it_stands_there(
+    dev: Start, service: str
+) -> None:
+    start = dev(HTTP_ALLOW="127.0.0.1")
+    start.wait_until_it_runs()
+    api = f"localhost:{start.port}"
+    replies = {}
+    for path in sorted((ROOT / "examples/workflows").iterdir()):
+        comment = path.read_text("utf-8").partition("document:")[0]
+        [command] = re.findall(r"^#   (curl (?:.*\\\n)*.*)$", comment, re.MULTILINE)
+        command = command.replace("\n#", "\n").replace("localhost:8000", api)
+        command = re.sub(r"https://example\.com/[^\"]*", service, command)
+        command = command.replace("curl", "curl -fsS --max-time 20", 1)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+        assert done.returncode == 0, (path.name, command, done.stderr)
+        replies[path.stem] = json.loads(done.stdout)
+    assert len(replies) >= 11
+    for name, reply in replies.items():
+        if "task_id" in reply and name != "wait-and-greet":  # that one waits for ten seconds
+            reply = wait_for(f"http://{api}/api/workflows/tasks/{reply['task_id']}")
+            assert reply["status"] == "completed", (name, reply)
+        elif name != "wait-and-greet":
+            assert reply["success"], (name, reply)
+
+
+def wait_for(url: str) -> Any:
+    """What the API says of a task when it has ended."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            task = json.load(response)
+        if task["status"] in ("completed", "failed", "cancelled"):
+            return task
+        assert time.monotonic() < deadline, task
+        time.sleep(0.1)
