@@ -161,6 +161,40 @@ def check_workflows(
     raise typer.Exit(checking.main(paths, as_json=form == "json"))
 
 
+@workflow.command("run")
+def run_workflow(
+    file: Annotated[Path, typer.Argument(help="The definition.", exists=True, dir_okay=False)],
+    var: Annotated[
+        list[str] | None,
+        typer.Option("--var", help="name=value: a variable; the value is JSON, or else a text."),
+    ] = None,
+    variables: Annotated[
+        str | None, typer.Option("--vars", help="All variables: a JSON object, or @ and a file.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the whole input and output of each step.")
+    ] = False,
+    skip_waits: Annotated[
+        bool, typer.Option("--skip-waits", help="Let no time pass in `wait` and between retries.")
+    ] = False,
+) -> None:
+    """Run a definition here: no Redis and no server. Each step is shown as it ends.
+
+    The output goes to standard output as JSON, all else to standard error. Task types and functions
+    of installed packages run in place; other workflows are those of the file's folder. HTTP_ALLOW,
+    the secrets and the limits come from the environment and the file .env, as for a worker. The
+    status is 1 if the definition is refused, 2 for wrong arguments, 7 if the run fails.
+    """
+    from headrace.cli import running
+
+    try:
+        given = running.read_variables(var or (), variables)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(running.main(file, given, verbose=verbose, skip_waits=skip_waits))
+
+
 @app.command("redis-acl")
 def print_redis_acl(
     namespace: Annotated[

@@ -302,6 +302,7 @@ class Branch(Position):
                 self.exported = True
         finally:
             del self.run.steps[scope.path]
+        self.run.environment.on_end(scope)
         return Done(scope.output, step.then if done.then is None else done.then)
 
     async def _transform(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.workflows.expressions import Evaluator
 from headrace.workflows.limits import RunLimits
-from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, HttpSender
+from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, HttpSender, Scope
 from headrace.workflows.running.clock import utc_now
 from headrace.workflows.secrets import SecretSource
 from headrace.workflows.steps.http import HttpPolicy
@@ -100,6 +100,7 @@ class Environment:
     can_park: whether the run may end the attempt with `RunParked`; if not, it sleeps in place.
     progress: told the percentage of top-level steps done, and a message, before calls and waits.
     on_step: told the reference of each step that begins, computed-again ones included.
+    on_end: told each step that has ended without an error.
     """
 
     runtime: Runtime
@@ -114,3 +115,4 @@ class Environment:
     can_park: bool = False
     progress: Callable[[int, str], None] = _ignore
     on_step: Callable[[str], None] = _ignore
+    on_end: Callable[[Scope], None] = _ignore
