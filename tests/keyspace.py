@@ -13,7 +13,7 @@ from tests.servers import RedisServer
 
 FINAL_STATUSES = frozenset(status.value.encode() for status in FINAL)
 
-LASTING = frozenset({"meta", "queues", "types", "workers", "damaged", "stopping", "left"})
+LASTING = frozenset({"meta", "queues", "types", "workers", "damaged", "stopping", "left", "audit"})
 """Keys without a part after the name, which stay."""
 
 LASTING_KINDS = frozenset(

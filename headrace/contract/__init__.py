@@ -3,6 +3,7 @@
 Each kind of error has a name in `headrace.contract.problems`.
 """
 
+from headrace.contract.audit import AuditEntryReply, AuditReply
 from headrace.contract.bulk import (
     BulkDetail,
     BulkDryRun,
@@ -71,6 +72,8 @@ from headrace.contract.workflows import (
 __all__ = [
     "TASK_ID",
     "AttemptReply",
+    "AuditEntryReply",
+    "AuditReply",
     "BatchSubmitted",
     "BrokenDefinition",
     "BulkDetail",

@@ -8,6 +8,7 @@ from headrace.limits import (
     MAX_RETRIES_LIMIT,
 )
 from headrace.taskqueue.attempts import AttemptOutcome, AttemptRecord
+from headrace.taskqueue.audit import AUDIT_KEPT, AuditEntry, AuditPage
 from headrace.taskqueue.blocking import BlockingTaskQueue
 from headrace.taskqueue.bulks import (
     DONE_AT_ONCE,
@@ -88,6 +89,7 @@ from headrace.taskqueue.tending import FencedLease
 from headrace.taskqueue.why import Why, WhyCode
 
 __all__ = [
+    "AUDIT_KEPT",
     "BOUNDS_SECONDS",
     "DEFAULT_MAX_RETRIES",
     "DONE_AT_ONCE",
@@ -102,6 +104,8 @@ __all__ = [
     "Ahead",
     "AttemptOutcome",
     "AttemptRecord",
+    "AuditEntry",
+    "AuditPage",
     "BlockingTaskQueue",
     "Bulk",
     "BulkAction",

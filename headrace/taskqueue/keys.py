@@ -54,6 +54,8 @@ bulk_ids:<id>       list    the ids that it is still to be done for
 bulk_failures:<id>  list    the first 100 for which it was refused: code and id
 bulks               zset    bulk operation → when it was made: the last 1000
 bulks_active        zset    the same: those that are worked on
+audit               stream  who has changed what, the last 10,000: `key`, `action`, `subject`,
+                            `request`
 damaged             stream  what could not be used, the last 1000: `what` and `why`
 aside:<key>         any     what was moved out of the way for that, kept a week
 

@@ -17,6 +17,7 @@ from headrace.limits import (
     MAX_OPTIONS_BYTES,
 )
 from headrace.taskqueue.attempts import AttemptRecord, decode_attempts
+from headrace.taskqueue.audit import Audit
 from headrace.taskqueue.base import QueueBase, status_after_cancel
 from headrace.taskqueue.bulks import Bulks
 from headrace.taskqueue.checks import check_edit
@@ -78,6 +79,7 @@ class TaskQueue(QueueBase):
     def _open(self) -> None:
         self._link = self.installation.link()
         self._submitter = Submitter(self._submits, self._link)
+        self.audit = Audit(self._run)
         self.bulks = Bulks(self.installation, self._link, self._run, self.find_ids, self.max_length)
         """One action for many tasks."""
 

@@ -40,6 +40,7 @@ from headrace_api.http.routing import GuardedRoute
 from headrace_api.metrics import ApiCollector
 from headrace_api.routes import ROUTERS
 from headrace_api.tasks.availability import Availability
+from headrace_api.tasks.changes import Changes
 from headrace_api.tasks.definitions import Definitions
 from headrace_api.tasks.executions import Executions
 from headrace_api.tasks.inline import InlineRunner, no_queue
@@ -150,6 +151,7 @@ def new_app(api: Api) -> FastAPI:
     )
     app.state.api = api
     app.state.keys = api.keys
+    app.state.note_change = Changes(api.queue, api.availability).note
     errors.install(app)
     swagger.install(app)
     routes = [route for router in ROUTERS for route in router.routes]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.settings import ApiKey, Role
 from headrace_api.http.auth import PERMISSIONS, Permission
-from headrace_api.http.routing import GuardedRoute, permission_of
+from headrace_api.http.routing import GuardedRoute, action_of, permission_of
 from headrace_api.routes import ROUTERS
 from tests.unit.api.harness import api_settings, running
 
@@ -63,6 +63,7 @@ NEW = {
     "GET /api/tasks": Permission.READ,
     "GET /api/tasks/counts": Permission.READ,
     "GET /api/live": Permission.READ,
+    "GET /api/audit": Permission.AUDIT,
     "GET /api/tasks/{task_id}/live": Permission.READ,
     "POST /api/bulk": Permission.MANAGE,
     "GET /api/bulk": Permission.READ,
@@ -120,3 +121,22 @@ async def test_each_role_gets_in_where_it_should(server: RedisServer, tmp_path: 
                 reply = await api.client.request(method, address, headers={"X-API-Key": key})
                 assert (reply.status_code != 403) == (role in may), (name, role)
                 assert reply.status_code != 401
+
+
+def test_every_change_is_noted() -> None:
+    """But for submits, which the tasks' own headers tell, and requests that only wait."""
+    noted = {
+        f"{method} {route.path}": bool(action_of(route.endpoint))
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, GuardedRoute)
+        for method in route.methods or ()
+    }
+    not_noted = {
+        "POST /api/workflows/{workflow_id}/execute",
+        "POST /api/tasks/{task_type}",
+        "POST /api/tasks/{task_type}/batch",
+        "POST /api/tasks/wait",
+    }
+    for name, is_noted in noted.items():
+        assert is_noted == (not name.startswith("GET") and name not in not_noted), name

@@ -18,6 +18,7 @@ from headrace.taskqueue import (
     FencedLease,
     Renewer,
     TaskQueue,
+    audit,
     bulks,
     consumer,
     queue,
@@ -50,6 +51,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "tend": FencedLease.take,
     "untend": FencedLease.release,
     "trim": FencedLease.trim_ended,
+    "audit_note": audit.Audit.note,
+    "audit": audit.Audit.newest,
     "bulk_start": Bulks.start,
     "bulk_mark": Bulks._mark,
     "bulk_collect": Bulks.collect,
@@ -144,7 +147,7 @@ def test_each_move_has_one_script_and_each_script_is_a_move() -> None:
 
 def test_each_script_is_called_from_one_place() -> None:
     """But for `get` and `cancel`, which the client without an event loop calls as well."""
-    modules = (queue, submits, consumer, renewer, tending, bulks)
+    modules = (queue, submits, consumer, renewer, tending, bulks, audit)
     text = "\n".join(inspect.getsource(module) for module in modules)
     for name in METHODS:
         callers = re.findall(rf'(?:script|run|_call)\(\s*"{name}"', text)

@@ -22,6 +22,7 @@ from headrace.contract.problems import (
     ProblemType,
 )
 from headrace.logs import get_logger
+from headrace_api.http.auth import KEY_NAME
 from headrace_api.http.held import HELD_SECONDS
 from headrace_api.http.problems import Problem, internal_error
 
@@ -145,6 +146,7 @@ class Edge:
             status=status,
             duration_ms=round(seconds * 1000, 3),
             request_id=scope[REQUEST_ID_KEY],
+            **({"key": scope[KEY_NAME]} if scope.get(KEY_NAME) else {}),
         )
 
     def _counted(self, receive: Receive) -> Receive:

@@ -16,17 +16,24 @@ from headrace.hints import closest
 from headrace_api.http.auth import KEY_NAME, Permission
 from headrace_api.http.bodies import invalid_parameter
 from headrace_api.http.held import IS_HEAD
+from headrace_api.http.middleware import REQUEST_ID_KEY
 from headrace_api.http.mistakes import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from fastapi.dependencies.models import Dependant
     from starlette.responses import Response
     from starlette.routing import Match
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from headrace_api.http.auth import KeyRing
+
+    NoteChange = Callable[[str, str, str, str], Awaitable[None]]
+    """Notes a change: the key's name, the action, what it was done with, the request's id."""
+
+AUDIT_SUBJECT = "headrace.audit_subject"
+"""Where in the scope an endpoint says what it has changed, if its address does not."""
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 
@@ -34,24 +41,35 @@ Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 class _Mark(NamedTuple):
     permission: Permission
     lean: bool
+    action: str
 
 
 _marks: dict[Callable[..., Any], _Mark] = {}
 
 
-def needs(permission: Permission, *, lean: bool = False) -> Callable[[Endpoint], Endpoint]:
+def needs(
+    permission: Permission, *, lean: bool = False, action: str = ""
+) -> Callable[[Endpoint], Endpoint]:
     """Say which permission an endpoint needs. Stands below the route's decorator.
 
     A `lean` endpoint is called with the bare request: no dependencies, no model of the body, its
     answer sent as it is. For the routes that take tasks in: FastAPI's way costs more there than
     the submit itself. They check their bodies themselves.
+
+    `action`: what a change is called that is noted with the key's name once it is made. What it is
+    done with is the id in the address, or what the endpoint says under AUDIT_SUBJECT.
     """
 
     def mark(endpoint: Endpoint) -> Endpoint:
-        _marks[endpoint] = _Mark(permission, lean)
+        _marks[endpoint] = _Mark(permission, lean, action)
         return endpoint
 
     return mark
+
+
+def action_of(endpoint: Callable[..., Any]) -> str:
+    """What a change is called; empty: it is not noted."""
+    return _marks[endpoint].action
 
 
 def permission_of(endpoint: Callable[..., Any]) -> Permission:
@@ -84,18 +102,34 @@ class GuardedRoute(APIRoute):
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
-        permission, lean = _marks[self.endpoint]
+        permission, lean, action = _marks[self.endpoint]
         request = Request(scope, receive, send)
         keys: KeyRing = request.app.state.keys
         scope[KEY_NAME] = keys.check(request.headers, permission)
         # A probe answers whatever a load balancer adds to its address.
         if scope["query_string"] and permission is not Permission.OPEN:
             _check_query(scope["query_string"], self._parameters)
+        if action:
+            send = _noting(action, scope, send)
         if not lean:
             await super().handle(scope, receive, send)
             return
         response: Response = await self.endpoint(request)
         await response(scope, receive, send)
+
+
+def _noting(action: str, scope: Scope, send: Send) -> Send:
+    """Notes a change before its reply is sent, unless it was refused or nothing was changed."""
+
+    async def send_noted(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 400:
+            subject = scope.get(AUDIT_SUBJECT) or next(iter(scope["path_params"].values()), "")
+            if subject:
+                note: NoteChange = scope["app"].state.note_change
+                await note(scope[KEY_NAME], action, subject, scope[REQUEST_ID_KEY])
+        await send(message)
+
+    return send_noted
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[str]:

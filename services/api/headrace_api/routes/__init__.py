@@ -1,6 +1,7 @@
 """The API's addresses: one router a resource, each with its replies, errors and examples."""
 
 from headrace_api.routes import (
+    audit,
     bulk,
     health,
     listing,
@@ -16,7 +17,7 @@ from headrace_api.routes import (
 ROUTERS = (
     *(workflows.router, waits.router, listing.router, tasks.router, live.router, bulk.router),
     task_types.router,
-    *(queue.router, workers.router, health.router),
+    *(queue.router, workers.router, audit.router, health.router),
 )
 """In the order of the documentation."""
 

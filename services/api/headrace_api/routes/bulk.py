@@ -23,7 +23,7 @@ from headrace_api.context import Api, api_of
 from headrace_api.http.auth import KEY_NAME, Permission
 from headrace_api.http.bodies import bulk_body, idempotency_key, invalid_field
 from headrace_api.http.problems import Problem
-from headrace_api.http.routing import GuardedRoute, needs
+from headrace_api.http.routing import AUDIT_SUBJECT, GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.replies import task_reply
@@ -41,7 +41,7 @@ SAMPLES = 3
 
 
 @router.post("", **docs.BULK_START)
-@needs(Permission.MANAGE)
+@needs(Permission.MANAGE, action="start-bulk")
 async def start(
     request: HttpRequest,
     *,
@@ -75,6 +75,7 @@ async def start(
             f"this Idempotency-Key started another bulk operation, {bulk_id}: take a new one",
             bulk_id=bulk_id,
         )
+    request.scope[AUDIT_SUBJECT] = bulk_id
     return _json(_reply(bulk), 202)
 
 
@@ -108,7 +109,7 @@ async def bulk(request: HttpRequest, bulk_id: str) -> BulkDetail:
 
 
 @router.post("/{bulk_id}/stop", **docs.BULK_MARK)
-@needs(Permission.MANAGE)
+@needs(Permission.MANAGE, action="stop-bulk")
 async def stop(request: HttpRequest, bulk_id: str) -> BulkReply:
     """Stop a bulk operation. What it has done stays done. One that has ended stays as it is."""
     api = api_of(request)
@@ -117,7 +118,7 @@ async def stop(request: HttpRequest, bulk_id: str) -> BulkReply:
 
 
 @router.post("/{bulk_id}/resume", **docs.BULK_MARK)
-@needs(Permission.MANAGE)
+@needs(Permission.MANAGE, action="resume-bulk")
 async def resume(request: HttpRequest, bulk_id: str) -> BulkReply:
     """Let a bulk operation go on where it was stopped, for the same matches."""
     api = api_of(request)

@@ -58,6 +58,7 @@ TAGS = [
         "description": "The live workers, what each runs, and the mark that stops a worker "
         "from claiming before it is removed.",
     },
+    {"name": "audit", "description": "Who has changed what, and when."},
     {"name": "health", "description": "For probes. They need no key."},
 ]
 """In the order of the page."""
@@ -480,6 +481,12 @@ DRAIN: dict[str, Any] = {
     "responses": {
         200: _reply({"id": "worker-7f9c-1-5d2e", "draining": True}),
         **errors(problems.WORKER_NOT_FOUND, *_REACHING_REDIS),
+    },
+}
+AUDIT: dict[str, Any] = {
+    "responses": {
+        200: _reply({"items": [examples.CHANGE], "next_cursor": None}),
+        **errors(problems.INVALID_REQUEST, problems.QUEUE_DISABLED, *_REACHING_REDIS),
     },
 }
 HEALTH: dict[str, Any] = {"responses": {200: _reply({"status": "ok"})}}

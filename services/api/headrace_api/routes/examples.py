@@ -43,6 +43,13 @@ RECORD: dict[str, Any] = {
     "live_workers": 5,
 }
 
+CHANGE = {
+    "at": "2026-01-01T10:00:00Z",
+    "key": "billing",
+    "action": "cancel-task",
+    "subject": TASK_ID,
+    "request_id": "5f0c1a7e8d3b4e0f9a6b2c4d8e1f3a5b",
+}
 WHY = {
     "task_id": TASK_ID,
     "status": "queued",

@@ -175,9 +175,9 @@ async def delete(request: HttpRequest, task_id: str) -> Response:
 
 
 needs(Permission.READ)(why)
-needs(Permission.SUBMIT)(run_now)
-needs(Permission.MANAGE)(edit)
-needs(Permission.MANAGE)(delete)
+needs(Permission.SUBMIT, action="run-task")(run_now)
+needs(Permission.MANAGE, action="edit-task")(edit)
+needs(Permission.MANAGE, action="delete-task")(delete)
 router.add_api_route("/tasks/{task_id}/run-now", run_now, methods=["POST"], **docs.RUN_NOW)
 router.add_api_route("/tasks/{task_id}/why", why, methods=["GET"], **docs.WHY)
 router.add_api_route("/tasks/{task_id}", edit, methods=["PATCH"], **docs.EDIT)

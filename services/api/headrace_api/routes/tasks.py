@@ -260,8 +260,8 @@ async def retry(request: HttpRequest, task_id: str) -> RetryReply:
 
 
 needs(Permission.READ)(get)
-needs(Permission.SUBMIT)(cancel)
-needs(Permission.SUBMIT)(retry)
+needs(Permission.SUBMIT, action="cancel-task")(cancel)
+needs(Permission.SUBMIT, action="retry-task")(retry)
 for _prefix in _PREFIXES:
     _at = _prefix + "/{task_id}"
     router.add_api_route(_at, get, methods=["GET"], response_model=TaskDetail, **docs.TASK)

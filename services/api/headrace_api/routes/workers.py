@@ -29,7 +29,7 @@ async def workers(request: HttpRequest) -> WorkersReply:
 
 
 @router.post("/{worker_id}/drain", **docs.DRAIN)
-@needs(Permission.OPERATE)
+@needs(Permission.OPERATE, action="drain-worker")
 async def drain(request: HttpRequest, worker_id: str) -> DrainReply:
     """Mark a worker: from this moment it claims nothing more, and finishes what it runs.
 
@@ -44,7 +44,7 @@ async def drain(request: HttpRequest, worker_id: str) -> DrainReply:
 
 
 @router.post("/{worker_id}/undrain", **docs.DRAIN)
-@needs(Permission.OPERATE)
+@needs(Permission.OPERATE, action="undrain-worker")
 async def undrain(request: HttpRequest, worker_id: str) -> DrainReply:
     """Take a worker's mark away: it claims again at once."""
     api = api_of(request)

@@ -58,6 +58,7 @@ async def test_every_address_of_the_guide_and_more_is_in_it(tmp_path: Path) -> N
         "GET /api/tasks",
         "GET /api/tasks/counts",
         "DELETE /api/tasks/{task_id}",
+        "GET /api/audit",
         "PATCH /api/tasks/{task_id}",
         "GET /api/tasks/{task_id}/why",
         "POST /api/tasks/{task_id}/run-now",
