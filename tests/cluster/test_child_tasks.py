@@ -72,7 +72,7 @@ def _running_child(api: Api) -> Object:
     """The record of the task that the run has started, once it runs."""
 
     def look() -> Any:
-        tasks = api.get("/api/tasks?type=thumbnail_create&status=running")["tasks"]
+        tasks = api.get("/api/tasks?type=thumbnail_create&status=running")["items"]
         return tasks and api.task(tasks[0]["task_id"])
 
     return dict(eventually(look, "the child runs"))

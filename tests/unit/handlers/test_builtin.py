@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from headrace.handlers import Context, Outcome, Park, Raised, Returned, TaskType, run_attempt
+from headrace.handlers import (
+    ChildEnd,
+    Context,
+    Outcome,
+    Park,
+    Raised,
+    Returned,
+    TaskType,
+    run_attempt,
+)
 from headrace.handlers.builtin import BUILTIN_QUEUES, builtin_types
 from headrace.workflows import Catalog, Runtime, WorkflowError
 from tests.unit.handlers.recording_host import RecordingHost, make_context
@@ -43,11 +52,14 @@ class Kit:
         self.runtime = Runtime()
         self.catalog = Catalog.load(folder)
         self.definitions: dict[str, bytes] = {}
-        [self.task_type] = builtin_types(self.catalog, self.runtime, "9.9", self.fetch)
+        [self.task_type] = builtin_types(self.catalog, self.runtime, "9.9", self.fetch, self.keep)
         self.host = RecordingHost()
 
     async def fetch(self, sha256: str) -> bytes | None:
         return self.definitions.get(sha256)
+
+    async def keep(self, text: bytes) -> None:
+        self.definitions[hashlib.sha256(text).hexdigest()] = text
 
     def add(self, name: str, text: bytes) -> str:
         (self.folder / name).write_bytes(text)
@@ -60,13 +72,14 @@ class Kit:
         definition: str | None = None,
         state: bytes | None = None,
         can_park: bool = True,
+        journal: tuple[bytes, ...] = (),
     ) -> Outcome:
         payload = {
             "workflow_id": workflow_id,
             "variables": {"name": "you"},
             "definition": definition,
         }
-        ctx = make_context(self.host, state=state, can_park=can_park)
+        ctx = make_context(self.host, state=state, can_park=can_park, journal=journal)
         ended = await run_attempt(self.task_type, json.dumps(payload).encode(), ctx)
         return ended.outcome
 
@@ -206,3 +219,41 @@ async def test_a_cancelled_run_ends(kit: Kit) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ctx.cancelled
+
+
+OUTER = b"""\
+document: {dsl: 1.0.3, namespace: test, name: outer, version: 1.0.0}
+do:
+  - inner: {run: {workflow: {namespace: test, name: greet, version: latest}}}
+"""
+
+
+async def test_a_workflow_in_a_workflow_is_pinned_to_what_the_folder_holds(kit: Kit) -> None:
+    pin = kit.add("greet.yaml", definition("hello"))
+    kit.add("outer.yaml", OUTER)
+    parked = await kit.run("outer")
+    assert isinstance(parked, Park)
+    assert (parked.unpark_at, parked.wake_on) == (None, "inbox")
+    [child] = kit.host.submitted
+    assert (child.type, child.child) == ("workflow_execute", True)
+    assert json.loads(child.payload) == {
+        "workflow_id": "greet",
+        "variables": {"name": "you"},
+        "definition": pin,
+    }
+    assert pin in kit.definitions
+
+
+async def test_a_childs_error_document_becomes_the_runs(kit: Kit) -> None:
+    kit.add("greet.yaml", definition("hello"))
+    kit.add("outer.yaml", OUTER)
+    parked = await kit.run("outer")
+    assert isinstance(parked, Park)
+    problem = {"type": "https://a.example/full", "status": 507, "title": "Full"}
+    [child] = kit.host.submitted
+    kit.host.ends[child.id] = ChildEnd("failed", error="x", problem=json.dumps(problem).encode())
+    outcome = await kit.run("outer", state=parked.state, journal=tuple(parked.entries))
+    assert isinstance(outcome, Raised)
+    assert outcome.error == "Full (507) at /do/0/inner"
+    assert json.loads(outcome.problem or b"") == {**problem, "instance": "/do/0/inner"}
+    assert len(kit.host.submitted) == 1

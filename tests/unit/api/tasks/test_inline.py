@@ -259,3 +259,42 @@ async def test_a_handler_of_a_process_runs_in_one_here_too() -> None:
     assert record.result is not None
     assert msgspec.json.decode(record.result)["pid"] != os.getpid()
     await inline.close()
+
+
+@handler("family")
+async def family(ctx: Context, payload: Any) -> list[str | None]:
+    ids = [await ctx.submit(name, payload, key=name, child=True) for name in ("echo", "failing")]
+    ids.append(await ctx.submit("echo", payload, key="echo", child=True))
+    await ctx.cancel_child(ids[0])
+    ends = [await ctx.child(task_id) for task_id in ids]
+    return [(end.result or b"").decode() + (end.error or "") if end else None for end in ends]
+
+
+@handler("deep")
+async def deep(ctx: Context, payload: Any) -> str:
+    end = await ctx.child(await ctx.submit(deep, payload, child=True))
+    assert end is not None
+    return end.error or (end.result or b"").decode()
+
+
+async def test_a_child_of_a_run_is_run_in_place() -> None:
+    types = {each.name: each for each in (echo, failing)}
+    record = await runner_with(types=types).run(family, task(family))
+    assert record.result is not None
+    assert msgspec.json.decode(record.result) == [
+        '{"a":1}',
+        "ValueError: no such city",
+        '{"a":1}',
+    ]
+
+
+async def test_a_child_that_the_api_has_no_handler_for_is_refused() -> None:
+    record = await runner_with().run(family, task(family))
+    assert "SubmitFailed: the API has no handler of the task type 'echo'" in str(record.error)
+
+
+async def test_children_of_children_end_somewhere() -> None:
+    inline = runner_with(types={"deep": deep}, max_depth=3)
+    record = await inline.run(deep, task(deep))
+    assert b"a child may lie 3 tasks deep at most" in (record.result or b"")
+    assert inline.running == 0
