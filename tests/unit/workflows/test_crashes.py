@@ -281,3 +281,30 @@ def test_any_run_that_is_killed_anywhere_does_each_effect_once_and_ends_the_same
     if not failed:  # else it depends on how far the other branches had come
         assert world.effects == effects
     assert set(world.effects.values()) <= {1}
+
+
+def test_a_park_costs_the_same_however_many_there_were(world: World) -> None:
+    """Nothing is computed again but the steps since the last snapshot, and no state grows."""
+    poll = {
+        "do": [
+            {"pause": {"wait": {"seconds": 30}}},
+            {"count": {"set": {"n": "${ .n }"}}},
+        ]
+    }
+    workflow = define([{"loop": {"for": {"in": "[range(1000)]"}, "while": "true", **poll}}])
+    bench = world.bench = Bench(world.runtime, can_park=True)
+    steps, sizes, saved = [], [], Saved()
+    outcome: RunCompleted | RunParked | None = None
+    while not isinstance(outcome, RunCompleted):
+        bench.steps.clear()
+        outcome = world.runner.run(bench.execute(workflow, {"n": 3}, saved))
+        steps.append(len(bench.steps))
+        if isinstance(outcome, RunParked):
+            assert outcome.state is not None
+            assert outcome.unpark_at is not None
+            sizes.append(len(outcome.state))
+            bench.clock, saved = outcome.unpark_at, bench.saved
+    assert len(steps) == 1001
+    # The loop and its wait go on; then the rest of the round, and the next one's wait.
+    assert set(steps[1:-1]) == {4}
+    assert max(sizes) - min(sizes) < 100
