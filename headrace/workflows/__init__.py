@@ -15,7 +15,14 @@ from headrace.workflows.expressions import EvaluationFailed, mismatches
 from headrace.workflows.limits import RunLimits
 from headrace.workflows.model import ChildEnd, ChildRun, ChildTask, Schema, Workflow
 from headrace.workflows.reading import CALLS, hyphened
-from headrace.workflows.running import Environment, RunCompleted, RunParked, Runtime, execute
+from headrace.workflows.running import (
+    Environment,
+    RunCompleted,
+    RunParked,
+    Runtime,
+    execute,
+    is_read_by_0_2_0,
+)
 from headrace.workflows.secrets import SecretSource
 from headrace.workflows.steps.http import HttpPolicy
 
@@ -42,6 +49,7 @@ __all__ = [
     "check_file",
     "execute",
     "hyphened",
+    "is_read_by_0_2_0",
     "mismatches",
     "parse",
 ]

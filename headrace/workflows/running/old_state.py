@@ -8,6 +8,7 @@ all of it again. Its steps were `set`, `do`, `wait` and `call: http`.
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -124,8 +125,9 @@ _OLD_TASK: dict[str, Any] = {
 }
 
 
-def could_go_on(workflow: Workflow) -> bool:
-    """Whether 0.2.0 could read a definition."""
+@lru_cache(128)
+def is_read_by_0_2_0(workflow: Workflow) -> bool:
+    """Whether workers of that version can read a definition, and go on with its runs."""
     fields = dict(workflow.document)
     return _has_only_old_tasks(fields.pop("do")) and _has_only(fields, _OLD_KEYS)
 

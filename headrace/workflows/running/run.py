@@ -17,7 +17,7 @@ from headrace.workflows.model import Deadline, Done, Entry, Scope, Workflow
 from headrace.workflows.running.clock import from_ms, to_ms
 from headrace.workflows.running.environment import Environment
 from headrace.workflows.running.journal import Journal
-from headrace.workflows.running.old_state import OLD_VERSION, History, OldKeys, could_go_on
+from headrace.workflows.running.old_state import OLD_VERSION, History, OldKeys, is_read_by_0_2_0
 from headrace.workflows.running.parking import Parking
 from headrace.workflows.running.state import (
     STATE_VERSION,
@@ -144,7 +144,7 @@ class Run:
             count, size = len(saved.entries), saved.size
             self.unmet = count
         if saved is None or not self.began:
-            self.history = History({}) if could_go_on(self.workflow) else None
+            self.history = History({}) if is_read_by_0_2_0(self.workflow) else None
         elif saved.snapshot.steps is not None:
             self.history = History(saved.snapshot.steps)
         self.journal = Journal(

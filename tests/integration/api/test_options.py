@@ -162,6 +162,32 @@ async def test_while_an_old_worker_lives_only_what_callers_ask_for_is_refused(
     assert int(server.client.hget(f"{{headrace}}:task:{task_id}", "v") or 0) == 1
 
 
+async def test_while_an_old_worker_lives_workflows_that_it_cannot_read_are_refused(
+    server: RedisServer, tmp_path: Path, worker: HandWorker
+) -> None:
+    names = "document: {dsl: '1.0.3', namespace: tests, name: %s, version: '1.0.0'}"
+    steps = {"plain": "set: {n: 1}", "forked": "fork: {branches: [{b: {set: {n: 1}}}]}"}
+    settings = api_settings(tmp_path, server.url)
+    folder = tmp_path / "workflows"
+    for name, step in steps.items():
+        (folder / f"{name}.yaml").write_text(f"{names % name}\ndo: [{{a: {{{step}}}}}]\n")
+    async with running(settings) as api:
+        become_old(server, worker)
+        check(await api.post("/api/workflows/forked/execute", json={}), "upgrade-in-progress")
+        body = {"payload": {"workflow_id": "forked"}}
+        check(await api.post("/api/tasks/workflow_execute", json=body), "upgrade-in-progress")
+        plain = await api.post("/api/workflows/plain/execute", json={})
+        assert plain.status_code == 202
+        server.client.hset(f"{{headrace}}:worker:{worker.id}", "reads", 2)
+        server.client.hdel("{headrace}:meta", "old_worker")
+        forked = (await api.post("/api/workflows/forked/execute", json={})).json()["task_id"]
+    versions = [
+        int(server.client.hget(f"{{headrace}}:task:{task_id}", "v") or 0)
+        for task_id in (plain.json()["task_id"], forked)
+    ]
+    assert versions == [1, 2]
+
+
 async def test_the_same_key_finds_its_task_whatever_its_headers_are(
     api: ApiUnderTest, worker: HandWorker
 ) -> None:

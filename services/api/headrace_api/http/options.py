@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.limits import OWN_HEADER_PREFIX
 from headrace.taskqueue import TaskInvalid, check_options
+from headrace.workflows import is_read_by_0_2_0
 from headrace_api.http.auth import KEY_NAME
 from headrace_api.http.bodies import invalid_field
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from headrace.workflows import Workflow
     from headrace_api.http.bodies import ExecuteBody, SubmitBody
 
 KEY_HEADER = OWN_HEADER_PREFIX + "key"
+RELEASE_HEADER = OWN_HEADER_PREFIX + "release"
+"""The release whose workers can run the task, where older ones cannot."""
 MAX_KEY_NAME = 128
 """A longer name of an API key is cut in the header."""
 
@@ -40,17 +44,24 @@ def added_headers(request: Request) -> dict[str, str]:
     return headers
 
 
+def release_headers(workflow: Workflow | None) -> dict[str, str]:
+    """The header of a run whose definition version 0.2.0 cannot read; its workers are kept off."""
+    if workflow is None or is_read_by_0_2_0(workflow):
+        return {}
+    return {RELEASE_HEADER: "0.3"}
+
+
 def options_of(
     body: ExecuteBody | SubmitBody, added: dict[str, str], place: str = ""
 ) -> dict[str, Any]:
     """The headers and tags of a task, as `NewTask` takes them. `place`: as in `start_of`.
 
-    A worker that is too old to read them may run a task that has added headers alone. Raises the
-    422 problem.
+    A worker that is too old to read them may run a task that has added headers alone, unless one
+    of them is `RELEASE_HEADER`. Raises the 422 problem.
     """
     given, tags = body.headers, body.tags
     if not (given or tags):
-        return {"headers": added, "options_needed": False} if added else {}
+        return {"headers": added, "options_needed": RELEASE_HEADER in added} if added else {}
     for name in given:
         if name.startswith(OWN_HEADER_PREFIX):
             reason = f"the API sets the headers that begin with {OWN_HEADER_PREFIX}: rename {name}"

@@ -34,7 +34,7 @@ from headrace_api.http.bodies import (
     submit_body,
 )
 from headrace_api.http.language import Language, preferred
-from headrace_api.http.options import added_headers, options_of
+from headrace_api.http.options import added_headers, options_of, release_headers
 from headrace_api.http.preferences import preferred_wait
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
@@ -184,7 +184,7 @@ async def _task(
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body, place),
         start_in_ms=start_in_ms(body),
-        **options_of(body, added, place),
+        **options_of(body, added | release_headers(workflow), place),
     )
     return task, keyed, workflow
 

@@ -29,7 +29,7 @@ from headrace_api.http.bodies import (
     start_of,
 )
 from headrace_api.http.language import Language, preferred
-from headrace_api.http.options import added_headers, options_of
+from headrace_api.http.options import added_headers, options_of, release_headers
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
@@ -90,7 +90,7 @@ async def execute(request: HttpRequest) -> Response:
         max_retries=task_type.max_retries if body.max_retries is None else body.max_retries,
         start_at=start_of(body),
         start_in_ms=start_in_ms(body),
-        **options_of(body, added_headers(request)),
+        **options_of(body, added_headers(request) | release_headers(workflow)),
     )
     admission = Admission(task, task_type, keyed=keyed, by=by)
     if not asynchronous and lies_ahead(task.start_at):
