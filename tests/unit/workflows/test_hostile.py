@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import copy
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.client.runtimes import new_runtime
 from headrace.settings.processes import EvaluationSettings, WorkflowLimits, WorkflowSettings
 from headrace.workflows import DefinitionError, RunLimits, parse
-from tests.unit.workflows.harness import Bench, define
+from headrace.workflows.expressions import Checker
+from headrace.workflows.steps import STEP_TYPES
+from tests.unit.workflows.harness import Bench, define, document
+from tests.unit.workflows.strategies import task_lists
 
 HEAD = "document: {dsl: '1.0.3', namespace: test, name: sample, version: '1.0.0'}\n"
 FAILS = {"fails": {"raise": {"error": {"type": "https://a.example/", "status": 400}}}}
@@ -138,3 +145,47 @@ async def test_branches_of_branches_end_at_the_limit_of_steps(bench: Bench) -> N
     error = await bench.error(define([{"many": task}]))
     assert "WORKFLOW_MAX_STEPS" in error.detail
     assert len(bench.steps) <= 201
+
+
+_junk: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, -1, 1.5, "", "x", ".", "${ . }", "a ${ . } b", "${", [], {}, [[]], {"x": {}},
+     [{}], [{"a": {}}], [{"a": {"set": {"x": 1}}}], {"do": []}, "exit", "$x", {"seconds": "1"}]
+)  # fmt: skip
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Each container of a document with each of its keys."""
+    if isinstance(value, dict):
+        keys: list[Any] = list(value)
+    elif isinstance(value, list):
+        keys = list(range(len(value)))
+    else:
+        return []
+    return [(value, key) for key in keys] + [place for key in keys for place in _places(value[key])]
+
+
+@settings(max_examples=50, deadline=None)
+@given(task_lists, st.data())
+def test_whatever_is_put_into_a_definition_it_is_read_or_refused_with_a_place(
+    checker: Checker, tasks: Any, data: st.DataObject
+) -> None:
+    whole = document(copy.deepcopy(tasks), use={"errors": {}, "retries": {}, "timeouts": {}})
+    for _ in range(data.draw(st.integers(1, 3))):
+        container, key = data.draw(st.sampled_from(_places(whole)))
+        if isinstance(container, dict) and data.draw(st.booleans()):
+            container[data.draw(st.sampled_from([*STEP_TYPES, "then", "catch", "x", "with"]))] = (
+                data.draw(_junk)
+            )
+        else:
+            container[key] = data.draw(_junk)
+    try:
+        parse(msgspec.json.encode(whole), "made.json", checker)
+    except DefinitionError as error:
+        refused = [error, *error.others]
+        assert all(fault.line == 1 and fault.column for fault in refused)
+
+
+@pytest.fixture(scope="module")
+def checker() -> Iterator[Checker]:
+    with Checker() as checker:
+        yield checker
