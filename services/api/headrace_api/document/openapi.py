@@ -12,6 +12,7 @@ from headrace.contract import ProblemReply, problems
 from headrace_api.http.auth import PERMISSIONS, Permission
 from headrace_api.http.routing import GuardedRoute, permission_of
 from headrace_api.routes import documentation
+from headrace_api.routes.describing import bodies, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +30,8 @@ _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_COMMON = documentation.errors(problems.INTERNAL_ERROR)
-_GUARDED = documentation.errors(
+_COMMON = errors(problems.INTERNAL_ERROR)
+_GUARDED = errors(
     problems.UNAUTHORIZED, problems.FORBIDDEN, problems.CROSS_SITE, problems.INVALID_REQUEST
 )
 
@@ -66,7 +67,7 @@ def _document(routes: Sequence[GuardedRoute], root_path: str) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas.update(documentation.bodies)
+    schemas.update(bodies)
     problem = ProblemReply.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs", {}))
     schemas["ProblemReply"] = problem
@@ -88,7 +89,7 @@ def _complete(operation: dict[str, Any], route: GuardedRoute) -> None:
                 responses[str(status)]["content"][media_type]["example"] = content["example"]
     if "422" in responses and "application/json" in responses["422"].get("content", {}):
         # FastAPI documents its own form of the error, which is never sent.
-        responses["422"] = documentation.errors(problems.INVALID_REQUEST)[422]
+        responses["422"] = errors(problems.INVALID_REQUEST)[422]
     _add(responses, _COMMON)
     permission = permission_of(route.endpoint)
     if permission is Permission.OPEN:

@@ -24,7 +24,7 @@ from headrace_api.http.auth import KEY_NAME, Permission
 from headrace_api.http.bodies import bulk_body, idempotency_key, invalid_field
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import AUDIT_SUBJECT, GuardedRoute, needs
-from headrace_api.routes import documentation as docs
+from headrace_api.routes import many_documentation as docs
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.replies import task_reply
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from headrace.contract import (
     TASK_ID,
     BatchSubmitted,
-    BulkDryRun,
-    BulkReply,
     CancelReply,
     InlineReply,
     ReadyReply,
@@ -21,17 +17,20 @@ from headrace.contract import (
     WorkflowSubmitted,
     problems,
 )
-from headrace.contract.problems import MEDIA_TYPE, ProblemType
 from headrace_api.http.bodies import (
     BatchBody,
-    BulkBody,
     EditBody,
     ExecuteBody,
     SubmitBody,
     WaitBody,
 )
-from headrace_api.http.sse import EventStream
-from headrace_api.routes import examples, many_examples
+from headrace_api.routes import examples, many_examples, queue_examples
+from headrace_api.routes.describing import KEY as _KEY
+from headrace_api.routes.describing import REACHING_REDIS as _REACHING_REDIS
+from headrace_api.routes.describing import body as _body
+from headrace_api.routes.describing import errors
+from headrace_api.routes.describing import path as _path
+from headrace_api.routes.describing import reply as _reply
 
 TAGS = [
     {
@@ -63,7 +62,6 @@ TAGS = [
 ]
 """In the order of the page."""
 
-_REACHING_REDIS = (problems.QUEUE_UNAVAILABLE, problems.UPGRADE_NEEDED)
 _TAKING = (
     problems.MALFORMED_JSON,
     problems.BODY_TOO_LARGE,
@@ -81,69 +79,6 @@ _TAKING = (
 )
 
 
-def errors(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
-    """Responses by status, with an example for each type."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
-        response = found.setdefault(
-            kind.status,
-            {
-                "description": "",
-                "content": {
-                    MEDIA_TYPE: {
-                        "schema": {"$ref": "#/components/schemas/ProblemReply"},
-                        "examples": {},
-                    }
-                },
-            },
-        )
-        response["content"][MEDIA_TYPE]["examples"][kind.slug] = {
-            "summary": kind.title,
-            "value": examples.PROBLEMS[kind.slug],
-        }
-        titles = filter(None, [response["description"], kind.title])
-        response["description"] = "; ".join(titles)
-    return found
-
-
-def _reply(value: Any, description: str = "", **more: Any) -> dict[str, Any]:
-    content = {"application/json": {"example": value}}
-    return {"description": description or "OK", "content": content, **more}
-
-
-def _body(model: type[msgspec.Struct], found: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    (schema,), components = msgspec.json.schema_components(
-        [model], ref_template="#/components/schemas/{name}"
-    )
-    assert "$ref" in schema
-    bodies.update(components)
-    return {
-        "required": required,
-        "content": {"application/json": {"schema": schema, "examples": found}},
-    }
-
-
-bodies: dict[str, Any] = {}
-"""The schemas of the bodies that msgspec reads; they join the document's components."""
-
-
-def _path(name: str, description: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": description,
-        "schema": {"type": "string", "minLength": 1},
-    }
-
-
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "The same key again makes no second task. With another body it is a 409.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
 _PARENT = {
     "name": "traceparent",
     "in": "header",
@@ -317,82 +252,6 @@ RETRY: dict[str, Any] = {
         ),
     },
 }
-_LAST_EVENT = {
-    "name": "Last-Event-ID",
-    "in": "header",
-    "required": False,
-    "description": "The id of the last event that was seen: the stream goes on behind it.",
-    "schema": {"type": "string"},
-}
-
-
-def _stream(example: str, description: str) -> dict[str, Any]:
-    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
-    return {"description": description, "content": content}
-
-
-TASK_LIVE: dict[str, Any] = {
-    "status_code": 200,
-    "response_class": EventStream,
-    "responses": {
-        200: _stream(many_examples.TASK_EVENTS, "Events `state`, `progress` and, at last, `end`"),
-        204: {"description": "The end was seen already: nothing more comes"},
-        **errors(problems.TASK_NOT_FOUND, problems.STREAMS_BUSY, *_REACHING_REDIS),
-    },
-    "openapi_extra": {"parameters": [_LAST_EVENT]},
-}
-LIVE: dict[str, Any] = {
-    "status_code": 200,
-    "response_class": EventStream,
-    "responses": {
-        200: _stream(
-            many_examples.LIVE_EVENTS, "Each second `stats` or `unavailable`; and `ends`, `gap`"
-        ),
-        **errors(problems.QUEUE_DISABLED, problems.STREAMS_BUSY, problems.INVALID_REQUEST),
-    },
-    "openapi_extra": {"parameters": [_LAST_EVENT]},
-}
-BULK_START: dict[str, Any] = {
-    "status_code": 202,
-    "response_model": BulkReply,
-    "responses": {
-        200: {"model": BulkDryRun, **_reply(many_examples.BULK_DRY_RUN, "With `dry_run=true`")},
-        202: _reply(many_examples.BULK, "It began"),
-        **errors(
-            problems.MALFORMED_JSON,
-            problems.BODY_TOO_LARGE,
-            problems.UNSUPPORTED_MEDIA_TYPE,
-            problems.INVALID_REQUEST,
-            problems.IDEMPOTENCY_CONFLICT,
-            problems.QUEUE_DISABLED,
-            problems.QUEUE_OUT_OF_MEMORY,
-            problems.BULK_BUSY,
-            *_REACHING_REDIS,
-        ),
-    },
-    "openapi_extra": {
-        "parameters": [_KEY],
-        "requestBody": _body(BulkBody, many_examples.BULK_BODIES, required=True),
-    },
-}
-BULKS: dict[str, Any] = {
-    "responses": {
-        200: _reply({"bulk": [many_examples.BULK]}),
-        **errors(problems.INVALID_REQUEST, *_REACHING_REDIS),
-    },
-}
-BULK: dict[str, Any] = {
-    "responses": {
-        200: _reply(many_examples.BULK_DETAIL),
-        **errors(problems.BULK_NOT_FOUND, *_REACHING_REDIS),
-    },
-}
-BULK_MARK: dict[str, Any] = {
-    "responses": {
-        200: _reply(many_examples.BULK),
-        **errors(problems.BULK_NOT_FOUND, problems.QUEUE_DISABLED, *_REACHING_REDIS),
-    },
-}
 TASK_LIST: dict[str, Any] = {
     "responses": {
         200: _reply(
@@ -439,7 +298,7 @@ DELETE: dict[str, Any] = {
 }
 STATS: dict[str, Any] = {
     "responses": {
-        200: _reply(examples.STATS, "`enabled` is false when the queue is switched off"),
+        200: _reply(queue_examples.STATS, "`enabled` is false when the queue is switched off"),
         503: {
             "model": StatsUnavailable,
             **_reply({"enabled": True, "available": False}, "Redis is away: never zeros"),
@@ -448,7 +307,7 @@ STATS: dict[str, Any] = {
 }
 HISTORY: dict[str, Any] = {
     "responses": {
-        200: _reply({"queues": {"workflow_execute": [examples.MINUTE]}}),
+        200: _reply({"queues": {"workflow_execute": [queue_examples.MINUTE]}}),
         **errors(problems.QUEUE_NOT_FOUND, problems.INVALID_REQUEST, *_REACHING_REDIS),
     },
 }
@@ -475,7 +334,7 @@ DEAD_LETTERS: dict[str, Any] = {
     },
 }
 WORKERS: dict[str, Any] = {
-    "responses": {200: _reply({"workers": [examples.WORKER]}), **errors(*_REACHING_REDIS)},
+    "responses": {200: _reply({"workers": [queue_examples.WORKER]}), **errors(*_REACHING_REDIS)},
 }
 DRAIN: dict[str, Any] = {
     "responses": {

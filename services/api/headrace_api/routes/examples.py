@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace import __version__
 from headrace.contract import TASK_ID, problems
 from headrace.taskqueue import (
     BulkNotFound,
@@ -81,44 +80,6 @@ COUNTS = {
     "capped": True,
 }
 
-OTHER_ID = "7d444840-9dc0-41d4-b245-5ffdce74fad2"
-WAIT_BODIES = {
-    "all": {"summary": "Until both have ended", "value": {"ids": [TASK_ID, OTHER_ID]}},
-    "any": {
-        "summary": "Until one of them has",
-        "value": {"ids": [TASK_ID, OTHER_ID], "for": "any"},
-    },
-}
-BULK_BODIES = {
-    "retry": {
-        "summary": "Retry what failed today",
-        "value": {
-            "action": "retry",
-            "filter": {"type": "resize_image", "ended_after": "2026-01-01T00:00:00Z"},
-            "name": "after the outage",
-        },
-    },
-    "purge": {
-        "summary": "Delete the completed tasks of a type",
-        "value": {"action": "delete", "filter": {"type": "resize_image", "status": "completed"}},
-    },
-}
-BULK: dict[str, Any] = {
-    "bulk_id": OTHER_ID,
-    "action": "retry",
-    "name": "after the outage",
-    "filter": {"type": "resize_image", "ended_after": "2026-01-01T00:00:00Z"},
-    "status": "running",
-    "created_at": "2026-01-01T10:00:00Z",
-    "ended_at": None,
-    "by": "ops",
-    "total": 1200,
-    "done": 498,
-    "failed": 2,
-    "reasons": {"not-allowed": 2},
-}
-BULK_DETAIL = {**BULK, "failures": [{"task_id": TASK_ID, "reason": "not-allowed"}]}
-BULK_DRY_RUN = {"count": 1, "complete": True, "samples": [{**RECORD, "result": None}]}
 SUBMITTED = {
     "task_id": TASK_ID,
     "status": "queued",
@@ -136,65 +97,6 @@ EXECUTED = {
     "worker": None,
     "execution": "inline",
     "stored": True,
-}
-QUEUE = {
-    "queue_length": 5,
-    "running": 2,
-    "delayed": 0,
-    "due_soon": 0,
-    "oldest_age_seconds": 1.25,
-    "arrivals_per_minute": 60.0,
-    "completions_per_minute": 55.0,
-    "failures_per_minute": 0.0,
-    "retries_per_minute": 1.0,
-    "crashes_per_minute": 0.0,
-    "failure_rate": 0.0,
-    "service_seconds_mean": 1.9,
-    "queue_length_retries": 1,
-    "arrivals_total": 1234,
-    "completions_total": 1220,
-    "failures_total": 3,
-    "retries_total": 17,
-    "crashes_total": 0,
-    "service_seconds_total": 2318.5,
-    "stalls_total": 0,
-}
-WORKER = {
-    "id": "worker-7f9c-1-5d2e",
-    "pod": None,
-    "queues": ["workflow_execute"],
-    "concurrency": 5,
-    "running": [
-        {
-            "task_id": TASK_ID,
-            "type": "workflow_execute",
-            "attempt": 1,
-            "started_at": "2026-01-01T10:00:01Z",
-            "timed_out": False,
-        }
-    ],
-    "busy_slots": 1,
-    "draining": False,
-    "drained": False,
-    "oldest_started_at": "2026-01-01T10:00:01Z",
-    "expected_free_seconds": 0.9,
-    "host": "node-1",
-    "pid": 1,
-    "version": __version__,
-    "started_at": "2026-01-01T09:00:00Z",
-    "last_seen_at": "2026-01-01T10:00:02Z",
-}
-STATS = {
-    "enabled": True,
-    "queues": {
-        name: QUEUE if name == "workflow_execute" else {**QUEUE, "queue_length": 0}
-        for name in ("workflow_execute", "chat_process", "knowledge_search")
-    },
-    "available": True,
-    "at": "2026-01-01T10:00:02Z",
-    "version": 1,
-    "epoch": "0b5d7c8e2f1a4f3b",
-    "workers": [WORKER],
 }
 SUMMARY = {
     "workflow_id": "my_workflow",
@@ -221,15 +123,6 @@ WORKFLOW = {
     "input_schema": {"type": "object", "required": ["name"]},
     "versions": ["1.0.0"],
     "errors": [],
-}
-MINUTE = {
-    "minute": "2026-01-01T10:00:00Z",
-    "arrivals": 60,
-    "completions": 55,
-    "failures": 0,
-    "retries": 1,
-    "crashes": 0,
-    "service_seconds": 104.5,
 }
 CANCELLED = {"task_id": TASK_ID, "status": "cancelled", "message": "任务已取消"}
 

@@ -17,7 +17,7 @@ from headrace_api.http.auth import Permission
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.http.sse import EventStream, last_event_id
-from headrace_api.routes import documentation as docs
+from headrace_api.routes import many_documentation as docs
 from headrace_api.tasks.live import state_id, task_events
 
 router = APIRouter(prefix="/api", tags=["live"], route_class=GuardedRoute)
