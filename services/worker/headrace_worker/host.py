@@ -29,6 +29,7 @@ from headrace.taskqueue import (
     TaskNotFound,
     TaskQueue,
     TaskStatus,
+    TypeInfo,
     UpgradeInProgress,
 )
 from headrace_worker.running import Hand, Running
@@ -36,6 +37,9 @@ from headrace_worker.session import BACKOFF, Session
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 """Reports of progress that come faster are thinned out: the last word counts."""
+
+PUBLISHED_SECONDS = 10.0
+"""The types of other workers are read again after so long; an unknown one is looked for at once."""
 
 _ENDS: Mapping[TaskStatus, EndStatus] = {
     TaskStatus.COMPLETED: "completed",
@@ -72,6 +76,8 @@ class WorkerHost:
         self._queue = queue
         self._types = {task_type.name: task_type for task_type in types}
         self.loop = asyncio.get_running_loop()
+        self._published: Mapping[str, TypeInfo] = {}
+        self._published_at = 0.0
         self._reports: dict[Running, Report] = {}
         self._noted = False
         """The event loop is going to look at `_reports`."""
@@ -159,7 +165,11 @@ class WorkerHost:
         """With the retries that its type has, which a worker of another pool may have published."""
         if task.type in self._types:
             return new
-        published = (await insist(self._queue.types)).get(task.type)
+        now = self.loop.time()
+        if task.type not in self._published or now - self._published_at > PUBLISHED_SECONDS:
+            self._published = await insist(self._queue.types)
+            self._published_at = now
+        published = self._published.get(task.type)
         if published is None:
             raise SubmitFailed(
                 f"no worker has the task type {task.type!r}, and none has had it: install its "
