@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import headrace.workflows
 from headrace.workflows import DefinitionError, parse
 from headrace.workflows.steps import STEP_TYPES
 
@@ -48,3 +51,38 @@ do:
 
 def test_whatever_a_run_may_reach_is_accepted() -> None:
     assert len(parse((HEAD + REACHED).encode(), "a.yaml").steps) == 7
+
+
+PACKAGE = Path(headrace.workflows.__file__).parent
+
+
+def _fragments() -> Iterator[tuple[str, str]]:
+    """The longest fixed part of each sentence that reading says, and where it stands."""
+    paths = {*PACKAGE.glob("reading/*.py"), *PACKAGE.glob("steps/**/*.py")}
+    paths.remove(PACKAGE / "steps" / "http" / "policy.py")  # about a setting
+    for path in sorted(paths):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", None))
+            if name in ("note", "refuse", "ValueError"):
+                yield from (
+                    (max(parts, key=len), f"{path.name}:{node.lineno}")
+                    for argument in node.args
+                    if (parts := _constants(argument))
+                )
+
+
+def _constants(node: ast.expr) -> list[str]:
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return [
+        part.value
+        for part in parts
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value
+    ]
+
+
+def test_each_sentence_of_reading_has_a_wrong_definition() -> None:
+    said = "\n".join(message for _, message in WRONG.values())
+    missing = [f"{place}: {part!r}" for part, place in _fragments() if part not in said]
+    assert missing == []
