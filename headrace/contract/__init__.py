@@ -44,6 +44,7 @@ from headrace.contract.tasks import (
     CountsReply,
     EditReply,
     InlineReply,
+    KeptState,
     Progress,
     RetryReply,
     RunNowReply,
@@ -58,6 +59,7 @@ from headrace.contract.tasks import (
     TaskTypesReply,
     WaitReply,
     WhyReply,
+    WorkflowRun,
     is_task_id,
 )
 from headrace.contract.workflows import (
@@ -91,6 +93,7 @@ __all__ = [
     "HealthReply",
     "HistoryReply",
     "InlineReply",
+    "KeptState",
     "MinuteReply",
     "ProblemReply",
     "ProblemType",
@@ -120,6 +123,7 @@ __all__ = [
     "WorkersReply",
     "WorkflowDetail",
     "WorkflowExecuted",
+    "WorkflowRun",
     "WorkflowSubmitted",
     "WorkflowSummary",
     "WorkflowsReply",

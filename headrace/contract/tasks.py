@@ -96,12 +96,37 @@ class TaskReply(_Rest, _Result, _Begin):
     """A task's record."""
 
 
+class WorkflowRun(Reply):
+    """What a workflow's run was started with."""
+
+    workflow_id: str
+    version: str | None
+    """Null: the folder of workflows holds its definition no more."""
+    variables: Any
+    """Values whose names tell of a secret are replaced by `[redacted]`."""
+
+
+class KeptState(Reply):
+    """What a run kept to go on from."""
+
+    bytes: int
+    value: Any = Field(default=None, exclude_if=partial(is_, None))
+    """The state itself, if it is JSON and has at most 1 MiB; otherwise absent."""
+
+
 class TaskDetail(TaskReply):
     """A task's record, with what was asked for besides."""
 
     attempts: list[AttemptReply] | None = Field(default=None, exclude_if=partial(is_, None))
     """With `?include=attempts`: the last 20 attempts that have ended, the oldest first; empty for a
     task that succeeded at its first one. Otherwise absent."""
+    payload: Any = Field(default=None, exclude_if=partial(is_, None))
+    """With `?include=payload`: what was submitted. Values whose names tell of a secret are replaced
+    by `[redacted]`."""
+    state: KeptState | None = Field(default=None, exclude_if=partial(is_, None))
+    """With `?include=state`: what its run kept to go on from; absent if it keeps nothing."""
+    workflow: WorkflowRun | None = Field(default=None, exclude_if=partial(is_, None))
+    """Of a workflow's run; otherwise absent."""
 
 
 class InlineReply(TaskReply):

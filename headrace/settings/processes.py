@@ -267,6 +267,9 @@ class ApiSettings(_BothSettings):
     ended_index_max_total: int = Field(default=1_000_000, ge=0)
     """How many completed and cancelled tasks of all types together can be listed."""
 
+    hide_payloads: bool = False
+    """Whether payloads, states and variables are for the roles manager and admin alone."""
+
     inline_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long a workflow may run inside a request."""
 

@@ -139,6 +139,10 @@ class Keys:
         """What is kept of a task's attempts."""
         return f"{self.prefix}attempts:{task_id}"
 
+    def state(self, task_id: str) -> str:
+        """What a task kept to go on from."""
+        return f"{self.prefix}state:{task_id}"
+
     def definition(self, sha256: str) -> str:
         """A pinned text."""
         return f"{self.prefix}definition:{sha256}"

@@ -193,6 +193,11 @@ class TaskQueue(QueueBase):
         entries = await self._read("LRANGE", self._keys.attempts(task_id), 0, -1)
         return decode_attempts(entries or [])
 
+    async def state(self, task_id: str) -> bytes | None:
+        """What a run's last park or checkpoint kept; None: nothing, or it has ended."""
+        kept: bytes | None = await self._read("GET", self._keys.state(task_id))
+        return kept
+
     async def dead_letters(self, task_type: str, offset: int = 0, limit: int = 50) -> list[Task]:
         """Failed tasks of a type whose records are kept, the latest first.
 

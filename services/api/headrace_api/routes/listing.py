@@ -24,7 +24,12 @@ from headrace_api.http.auth import Permission
 from headrace_api.http.bodies import edit_body, invalid_field, start_of
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
-from headrace_api.routes.tasks import addressed, required_queue
+from headrace_api.routes.tasks import (
+    addressed,
+    payloads_are_hidden,
+    require_manager,
+    required_queue,
+)
 from headrace_api.tasks.replies import task_summary
 
 router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
@@ -99,6 +104,8 @@ async def list_tasks(
     """
     api = api_of(request)
     queue = required_queue(api, "the list needs the queue")
+    if wanted.q is not None and payloads_are_hidden(api, request):
+        require_manager(api, request)
     page = await api.availability.call(lambda: queue.list_tasks(wanted, cursor=cursor, limit=limit))
     reply = TaskListReply.model_construct(
         items=[task_summary(task, api.live_workers.count(task.type)) for task in page.tasks],

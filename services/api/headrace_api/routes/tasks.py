@@ -5,7 +5,7 @@ Both addresses answer for tasks of every type: an id is unique, whatever it is o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -29,6 +29,7 @@ from headrace_api.http.bodies import (
     check_depth,
     id_of,
     idempotency_key,
+    invalid_parameter,
     start_in_ms,
     start_of,
     submit_body,
@@ -40,8 +41,9 @@ from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.tasks.availability import decide_by
+from headrace_api.tasks.details import PARTS, Details
 from headrace_api.tasks.executions import TASK_TYPE
-from headrace_api.tasks.replies import execution, task_detail, task_fields
+from headrace_api.tasks.replies import execution, task_fields
 from headrace_api.tasks.submission import Admission, InlineRun
 
 if TYPE_CHECKING:
@@ -194,9 +196,12 @@ async def get(
     task_id: str,
     *,
     include: Annotated[
-        Literal["attempts"] | None,
-        Query(description="`attempts`: what became of its last 20 attempts."),
-    ] = None,
+        str,
+        Query(
+            description="`payload`, `attempts` (the last 20 that ended), `state` (what its run "
+            "kept to go on from), or several of them with commas between."
+        ),
+    ] = "",
 ) -> Response:
     """A task's record. It is kept for 7 days after the task has ended.
 
@@ -204,6 +209,7 @@ async def get(
     """
     queue, task_id = addressed(request, task_id)
     api, by = api_of(request), decide_by()
+    parts = _parts(api, request, include)
     task = await api.availability.call(lambda: queue.get(task_id), by)
     headers = {}
     if (seconds := preferred_wait(request)) is not None:
@@ -212,11 +218,38 @@ async def get(
             by = decide_by()
             task = await api.availability.call(lambda: api.waits.record(task_id), by)
         headers = api.waits.answer_headers(seconds, final=task.status.final)
-    attempts = None
-    if include == "attempts":
-        attempts = await api.availability.call(lambda: queue.attempts(task_id), by)
-    reply = task_detail(task, api.live_workers.count(task.type), attempts)
+    hidden = payloads_are_hidden(api, request)
+    details = Details(api.availability, api.live_workers, api.definitions)
+    reply = await details.reply(queue, task, parts, by, hidden=hidden)
     return Response(reply.model_dump_json(), headers=headers, media_type="application/json")
+
+
+def _parts(api: Api, request: HttpRequest, include: str) -> set[str]:
+    """What is to be included. Raises the 422 problem, and the 403 one for what is hidden."""
+    parts = {part.strip() for part in include.split(",") if part.strip()}
+    if unknown := parts - set(PARTS):
+        raise invalid_parameter(
+            "include", f"there is no part {min(unknown)!r}: take {', '.join(PARTS)}"
+        )
+    if parts - {"attempts"} and payloads_are_hidden(api, request):
+        require_manager(api, request)
+    return parts
+
+
+def payloads_are_hidden(api: Api, request: HttpRequest) -> bool:
+    """Whether payloads and states are not for the request's key (HIDE_PAYLOADS)."""
+    if not api.settings.hide_payloads:
+        return False
+    try:
+        require_manager(api, request)
+    except Problem:
+        return True
+    return False
+
+
+def require_manager(api: Api, request: HttpRequest) -> None:
+    """Raise the 403 problem unless the request's key may manage tasks."""
+    api.keys.check(request.headers, Permission.MANAGE)
 
 
 async def cancel(

@@ -108,6 +108,11 @@ class Definitions:
         )
         raise Problem(INVALID_PAYLOAD, reason, errors=[{"detail": reason, "pointer": pointer}])
 
+    def version_of(self, sha256: object) -> str | None:
+        """The version of the definition with this hash; None: the folder holds it no more."""
+        workflow = self._catalog.by_sha256(sha256) if isinstance(sha256, str) else None
+        return None if workflow is None else workflow.version
+
     def is_pinned(self, queue: TaskQueue, workflow: Workflow) -> bool:
         """Whether Redis holds the definition's text, unless it has lost all its data since."""
         pin = workflow.definition_sha256

@@ -1,0 +1,74 @@
+"""What a record shows if it is asked for: payload, attempts, state, and a workflow's run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headrace.client.records import task_detail
+from headrace.contract import KeptState, WorkflowRun
+from headrace_api.tasks.executions import TASK_TYPE
+from headrace_api.tasks.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from headrace.contract import TaskDetail
+    from headrace.taskqueue import Task, TaskQueue
+    from headrace_api.tasks.availability import Availability
+    from headrace_api.tasks.definitions import Definitions
+    from headrace_api.tasks.live_workers import LiveWorkers
+
+PARTS = ("payload", "attempts", "state")
+MAX_STATE_SHOWN = 1_048_576
+
+
+class Details:
+    """Makes the replies to whoever asks for a task's record."""
+
+    def __init__(
+        self, availability: Availability, live_workers: LiveWorkers, definitions: Definitions
+    ) -> None:
+        self._availability = availability
+        self._live_workers = live_workers
+        self._definitions = definitions
+
+    async def reply(
+        self, queue: TaskQueue, task: Task, parts: AbstractSet[str], by: float, *, hidden: bool
+    ) -> TaskDetail:
+        """A task's record with these parts. `hidden`: its payload is not for whoever asks."""
+        call = self._availability.call
+        attempts = await call(lambda: queue.attempts(task.id), by) if "attempts" in parts else None
+        state = await call(lambda: queue.state(task.id), by) if "state" in parts else None
+        is_run = task.type == TASK_TYPE and not hidden
+        more: dict[str, Any] = {
+            "payload": redacted(_decoded(task.payload)) if "payload" in parts else None,
+            "state": None if state is None else _kept(state),
+            "workflow": self._workflow(task) if is_run else None,
+        }
+        reply = task_detail(task, self._live_workers.count(task.type), attempts)
+        shown = {name: part for name, part in more.items() if part is not None}
+        return reply.model_copy(update=shown)
+
+    def _workflow(self, task: Task) -> WorkflowRun | None:
+        payload = _decoded(task.payload)
+        if not isinstance(payload, dict) or not isinstance(payload.get("workflow_id"), str):
+            return None
+        return WorkflowRun(
+            workflow_id=payload["workflow_id"],
+            version=self._definitions.version_of(payload.get("definition")),
+            variables=redacted(payload.get("variables")),
+        )
+
+
+def _kept(state: bytes) -> KeptState:
+    value = _decoded(state) if len(state) <= MAX_STATE_SHOWN else None
+    return KeptState(bytes=len(state), value=redacted(value))
+
+
+def _decoded(document: bytes) -> Any:
+    try:
+        return msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
