@@ -146,6 +146,32 @@ async def test_the_first_to_complete_wins_and_the_losers_calls_are_cut_off(
     assert cut_off.is_set()
 
 
+async def test_a_run_that_is_cancelled_cuts_off_the_calls_of_all_its_branches() -> None:
+    under_way, cut_off = asyncio.Semaphore(0), []
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        under_way.release()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cut_off.append(request.url.path)
+        raise AssertionError
+
+    bench = Bench(Runtime(transport=httpx2.MockTransport(answer)), can_park=True)
+    a, b = (
+        {"call": "http", "with": {"method": "get", "endpoint": f"http://slow.example/{name}"}}
+        for name in "ab"
+    )
+    run = asyncio.create_task(bench.execute(define([{"f": fork(a, group(b), wait(60))}])))
+    await under_way.acquire()
+    await under_way.acquire()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await bench.runtime.close()
+    assert sorted(cut_off) == ["/a", "/b"]
+
+
 async def test_a_race_fails_only_when_all_have_failed(bench: Bench) -> None:
     task = fork(group(wait(1), failing("a")), failing("b"), compete=True)
     assert (await bench.error(define([{"f": task}]))).type == "https://example.com/a"
