@@ -220,7 +220,7 @@ class ApiSettings(_BothSettings):
         default=(), repr=False
     )
     """Who may use the API: `role:sha256[:name]`, separated by commas. Roles: read, submit,
-    operator, admin."""
+    manager, events, operator, admin."""
 
     api_keys_file: FilePath | None = None
     """A file with more entries for API_KEYS, one a line; `#` begins a comment."""

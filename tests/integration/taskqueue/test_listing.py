@@ -302,3 +302,16 @@ async def test_the_blocking_client_lists_the_same(rig: Rig) -> None:
         page = queue.list_tasks(limit=2)
         rest = queue.list_tasks(cursor=page.cursor)
     assert [task.id for task in (*page.tasks, *rest.tasks)] == ids
+
+
+async def test_counts_say_when_older_ends_were_cut(rig: Rig) -> None:
+    await rig.submit_many(5)
+    worker = await rig.worker()
+    for task in (await worker.claim(5)).tasks:
+        await complete(worker, task)
+    assert (await rig.queue.count_tasks())["report"].capped is False
+    lease = rig.queue.fenced_lease("trim")
+    assert await lease.take()
+    assert await lease.trim_ended(3, 100) == (2, False)
+    counts = (await rig.queue.count_tasks())["report"]
+    assert (counts.completed, counts.capped) == (3, True)
