@@ -324,3 +324,15 @@ async def test_a_child_shows_its_parent_and_other_tasks_none(rig: Rig) -> None:
     _, parent, [child_id] = await family(rig)
     found = await rig.queue.get_many([child_id, parent.id])
     assert [task.parent for task in found if isinstance(task, Task)] == [parent.id, None]
+
+
+async def test_a_parent_that_cannot_be_read_is_set_aside_with_what_it_has(rig: Rig) -> None:
+    worker, parent, _ = await family(rig, 2)
+    other = await worker_for_children(rig)
+    await complete(other, await claim_one(other))
+    await settle(worker, on_inbox(parent))
+    rig.raw.hset(rig.key(f"task:{parent.id}"), "b", "yesterday")
+    assert await complete(other, await claim_one(other)) is COMPLETED
+    for kind in ("children", "inbox", "state"):
+        assert rig.raw.ttl(rig.key(f"{kind}:{parent.id}")) != -1, kind
+    rig.server.flush()

@@ -47,9 +47,9 @@ local function read_task(id, index, flaw)
   flaw = there and flaw_of(r) or flaw
   if flaw then
     set_aside('task:' .. id, flaw)
-    redis.call('EXPIRE', P .. 'payload:' .. id, ASIDE_KEPT_SECONDS)
-    redis.call('EXPIRE', P .. 'state:' .. id, ASIDE_KEPT_SECONDS)
-    redis.call('EXPIRE', P .. 'journal:' .. id, ASIDE_KEPT_SECONDS)
+    for _, kind in ipairs({ 'payload:', 'state:', 'journal:', 'inbox:', 'children:' }) do
+      redis.call('EXPIRE', P .. kind .. id, ASIDE_KEPT_SECONDS)
+    end
     return nil
   elseif not there and index and not (moved and moved['task:' .. id]) then
     name_damage('task:' .. id, 'its record is gone, and it stood in ' .. index)
