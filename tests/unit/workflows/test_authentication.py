@@ -1,4 +1,4 @@
-"""`authentication` of `call: http`: what is sent, and what is refused at load."""
+"""`authentication` (DSL reference, "Authentication"): what is sent, and what is refused at load."""
 
 from __future__ import annotations
 

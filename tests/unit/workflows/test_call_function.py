@@ -1,4 +1,4 @@
-"""`call` of functions: those of packages, and those of `use.functions`."""
+"""`call` (DSL reference, "Call") of functions: those of packages, and those of `use.functions`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`call: http` against a real server."""
+"""`call: http` (DSL reference, "HTTP Call") against a real server."""
 
 from __future__ import annotations
 

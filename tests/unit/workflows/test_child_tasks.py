@@ -1,4 +1,4 @@
-"""`call` of a task type and `run: workflow`: tasks of their own that a run waits for."""
+"""`run` (DSL reference, "Run") and `call` of a task type: tasks that a run waits for."""
 
 from __future__ import annotations
 

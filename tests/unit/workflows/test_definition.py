@@ -1,4 +1,4 @@
-"""What is accepted of a definition, and that the rest is refused with file, line and task."""
+"""What is accepted of a definition (DSL reference, "Workflow"), and that the rest is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations as mappings and as ISO 8601 texts."""
+"""Durations (DSL reference, "Duration") as mappings and as ISO 8601 texts."""
 
 from __future__ import annotations
 

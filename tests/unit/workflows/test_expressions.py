@@ -1,4 +1,4 @@
-"""Runtime expressions: what they see, and what they must not."""
+"""What expressions see (DSL, "Runtime Expressions"), and what they must not."""
 
 from __future__ import annotations
 

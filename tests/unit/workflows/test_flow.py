@@ -1,4 +1,4 @@
-"""The data flow of tasks and the order that `then` gives them."""
+"""The data flow of tasks (DSL, "Data Flow") and the order that `then` gives them ("Task Flow")."""
 
 from __future__ import annotations
 

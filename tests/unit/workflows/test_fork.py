@@ -1,4 +1,4 @@
-"""`fork` and `for` with `parallel`: branches with a position, a context and a time of their own."""
+"""`fork` (DSL reference, "Fork"), and rounds of `for` at once: each branch is on its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets: where they come from, what happens without them, and that they show nowhere."""
+"""Secrets (DSL, "Secrets"): where they come from, and that they show nowhere."""
 
 from __future__ import annotations
 
