@@ -69,7 +69,8 @@ async def execute(request: HttpRequest) -> Response:
 
     With `async_execute=true` (the default) the workflow goes into its queue, and the reply is a 202
     at once. With `false` it runs inside the request, and the reply is a 200 with its record. It
-    also runs inside the request if the queue is switched off or Redis is away.
+    also runs inside the request if the queue is switched off or Redis is away. Variables that do
+    not fit the workflow's `input.schema` are a 422, and nothing is queued.
     """
     api = api_of(request)
     workflow_id: str = request.path_params["workflow_id"]
