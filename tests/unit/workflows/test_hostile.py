@@ -164,7 +164,7 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key in keys] + [place for key in keys for place in _places(value[key])]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(task_lists, st.data())
 def test_whatever_is_put_into_a_definition_it_is_read_or_refused_with_a_place(
     checker: Checker, tasks: Any, data: st.DataObject

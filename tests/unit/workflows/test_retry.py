@@ -77,8 +77,8 @@ async def test_a_delay_over_the_ceiling_stays_as_it_is(bench: Bench) -> None:
     assert (await waits(bench, retrying(policy)))[0] == [7200, 7200]
 
 
-async def test_a_thousand_exponential_retries_are_no_more_than_a_number(bench: Bench) -> None:
-    policy = {"delay": {"milliseconds": 1}, "backoff": {"exponential": {}}, "limit": limit(1000)}
+async def test_a_hundred_exponential_retries_are_no_more_than_a_number(bench: Bench) -> None:
+    policy = {"delay": {"milliseconds": 1}, "backoff": {"exponential": {}}, "limit": limit(100)}
     slept, _ = await waits(bench, retrying(policy))
     assert slept[-1] == 3600
 
@@ -195,7 +195,7 @@ async def test_a_retry_parks_and_goes_on_where_it_was(bench: Bench) -> None:
         ({"delay": "PT1S", "jitter": {"from": "PT1S"}}, "`to` is missing in `jitter`"),
         ({"delay": "PT1S", "jitter": {"from": "PT2S", "to": "PT1S"}}, "`from` is longer than `to`"),
         ({"delay": "PT1S", "when": "$e"}, "`when` is not a valid jq expression: $e is not defined "
-         "(known here: $context, $error, $input, $runtime, $task, $workflow)"),
+         "(known here: $context, $error, $input, $runtime, $secrets, $task, $workflow)"),
     ],
 )  # fmt: skip
 def test_a_wrong_policy_is_refused(retry: Any, reason: str) -> None:
