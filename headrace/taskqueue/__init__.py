@@ -12,6 +12,7 @@ from headrace.taskqueue.audit import AUDIT_KEPT, AuditEntry, AuditPage
 from headrace.taskqueue.blocking import BlockingTaskQueue
 from headrace.taskqueue.bulks import (
     DONE_AT_ONCE,
+    FOUND_AT_ONCE,
     Bulk,
     BulkAction,
     BulkFailure,
@@ -96,6 +97,7 @@ __all__ = [
     "DRAIN_SECONDS",
     "ENOUGH_BYTES",
     "FINAL",
+    "FOUND_AT_ONCE",
     "MAX_BATCH",
     "MAX_CRASHES",
     "MAX_RETRIES_LIMIT",

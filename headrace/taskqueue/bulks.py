@@ -25,9 +25,10 @@ MAX_KEPT = 1000
 MAX_FAILURES = 100
 """So many tasks for which the action failed are named."""
 
-FOUND_AT_ONCE = 500
-DONE_AT_ONCE = 25
-"""One script does the action for so many tasks: others wait for it about a millisecond."""
+FOUND_AT_ONCE = 100
+DONE_AT_ONCE = 5
+"""One script finds so many tasks, or does the action for so many: what other clients ask of Redis
+waits for it, some tenths of a millisecond."""
 
 
 class BulkAction(StrEnum):
@@ -224,7 +225,7 @@ class Bulks:
         return int(await lease.run("bulk_collect", *args))
 
     async def step(self, lease: FencedLease, bulk: Bulk) -> int:
-        """Do the action for up to 25 more tasks; for how many. Raises Fenced."""
+        """Do the action for a few more tasks; for how many. Raises Fenced."""
         limits = (self._retention_seconds, DONE_AT_ONCE, self._max_length, self._lease_ms)
         return int(await lease.run("bulk_step", bulk.id, *limits, MAX_FAILURES))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headrace.taskqueue import BulkAction, Failed, Fenced, TaskFilter, TaskQueue
+from headrace.taskqueue import DONE_AT_ONCE, BulkAction, Failed, Fenced, TaskFilter, TaskQueue
 from headrace_api.tend import BulkWork, Tend
 from tests.integration.taskqueue.rig import until
 from tests.unit.api.harness import ApiUnderTest, check
@@ -191,7 +191,7 @@ async def test_a_process_that_lost_its_lease_changes_nothing_and_another_goes_on
     bulk = await queue.bulks.start("b" * 36, BulkAction.RETRY, TaskFilter(type=TYPE))
     while (bulk := await queue.bulks.get(bulk.id)).status == "collecting":
         await queue.bulks.collect(first, bulk)
-    assert await queue.bulks.step(first, bulk) == 25
+    assert await queue.bulks.step(first, bulk) == DONE_AT_ONCE
     await asyncio.sleep(0.3)
     other = TaskQueue(server.url)
     lease = other.fenced_lease("by hand", 0.5)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from headrace.logs import get_logger
-from headrace.taskqueue import DONE_AT_ONCE, BulkStatus
+from headrace.taskqueue import DONE_AT_ONCE, FOUND_AT_ONCE, BulkStatus
 
 if TYPE_CHECKING:
     from headrace.taskqueue import Bulk, Bulks, FencedLease
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 SLICE = 500
 """So many tasks are done before another bulk operation has its turn."""
 
-REST = 2.0
+REST = 3.0
 """After each call it rests for so many times as long as the call took: others use Redis, too."""
 
 ASKED_AGAIN_SECONDS = 1.0
@@ -48,8 +48,9 @@ class BulkWork:
         while done < SLICE:
             began = time.monotonic()
             if bulk.status is BulkStatus.COLLECTING:
-                done = SLICE
                 await self._bulks.collect(lease, bulk)
+                bulk = await self._bulks.get(bulk.id)
+                done += FOUND_AT_ONCE
             else:
                 count = await self._bulks.step(lease, bulk)
                 done += count
