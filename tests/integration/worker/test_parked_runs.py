@@ -46,6 +46,19 @@ def redis_seconds(bench: Bench) -> float:
     return float(info["used_cpu_sys"] + info["used_cpu_user"])
 
 
+def new_runs() -> list[NewTask]:
+    return [
+        NewTask(
+            type="workflow_execute",
+            payload=b'{"workflow_id": "%b"}' % name,
+            payload_is_json=True,
+            id=new_id(),
+        )
+        for name, count in ((b"waits", ON_TIME), (b"calls", ON_CHILDREN))
+        for _ in range(count)
+    ]
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 async def test_a_thousand_parked_runs_cost_less_than_a_hundredth_of_a_core_and_all_go_on(
@@ -68,16 +81,7 @@ async def test_a_thousand_parked_runs_cost_less_than_a_hundredth_of_a_core_and_a
     worker = new_process(
         QUEUES="workflow_execute", MAX_WORKERS="20", WORKFLOWS_DIR=str(tmp_path), **settings
     )
-    runs = [
-        NewTask(
-            type="workflow_execute",
-            payload=b'{"workflow_id": "%b"}' % name,
-            payload_is_json=True,
-            id=new_id(),
-        )
-        for name, count in ((b"waits", ON_TIME), (b"calls", ON_CHILDREN))
-        for _ in range(count)
-    ]
+    runs = new_runs()
     began = time.monotonic()
     await bench.queue.submit_many(runs)
 
