@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.workflows.errors import fail
+from headrace.workflows.expressions import NOW
 from headrace.workflows.model import Done, Flow, Scope, Step, Template, is_true
 from headrace.workflows.reading import (
     STEP_BODY,
@@ -39,31 +40,41 @@ class ForAction:
     async def perform(self, flow: Flow, scope: Scope) -> Done:
         """The last round's output, the step's input when there is no round; a list if parallel."""
         memo = scope.memo
-        if not memo:
-            memo.update(items=await self._items(flow, scope), round=0, data=scope.input)
+        items: list[Any] | None = memo.get("items")
+        if items is None:
+            items = await self._items(flow, scope)
         if self.parallel is not None:
-            return await self._at_once(flow, scope, self.parallel)
-        items = memo["items"]
+            self._keep(memo, items)
+            return await self._at_once(flow, scope, items, self.parallel)
+        if "round" not in memo:
+            self._keep(memo, items)
+            memo.update(round=0, data=scope.input)
         while (place := memo["round"]) < len(items):
             around = scope.binding({self.each: items[place], self.at: place})
-            if not memo.get("entered"):
-                if not is_true(await flow.evaluate(self.condition, memo["data"], around)):
-                    break
-                memo["entered"] = True
-            done = await flow.sequence(self.steps, memo["data"], around.under("for", place, "do"))
-            memo.update(data=done.output, round=place + 1, entered=False)
+            if "data" in memo and not is_true(
+                await flow.evaluate(self.condition, memo["data"], around)
+            ):
+                break
+            # From its beginning to its end the sequence has the data, and not this memo, too.
+            data = memo.pop("data", None)
+            done = await flow.sequence(self.steps, data, around.under("for", place, "do"))
+            memo.update(data=done.output, round=place + 1)
             if done.then == "exit":
                 break
         return Done(memo["data"])
 
-    async def _at_once(self, flow: Flow, scope: Scope, parallel: int) -> Done:
-        items = scope.memo["items"]
-
+    async def _at_once(self, flow: Flow, scope: Scope, items: list[Any], parallel: int) -> Done:
         async def round_of(flow: Flow, place: int) -> Done:
             around = scope.binding({self.each: items[place], self.at: place})
             return await flow.sequence(self.steps, scope.input, around.under("for", place, "do"))
 
         return Done(await flow.branches(len(items), round_of, scope.under("for"), at_once=parallel))
+
+    def _keep(self, memo: dict[str, Any], items: list[Any]) -> None:
+        """Keep the items, unless they come out the same again: they may be many."""
+        used = {name for expression in self.items.expressions for name in expression.variables}
+        if used & {"context", NOW}:
+            memo["items"] = items
 
     async def _items(self, flow: Flow, scope: Scope) -> list[Any]:
         items = await flow.evaluate(self.items, scope.input, scope)
