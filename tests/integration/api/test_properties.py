@@ -45,6 +45,9 @@ ENOUGH = 0.3
 DOCUMENTED_5XX = {501, 503}
 """Answers like others here: an unknown task type, and what passes by itself."""
 
+LEFT_OUT = r"/live$|^/api/bulk"
+"""Streams have no end. Bulk operations would take the tasks away that other requests are about."""
+
 SETTINGS: dict[str, Any] = {
     "deadline": None,
     "database": None,
@@ -119,12 +122,12 @@ def try_chains(schema: BaseSchema, chosen: int, cases: int, tally: Tally) -> Non
 
 def try_everything(api: ApiProcess, roles: Sequence[str | None], cases: int, tally: Tally) -> None:
     """Send so many requests to all addresses of an API, in these roles, and chains of them."""
-    schema = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{api.url}/openapi.json").exclude(path_regex=LEFT_OUT)
     schema.hooks.register_hook_with_name(
         lambda context, strategy: fed(context.operation, strategy, roles), "before_generate_case"
     )
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-    assert len(operations) == 20
+    assert len(operations) >= 20
     enough = tally.cases + cases
     each = int(cases * (1 - STATEFUL_SHARE) / len(operations))
     for operation in operations:
