@@ -199,7 +199,8 @@ async def get(
         str,
         Query(
             description="`payload`, `attempts` (the last 20 that ended), `state` (what its run "
-            "kept to go on from), or several of them with commas between."
+            "kept to go on from), or several of them with commas between.",
+            json_schema_extra={"pattern": f"^(({'|'.join(PARTS)})(,({'|'.join(PARTS)}))*)?$"},
         ),
     ] = "",
 ) -> Response:
