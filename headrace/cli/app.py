@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from headrace import __version__
+from headrace.cli import tasks
 
 KEY_PREFIX = "hr_"
 """So that a key is recognized as one: by people, and by scanners of leaked secrets."""
@@ -40,6 +41,32 @@ keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys."
 workflow = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Workflow definitions.")
 app.add_typer(keys, name="keys")
 app.add_typer(workflow, name="workflow")
+
+
+def example(text: str) -> str:
+    """The end of a command's help, on lines of its own. A test runs each."""
+    return f"\b\nExample:\n  {text}"
+
+
+def add(group: typer.Typer, function: Callable[..., Any], name: str, text: str) -> None:
+    """Add a command with its example."""
+    group.command(name, epilog=example(text))(function)
+
+
+_ID = "550e8400-e29b-41d4-a716-446655440000"
+
+add(
+    app,
+    tasks.submit,
+    "submit",
+    """headrace submit workflow_execute '{"workflow_id": "hello"}' --wait""",
+)
+add(app, tasks.execute, "execute", "headrace execute hello --var name=Ada --wait")
+add(app, tasks.wait, "wait", "headrace wait $(headrace execute hello -o id) --timeout 60s")
+add(app, tasks.ls, "ls", "headrace ls --status failed --ended-after 24h")
+add(app, tasks.dead, "dead", "headrace dead --error Timeout")
+add(app, tasks.show, "show", f"headrace show {_ID}")
+add(app, tasks.why, "why", f"headrace why {_ID}")
 
 
 def _print_version(wanted: bool) -> None:

@@ -16,7 +16,7 @@ from headrace.client.parts import (
     AsyncWorkers,
     AsyncWorkflows,
 )
-from headrace.client.steps import Program, run_async
+from headrace.client.steps import RETRY_SECONDS, Program, Rules, run_async
 from headrace.client.submissions import SubmitOptions, as_it_is, kind_of, options_of
 from headrace.client.transports import open_async
 from headrace.handlers import Park, TaskType
@@ -42,9 +42,11 @@ class AsyncClient:
         api_key: str | None = None,
         *,
         profile: str | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._address = find_address(url, api_key, profile=profile)
-        self._transport, self.calls = open_async(self._address)
+        rules = Rules(retry_seconds=retry_seconds)
+        self._transport, self.calls = open_async(self._address, rules)
         self.tasks = AsyncTasks(self.run, self.calls)
         self.queues = AsyncQueues(self.run, self.calls)
         self.workers = AsyncWorkers(self.run, self.calls)

@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
+RETRY_SECONDS = 30.0
+
 
 @dataclass(frozen=True)
 class HttpRequest:
@@ -89,7 +91,7 @@ class Rules:
 
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
-    retry_seconds: float = 30.0
+    retry_seconds: float = RETRY_SECONDS
     """For so long a request is sent again before `Unavailable` is raised."""
     request_seconds: float = 10.0
     """A request without an answer for so long counts as lost."""

@@ -12,7 +12,7 @@ from headrace.client.address import find_address
 from headrace.client.calls import Accepted
 from headrace.client.handles import TaskHandle, Uncompleted
 from headrace.client.parts import Bulk, Queues, Tasks, TaskTypes, Workers, Workflows
-from headrace.client.steps import Program, run
+from headrace.client.steps import RETRY_SECONDS, Program, Rules, run
 from headrace.client.submissions import SubmitOptions, as_it_is, kind_of, options_of
 from headrace.client.transports import open_blocking
 from headrace.handlers import Park, TaskType
@@ -40,6 +40,7 @@ class Client:
         api_key: default: HEADRACE_API_KEY, then the profile.
         profile: a profile of ~/.config/headrace/config.toml. Default: HEADRACE_PROFILE, then
             `default`.
+        retry_seconds: for so long a request is sent again.
 
     Raises ConfigInvalid for an address or a key that cannot be used.
     """
@@ -50,9 +51,11 @@ class Client:
         api_key: str | None = None,
         *,
         profile: str | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._address = find_address(url, api_key, profile=profile)
-        self._transport, self.calls = open_blocking(self._address)
+        rules = Rules(retry_seconds=retry_seconds)
+        self._transport, self.calls = open_blocking(self._address, rules)
         self.tasks = Tasks(self.run, self.calls)
         self.queues = Queues(self.run, self.calls)
         self.workers = Workers(self.run, self.calls)

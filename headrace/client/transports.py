@@ -40,31 +40,31 @@ class AsyncTransport(Protocol):
         ...
 
 
-def open_blocking(address: Address) -> tuple[Transport, Calls]:
+def open_blocking(address: Address, rules: Rules) -> tuple[Transport, Calls]:
     """For `Client`. Nothing is connected yet. Raises ConfigInvalid."""
     if address.is_http:
         from headrace.client.http import HttpTransport
 
-        return HttpTransport(address), HttpCalls(str(address), Rules())
+        return HttpTransport(address), HttpCalls(str(address), rules)
     from headrace.client.opening import new_blocking_queue
     from headrace.client.redis import RedisTransport
     from headrace.client.redis_calls import RedisCalls
 
     queue = _opened(new_blocking_queue, address)
-    return RedisTransport(queue), RedisCalls(Rules())
+    return RedisTransport(queue), RedisCalls(rules)
 
 
-def open_async(address: Address) -> tuple[AsyncTransport, Calls]:
+def open_async(address: Address, rules: Rules) -> tuple[AsyncTransport, Calls]:
     """For `AsyncClient`. Nothing is connected yet. Raises ConfigInvalid."""
     if address.is_http:
         from headrace.client.http import AsyncHttpTransport
 
-        return AsyncHttpTransport(address), HttpCalls(str(address), Rules())
+        return AsyncHttpTransport(address), HttpCalls(str(address), rules)
     from headrace.client.opening import new_queue
     from headrace.client.redis import AsyncRedisTransport
     from headrace.client.redis_calls import RedisCalls
 
-    return AsyncRedisTransport(_opened(new_queue, address)), RedisCalls(Rules())
+    return AsyncRedisTransport(_opened(new_queue, address)), RedisCalls(rules)
 
 
 def _opened(opening: Any, address: Address) -> Any:

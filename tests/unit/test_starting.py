@@ -51,7 +51,7 @@ def test_the_help_and_the_version_import_nothing_slow(argument: str) -> None:
     said, _, loaded = done.stdout.partition("loaded:")
     assert "headrace" in said
     ours = {name for name in loaded.split() if name.startswith("headrace")}
-    assert ours == {"headrace", "headrace.cli", "headrace.cli.app"}
+    assert {name for name in ours if not name.startswith("headrace.cli")} == {"headrace"}
     assert not {"asyncio", "pydantic", "redis", "rich"} & set(loaded.split())
 
 
