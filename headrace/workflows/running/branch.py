@@ -37,7 +37,7 @@ from headrace.workflows.model import (
 from headrace.workflows.reading import parse_value
 from headrace.workflows.running.clock import describe_time, from_ms, to_ms
 from headrace.workflows.running.fork import Ended, Fork
-from headrace.workflows.running.parking import MIN_PARK, Waiter
+from headrace.workflows.running.parking import MIN_PARK, Block
 from headrace.workflows.running.past import NULL, Position, raised
 from headrace.workflows.running.run import Run, StepFrame
 from headrace.workflows.running.state import SequenceState, StepState, load_deadline
@@ -155,7 +155,7 @@ class Branch(Position):
         deadline = scope.deadline
         late = deadline if deadline is not None and deadline.at < end_at else None
         until_at = end_at if late is None else late.at
-        await self._wait(Waiter(until_at), scope)
+        await self._wait(Block(until_at), scope)
         past.advance(scope.path, to_ms(until_at), saved=saved)
         if late is not None:
             raise late.passed()
@@ -342,18 +342,18 @@ class Branch(Position):
                 raise
             raise deadline.passed() from None
 
-    async def _wait(self, waiter: Waiter, scope: Scope) -> None:
-        """Block until the waiter's time, storing what has begun unless the run parks with it."""
+    async def _wait(self, block: Block, scope: Scope) -> None:
+        """Wait as the block says, storing what has begun unless the run parks with it."""
         run = self.run
-        if waiter.until is not None:
-            remaining = waiter.until - self.now()
+        if block.until is not None:
+            remaining = block.until - self.now()
             if remaining <= timedelta(0):
                 return
             if remaining >= MIN_PARK:
                 run.report(scope)
                 if not run.environment.can_park or run.parking.running > 1:
                     await run.journal.write()
-        await run.parking.wait(waiter)
+        await run.parking.wait(block)
 
     async def _end_of(self, task: ChildTask | ChildRun, scope: Scope) -> ChildEnd:
         """Start the child, if it has not been, and wait for its end."""
@@ -368,7 +368,7 @@ class Branch(Position):
                     await children.cancel(child_id)
                     raise deadline.passed()
                 until = None if deadline is None else deadline.at
-                await self.run.parking.wait(Waiter(until, wakes=True))
+                await self.run.parking.wait(Block(until, wakes=True))
                 end = await children.start(child_id, task)
         except asyncio.CancelledError:
             if self.given_up:

@@ -12,7 +12,7 @@ import msgspec
 from headrace.workflows.errors import WorkflowError
 from headrace.workflows.model import Done, Entry
 from headrace.workflows.running.clock import from_ms, to_ms
-from headrace.workflows.running.parking import Waiter
+from headrace.workflows.running.parking import Block
 from headrace.workflows.running.past import Position
 from headrace.workflows.running.state import BranchEnd, ForkState, load_error
 
@@ -68,7 +68,7 @@ class Fork:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._branches: dict[int, Position] = {}
         self._stopped: BaseException | None = None
-        self._waiter: Waiter | None = None
+        self._block: Block | None = None
 
     async def perform(self) -> list[Any]:
         """Perform the branches; their outputs, or the winner's. Raises what a branch raises."""
@@ -91,8 +91,8 @@ class Fork:
                         self._begin(state.begun - 1)
                     else:
                         break
-                self._waiter = Waiter()
-                await run.parking.wait(self._waiter)
+                self._block = Block()
+                await run.parking.wait(self._block)
         finally:
             await self._give_up(decided)
             for entries in self._entries.values():
@@ -135,8 +135,8 @@ class Fork:
         del run.branches[branch.path]
         if not task.cancelled() and self._stopped is None:
             self._stopped = task.exception()
-        if self._waiter is not None:
-            run.parking.wake(self._waiter)
+        if self._block is not None:
+            run.parking.wake(self._block)
         run.parking.running -= 1
 
     def _decides(self, end: BranchEnd) -> bool:

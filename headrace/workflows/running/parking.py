@@ -21,7 +21,7 @@ class GiveUpSlot(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Waiter:
+class Block:
     """Something that waits: until a time, for the end of a child (`wakes`), or to be woken."""
 
     until: datetime | None = None
@@ -50,29 +50,29 @@ class Parking:
     ) -> None:
         self._environment = environment
         self._park = park
-        self._waiters: list[Waiter] = []
+        self._blocks: list[Block] = []
         self._timer: asyncio.Task[None] | None = None
         self._timer_at: datetime | None = None
         self.running = 1
         """How many branches do not wait."""
 
-    async def wait(self, waiter: Waiter) -> None:
+    async def wait(self, block: Block) -> None:
         """Return when the time has come, or `wake` was called. Raises GiveUpSlot."""
-        self._waiters.append(waiter)
+        self._blocks.append(block)
         self.running -= 1
         try:
             self._settle()
-            await waiter.woken.wait()
+            await block.woken.wait()
         finally:
-            if not waiter.woken.is_set():
-                self.wake(waiter)
+            if not block.woken.is_set():
+                self.wake(block)
 
-    def wake(self, waiter: Waiter) -> None:
+    def wake(self, block: Block) -> None:
         """Let it go on. A second time changes nothing."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+        if block in self._blocks:
+            self._blocks.remove(block)
             self.running += 1
-            waiter.woken.set()
+            block.woken.set()
 
     async def close(self) -> None:
         """Stop the timer."""
@@ -83,11 +83,11 @@ class Parking:
     def _settle(self) -> None:
         now = self._environment.now()
         if self.running == 0 and self._environment.can_park:
-            earliest = min((w.until for w in self._waiters if w.until is not None), default=None)
+            earliest = min((w.until for w in self._blocks if w.until is not None), default=None)
             if earliest is None or earliest - now >= MIN_PARK:
-                self._park(earliest, any(waiter.wakes for waiter in self._waiters))
+                self._park(earliest, any(block.wakes for block in self._blocks))
                 raise GiveUpSlot
-        times = [waiter.look_at(now) for waiter in self._waiters]
+        times = [block.look_at(now) for block in self._blocks]
         soonest = min((each for each in times if each is not None), default=None)
         if soonest is None or (self._timer_at is not None and self._timer_at <= soonest):
             return
@@ -101,8 +101,8 @@ class Parking:
         if seconds > 0:
             await self._environment.sleep(seconds)
         self._timer = self._timer_at = None
-        for waiter in list(self._waiters):
-            if waiter.wakes or (waiter.until is not None and waiter.until <= until):
-                self.wake(waiter)
-        if self._waiters and self.running:
+        for block in list(self._blocks):
+            if block.wakes or (block.until is not None and block.until <= until):
+                self.wake(block)
+        if self._blocks and self.running:
             self._settle()
