@@ -48,6 +48,7 @@ from headrace.contract.tasks import (
     Progress,
     RetryReply,
     RunNowReply,
+    RunStart,
     TaskCountsReply,
     TaskDetail,
     TaskListReply,
@@ -59,7 +60,6 @@ from headrace.contract.tasks import (
     TaskTypesReply,
     WaitReply,
     WhyReply,
-    WorkflowRun,
     is_task_id,
 )
 from headrace.contract.workflows import (
@@ -103,6 +103,7 @@ __all__ = [
     "Reply",
     "RetryReply",
     "RunNowReply",
+    "RunStart",
     "RunningReply",
     "StatsDisabled",
     "StatsReply",
@@ -123,7 +124,6 @@ __all__ = [
     "WorkersReply",
     "WorkflowDetail",
     "WorkflowExecuted",
-    "WorkflowRun",
     "WorkflowSubmitted",
     "WorkflowSummary",
     "WorkflowsReply",

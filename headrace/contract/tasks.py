@@ -96,7 +96,7 @@ class TaskReply(_Rest, _Result, _Begin):
     """A task's record."""
 
 
-class WorkflowRun(Reply):
+class RunStart(Reply):
     """What a workflow's run was started with."""
 
     workflow_id: str
@@ -125,7 +125,7 @@ class TaskDetail(TaskReply):
     by `[redacted]`."""
     state: KeptState | None = Field(default=None, exclude_if=partial(is_, None))
     """With `?include=state`: what its run kept to go on from; absent if it keeps nothing."""
-    workflow: WorkflowRun | None = Field(default=None, exclude_if=partial(is_, None))
+    workflow: RunStart | None = Field(default=None, exclude_if=partial(is_, None))
     """Of a workflow's run; otherwise absent."""
 
 

@@ -1,4 +1,4 @@
-"""What a task's record shows when it is asked for, and to whom."""
+"""What a task's record shows when it is asked for, and who sees it."""
 
 from __future__ import annotations
 

@@ -110,12 +110,12 @@ async def test_a_bulk_retry_is_stopped_half_way_and_goes_on_in_another_process(
     latencies = Latencies(queue)
     settings = {"REDIS_URL": server.url}
     with contextlib.ExitStack() as processes:
-        one = processes.enter_context(ApiProcess(tmp_path / "one", settings))
-        await asyncio.to_thread(wait_for, lambda: one.events("tend.taken"))
-        two = processes.enter_context(ApiProcess(tmp_path / "two", settings))
+        first = processes.enter_context(ApiProcess(tmp_path / "one", settings))
+        await asyncio.to_thread(wait_for, lambda: first.events("tend.taken"))
+        second = processes.enter_context(ApiProcess(tmp_path / "two", settings))
         await worker.register()
         measuring = asyncio.create_task(latencies.run(worker))
-        async with httpx2.AsyncClient(base_url=two.url) as client:
+        async with httpx2.AsyncClient(base_url=second.url) as client:
             await asyncio.sleep(2.0)
             latencies.take()
             await asyncio.sleep(5.0)
@@ -128,7 +128,7 @@ async def test_a_bulk_retry_is_stopped_half_way_and_goes_on_in_another_process(
             meanwhile = latencies.take()
             stopped = (await client.post(f"/api/bulk/{bulk_id}/stop")).json()
             assert COUNT // 2 <= stopped["done"] < stopped["total"] == COUNT
-            one.process.kill()
+            first.process.kill()
             await asyncio.sleep(1.0)
             assert (await progress(client, bulk_id, 0))["done"] == stopped["done"]
             await client.post(f"/api/bulk/{bulk_id}/resume")

@@ -120,10 +120,10 @@ async def test_thousands_wait_at_one_process_and_hear_at_once(
         rss, before = api.memory_info().rss, api.cpu_times()
         ended = await end_all(queue, WAITERS)
         async with asyncio.timeout(30):
-            told = dict(zip(ids, await asyncio.gather(*waiting), strict=True))
+            answered = dict(zip(ids, await asyncio.gather(*waiting), strict=True))
         rss, after = max(rss, api.memory_info().rss), api.cpu_times()
     await queue.close()
-    late = [told[task_id] - ended[task_id] for task_id in ids]
+    late = [answered[task_id] - ended[task_id] for task_id in ids]
     p50, p99 = percentile(late, 50), percentile(late, 99)
     lines = f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, max {max(late) * 1000:.0f} ms"
     cpu = after.user + after.system - before.user - before.system

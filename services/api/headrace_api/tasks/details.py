@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.client.records import task_detail
-from headrace.contract import KeptState, WorkflowRun
+from headrace.contract import KeptState, RunStart
 from headrace_api.tasks.executions import TASK_TYPE
 from headrace_api.tasks.redaction import redacted
 
@@ -51,11 +51,11 @@ class Details:
         shown = {name: part for name, part in more.items() if part is not None}
         return reply.model_copy(update=shown)
 
-    def _workflow(self, task: Task) -> WorkflowRun | None:
+    def _workflow(self, task: Task) -> RunStart | None:
         payload = _decoded(task.payload)
         if not isinstance(payload, dict) or not isinstance(payload.get("workflow_id"), str):
             return None
-        return WorkflowRun(
+        return RunStart(
             workflow_id=payload["workflow_id"],
             version=self._definitions.version_of(payload.get("definition")),
             variables=redacted(payload.get("variables")),

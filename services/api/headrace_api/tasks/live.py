@@ -37,7 +37,7 @@ async def task_events(
     queue: TaskQueue, watch: EndWatch, task: Task, seen: str | None
 ) -> AsyncGenerator[bytes]:
     """A task's state and progress as they change, and its end. `seen`: the last event's id."""
-    told: tuple[object, ...] = ()
+    last_state: tuple[object, ...] = ()
     progress: tuple[object, ...] = (None, None)
     with watch.waiting([task.id]) as waiter:
         while True:
@@ -50,14 +50,14 @@ async def task_events(
             state = (task.status, task.attempt, task.cancel_requested)
             reached = (task.progress_percent, task.progress_message)
             if current != seen:
-                if state != told:
+                if state != last_state:
                     reply = task_reply(task, None).model_dump_json().encode()
                     sent += event("state", reply, current)
                 if reached != progress and task.progress_percent is not None:
                     fields = msgspec.json.encode(task_fields(task, None)["progress"].model_dump())
                     sent += event("progress", fields, current)
                 seen = current
-            told, progress = state, reached
+            last_state, progress = state, reached
             yield sent
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
