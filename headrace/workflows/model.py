@@ -172,7 +172,8 @@ class Scope:
     output: Any = None
     memo: dict[str, Any] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
-    """The journal's, by their path: what this execution has done. For the run alone."""
+    """The last thing that this execution has done, by its path: its memo may not say so yet. For
+    the run alone."""
 
     def binding(self, variables: Mapping[str, Any]) -> Scope:
         """The same with more variables, for a round of a loop."""

@@ -87,6 +87,10 @@ class Parking:
             if earliest is None or earliest - now >= MIN_PARK:
                 self._park(earliest, any(block.wakes for block in self._blocks))
                 raise GiveUpSlot
+        self._set_timer(now)
+
+    def _set_timer(self, now: datetime) -> None:
+        """See that the earliest is woken. A timer that ends before it sets the next one."""
         times = [block.look_at(now) for block in self._blocks]
         soonest = min((each for each in times if each is not None), default=None)
         if soonest is None or (self._timer_at is not None and self._timer_at <= soonest):
@@ -104,5 +108,4 @@ class Parking:
         for block in list(self._blocks):
             if block.wakes or (block.until is not None and block.until <= until):
                 self.wake(block)
-        if self._blocks and self.running:
-            self._settle()
+        self._set_timer(self._environment.now())

@@ -169,6 +169,8 @@ class Past:
         return self._entries.popleft()
 
     def _keep(self, scope: Scope, entry: Entry) -> None:
+        # The memo says what the step did before: a million retries leave one wait.
+        scope.entries.clear()
         if entry.ok:
             scope.entries[scope.path] = entry
         self._run.note_for_old_workers(scope, entry)

@@ -9,9 +9,16 @@ from typing import Any
 import httpx2
 import pytest
 
-from headrace.workflows import DefinitionError, RunCompleted, Runtime, WorkflowError
+from headrace.workflows import (
+    DefinitionError,
+    Environment,
+    RunCompleted,
+    Runtime,
+    WorkflowError,
+    execute,
+)
 from headrace.workflows.limits import RunLimits
-from tests.unit.workflows.harness import START, Bench, define
+from tests.unit.workflows.harness import RUN_ID, START, Bench, define
 from tests.unit.workflows.web import Web, json
 
 
@@ -67,6 +74,17 @@ async def test_a_run_parks_until_the_earliest_of_its_branches_goes_on(bench: Ben
         bench.clock = outcome.unpark_at
         outcome = await bench.execute(workflow, {}, bench.saved)
     assert (outcome.output, parks) == ([20, 10], [10, 20, 40])
+
+
+async def test_a_wait_after_a_race_ends_also_where_the_loser_waited_for_less(
+    runtime: Runtime,
+) -> None:
+    """In real time, and in place: the loser's timer is still set when the last wait begins."""
+    waits = [{"wait": {"milliseconds": each}} for each in (40, 20)]
+    workflow = define([{"race": fork(*waits, compete=True)}, {"last": {"wait": "PT0.06S"}}])
+    environment = Environment(runtime=runtime, run_id=RUN_ID)
+    async with asyncio.timeout(5):
+        assert await execute(workflow, {}, environment=environment) == RunCompleted({})
 
 
 async def test_a_branch_at_work_lets_others_go_on_but_not_the_run_park(runtime: Runtime) -> None:

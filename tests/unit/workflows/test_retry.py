@@ -170,6 +170,19 @@ async def test_a_retry_parks_and_goes_on_where_it_was(bench: Bench) -> None:
     assert outcome.output == {"out": {"gave": "up"}, "attempts": 3}
 
 
+async def test_the_thousandth_retry_costs_what_the_first_did(bench: Bench) -> None:
+    bench.can_park = True
+    workflow, saved, sizes = retrying({"delay": {"seconds": 30}}), None, []
+    for _ in range(1000):
+        saved = await bench.parked(workflow, {}, saved)
+        assert saved.state is not None
+        assert saved.journal == ()
+        sizes.append(len(saved.state))
+        assert bench.unpark_at is not None
+        bench.clock = bench.unpark_at
+    assert max(sizes) - min(sizes) < 100
+
+
 @pytest.mark.parametrize(
     ("retry", "reason"),
     [
