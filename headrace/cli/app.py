@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from headrace import __version__
-from headrace.cli import tasks
+from headrace.cli import actions, bulk, config, queues, tasks
 
 KEY_PREFIX = "hr_"
 """So that a key is recognized as one: by people, and by scanners of leaked secrets."""
@@ -39,6 +39,11 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys.")
 workflow = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Workflow definitions.")
+workers = typer.Typer(invoke_without_command=True, rich_markup_mode=None, callback=queues.workers)
+bulks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One action for many tasks.")
+profiles = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The profiles of this command and the client."
+)
 app.add_typer(keys, name="keys")
 app.add_typer(workflow, name="workflow")
 
@@ -67,6 +72,31 @@ add(app, tasks.ls, "ls", "headrace ls --status failed --ended-after 24h")
 add(app, tasks.dead, "dead", "headrace dead --error Timeout")
 add(app, tasks.show, "show", f"headrace show {_ID}")
 add(app, tasks.why, "why", f"headrace why {_ID}")
+add(app, actions.cancel, "cancel", f"headrace cancel {_ID} --running")
+add(app, actions.retry, "retry", "headrace retry --where type=workflow_execute --dry-run")
+add(app, actions.run_now, "run-now", f"headrace run-now {_ID}")
+add(app, actions.rm, "rm", "headrace rm --where status=completed --where ended_before=30d --yes")
+add(app, queues.stats, "stats", "headrace stats --watch -o jsonl")
+add(app, queues.queues, "queues", "headrace queues")
+app.add_typer(workers, name="workers", epilog=example("headrace workers"))
+add(workers, queues.drain, "drain", "headrace workers drain worker-1")
+add(workers, queues.undrain, "undrain", "headrace workers undrain worker-1")
+app.add_typer(bulks, name="bulk")
+add(bulks, bulk.ls, "ls", "headrace bulk ls")
+add(bulks, bulk.show, "show", f"headrace bulk show {_ID}")
+add(bulks, bulk.stop, "stop", f"headrace bulk stop {_ID}")
+add(bulks, bulk.resume, "resume", f"headrace bulk resume {_ID}")
+add(workflow, queues.workflow_ls, "ls", "headrace workflow ls")
+add(workflow, queues.workflow_show, "show", "headrace workflow show hello")
+app.add_typer(profiles, name="config")
+add(profiles, config.show, "show", "headrace config show")
+add(
+    profiles,
+    config.set_profile,
+    "set",
+    "headrace config set staging --url https://headrace.example.org",
+)
+add(profiles, config.rm, "rm", "headrace config rm staging")
 
 
 def _print_version(wanted: bool) -> None:
@@ -87,7 +117,7 @@ def main(
     """Background workflows and tasks on Redis: the processes, and tools to run them."""
 
 
-@app.command("api")
+@app.command("api", epilog=example("PORT=8001 headrace api"))
 def run_api() -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C.
 
@@ -100,7 +130,7 @@ def run_api() -> None:
     serve()
 
 
-@app.command("worker")
+@app.command("worker", epilog=example("MAX_WORKERS=20 headrace worker"))
 def run_worker() -> None:
     """Run tasks until SIGTERM or Ctrl-C.
 
@@ -114,7 +144,7 @@ def run_worker() -> None:
     work()
 
 
-@app.command("dev")
+@app.command("dev", epilog=example("headrace dev --port 8001"))
 def run_dev(
     port: Annotated[
         str, typer.Option(envvar="PORT", help="The API's port.", metavar="PORT")
@@ -148,7 +178,7 @@ def _extra(name: str) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-@keys.command("new")
+@keys.command("new", epilog=example("headrace keys new --role submit --name ci"))
 def new_key(
     role: Annotated[RoleName, typer.Option(help=ROLES)],
     name: Annotated[
@@ -169,7 +199,7 @@ def new_key(
     typer.echo(f"entry for API_KEYS   {entry}")
 
 
-@workflow.command("check")
+@workflow.command("check", epilog=example("headrace workflow check examples/workflows"))
 def check_workflows(
     paths: Annotated[
         list[Path], typer.Argument(help="Definitions, and folders of them, as WORKFLOWS_DIR.")
@@ -188,7 +218,7 @@ def check_workflows(
     raise typer.Exit(checking.main(paths, as_json=form == "json"))
 
 
-@workflow.command("run")
+@workflow.command("run", epilog=example("headrace workflow run examples/workflows/hello.yaml"))
 def run_workflow(
     file: Annotated[Path, typer.Argument(help="The definition.", exists=True, dir_okay=False)],
     var: Annotated[
@@ -222,7 +252,7 @@ def run_workflow(
     raise typer.Exit(running.main(file, given, verbose=verbose, skip_waits=skip_waits))
 
 
-@app.command("redis-acl")
+@app.command("redis-acl", epilog=example("headrace redis-acl --namespace headrace"))
 def print_redis_acl(
     namespace: Annotated[
         str, typer.Option(help="QUEUE_NAMESPACE: only its keys may be used.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -109,3 +110,14 @@ def draw(drawn: RenderableType) -> None:
     if isinstance(out.file, StringIO):
         for line in out.file.getvalue().splitlines():
             write(line.rstrip())
+
+
+def emit_lines(rows: Iterable[dict[str, Any]]) -> None:
+    """Write a line of JSON each."""
+    write_lines(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def clear() -> None:
+    """Clear the screen before a table is drawn again; a pipe gets one table after the other."""
+    if sys.stdout.isatty():
+        write("\x1b[2J\x1b[H")

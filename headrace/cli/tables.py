@@ -14,7 +14,18 @@ from rich.text import Text
 from headrace.cli.text import printable
 
 if TYPE_CHECKING:
-    from headrace.contract import AttemptReply, TaskDetail, TaskReply, TaskSummary, WhyReply
+    from headrace.contract import (
+        AttemptReply,
+        BulkReply,
+        StatsReply,
+        TaskDetail,
+        TaskReply,
+        TaskSummary,
+        WhyReply,
+        WorkerReply,
+        WorkflowDetail,
+        WorkflowsReply,
+    )
 
 STYLES = {
     "completed": "green",
@@ -206,3 +217,134 @@ def why(reply: WhyReply) -> Group:
             ]
         ),
     )
+
+
+def preview(sentence: str, samples: Sequence[TaskReply]) -> Group:
+    """What a bulk operation would do."""
+    if not samples:
+        return Group(cell(sentence))
+    return Group(cell(f"{sentence}; some of them:"), tasks(samples, now()))
+
+
+def bulks(rows: Sequence[BulkReply], at: datetime) -> Table:
+    """A list of bulk operations."""
+    return table(
+        ("ID", "ACTION", "STATUS", "STARTED", "TOTAL", "DONE", "FAILED", "BY", "NAME"),
+        (
+            (
+                it.bulk_id,
+                it.action,
+                status(it.status),
+                age(it.created_at, at),
+                it.total,
+                it.done,
+                it.failed,
+                it.by,
+                it.name,
+            )
+            for it in rows
+        ),
+        right="TOTAL DONE FAILED",
+    )
+
+
+def bulk(it: BulkReply) -> Table:
+    """A bulk operation, and the first tasks that were refused."""
+    failures = getattr(it, "failures", ())
+    return pairs(
+        [
+            ("bulk", it.bulk_id),
+            ("name", it.name),
+            ("action", it.action),
+            ("where", " ".join(f"{name}={value}" for name, value in it.filter.items())),
+            ("status", status(it.status)),
+            ("started", exact(it.created_at)),
+            ("ended", exact(it.ended_at)),
+            ("by", it.by),
+            ("progress", f"{it.done} of {it.total} done, {it.failed} failed"),
+            ("reasons", ", ".join(f"{name}: {number}" for name, number in it.reasons.items())),
+            ("failures", "\n".join(f"{each.task_id} {each.reason}" for each in failures)),
+        ]
+    )
+
+
+def queues(reply: StatsReply) -> Table:
+    """The queues' numbers."""
+    return table(
+        (
+            "QUEUE",
+            "WAITING",
+            "RUNNING",
+            "DELAYED",
+            "OLDEST",
+            "IN/MIN",
+            "DONE/MIN",
+            "FAILED/MIN",
+            "WORKERS",
+        ),
+        (
+            (
+                name,
+                it.queue_length,
+                it.running,
+                it.delayed,
+                "" if it.oldest_age_seconds is None else span(it.oldest_age_seconds),
+                f"{it.arrivals_per_minute:g}",
+                f"{it.completions_per_minute:g}",
+                f"{it.failures_per_minute:g}",
+                sum(name in worker.queues and not worker.draining for worker in reply.workers),
+            )
+            for name, it in reply.queues.items()
+        ),
+        right="WAITING RUNNING DELAYED OLDEST IN/MIN DONE/MIN FAILED/MIN WORKERS",
+    )
+
+
+def workers(rows: Sequence[WorkerReply], at: datetime) -> Table:
+    """The live workers."""
+    return table(
+        ("WORKER", "VERSION", "STATE", "SLOTS", "STARTED", "QUEUES"),
+        (
+            (
+                it.id,
+                it.version,
+                ("drained" if it.drained else "draining") if it.draining else "works",
+                f"{it.busy_slots}/{it.concurrency}",
+                age(it.started_at, at),
+                ", ".join(it.queues),
+            )
+            for it in rows
+        ),
+        right="SLOTS",
+    )
+
+
+def stats(reply: StatsReply) -> Group:
+    """The queues and the workers at one moment."""
+    return Group(queues(reply), Text(), workers(reply.workers, reply.at))
+
+
+def workflows(reply: WorkflowsReply) -> Group:
+    """The workflows, and the files that cannot be used."""
+    found = table(
+        ("WORKFLOW", "VERSION", "TITLE"),
+        ((it.workflow_id, it.version, it.title) for it in reply.workflows),
+    )
+    errors = [
+        cell(f"{it.file}:{it.line or 1}: {it.reason}", STYLES["failed"]) for it in reply.errors
+    ]
+    return Group(found, *([Text(), *errors] if errors else []))
+
+
+def workflow(reply: WorkflowDetail) -> Group:
+    """A workflow and its definition."""
+    facts = pairs(
+        [
+            ("workflow", reply.workflow_id),
+            ("version", reply.version),
+            ("title", reply.title),
+            ("sha256", reply.sha256),
+            ("versions", " ".join(reply.versions)),
+        ]
+    )
+    return Group(facts, Text(), cell(reply.definition.rstrip()))

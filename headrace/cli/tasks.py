@@ -139,7 +139,7 @@ def wait(
             _ended(handles[0], limit, output)
             return
         ended = {it.id: it.wait() for it in client.as_completed(handles, limit)}
-        _show([ended[it.id] for it in handles], output)
+        show_records([ended[it.id] for it in handles], output)
         for record in ended.values():
             _complain(record)
         statuses = {record.status for record in ended.values()}
@@ -193,7 +193,7 @@ def show(
 ) -> None:
     """Show all about a task: its state, its result, and its attempts unless the first succeeded."""
     with connected(profile) as client:
-        _show([client.handle(task_id).get(include=["attempts"])], output)
+        show_records([client.handle(task_id).get(include=["attempts"])], output)
 
 
 def why(task_id: IdArgument, output: OutputOption = "table", profile: ProfileOption = None) -> None:
@@ -242,12 +242,12 @@ def _follow(handle: TaskHandle[Any], wait: bool, timeout: str | None, output: st
     if wait:
         _ended(handle, None if timeout is None else seconds(timeout, "--timeout"), output)
     else:
-        _show([handle.get()], output)
+        show_records([handle.get()], output)
 
 
 def _ended(handle: TaskHandle[Any], timeout: float | None, output: Any) -> None:
     """Wait for a task, show its record, and end with the status for how it ended."""
-    _show([handle.wait(timeout)], output)
+    show_records([handle.wait(timeout)], output)
     handle.result()  # raises what becomes the exit status
 
 
@@ -258,7 +258,8 @@ def _complain(record: TaskReply) -> None:
         complain(f"task {record.task_id} ({record.type}) was cancelled")
 
 
-def _show(records: list[Any], output: Any) -> None:
+def show_records(records: list[Any], output: Any) -> None:
+    """Write tasks' records; a single one in full."""
     from headrace.cli.output import emit, emit_rows
 
     def drawn(rows: Any) -> Any:

@@ -15,6 +15,7 @@ from headrace.client.steps import AsyncRunner, Runner
 from headrace.contract import (
     BulkDetail,
     BulkDryRun,
+    BulkPage,
     BulkReply,
     DrainReply,
     HistoryReply,
@@ -24,6 +25,7 @@ from headrace.contract import (
     TaskSummary,
     TaskTypeReply,
     WorkerReply,
+    WorkersReply,
     WorkflowDetail,
     WorkflowsReply,
 )
@@ -81,7 +83,11 @@ class Workers(_Part):
 
     def list(self) -> Sequence[WorkerReply]:
         """All of them, and what each runs."""
-        return self._run(self._calls.ask(asks.workers())).workers
+        return self.page().workers
+
+    def page(self) -> WorkersReply:
+        """As `list`: the whole reply."""
+        return self._run(self._calls.ask(asks.workers()))
 
     def drain(self, worker_id: str) -> DrainReply:
         """Mark a worker: it claims no more tasks. The mark ends after 60 s unless repeated."""
@@ -131,7 +137,11 @@ class Bulk(_Part):
 
     def list(self, *, limit: int = 50) -> Sequence[BulkReply]:
         """The operations, the newest first."""
-        return self._run(self._calls.ask(asks.bulk_list(limit))).bulk
+        return self.page(limit=limit).bulk
+
+    def page(self, *, limit: int = 50) -> BulkPage:
+        """As `list`: the whole reply."""
+        return self._run(self._calls.ask(asks.bulk_list(limit)))
 
     def stop(self, bulk_id: str) -> BulkReply:
         """Stop an operation. What it has done stays done."""
@@ -190,7 +200,11 @@ class AsyncWorkers(_AsyncPart):
 
     async def list(self) -> Sequence[WorkerReply]:
         """As `Workers.list`."""
-        return (await self._run(self._calls.ask(asks.workers()))).workers
+        return (await self.page()).workers
+
+    async def page(self) -> WorkersReply:
+        """As `Workers.page`."""
+        return await self._run(self._calls.ask(asks.workers()))
 
     async def drain(self, worker_id: str) -> DrainReply:
         """As `Workers.drain`."""
@@ -240,7 +254,11 @@ class AsyncBulk(_AsyncPart):
 
     async def list(self, *, limit: int = 50) -> Sequence[BulkReply]:
         """As `Bulk.list`."""
-        return (await self._run(self._calls.ask(asks.bulk_list(limit)))).bulk
+        return (await self.page(limit=limit)).bulk
+
+    async def page(self, *, limit: int = 50) -> BulkPage:
+        """As `Bulk.page`."""
+        return await self._run(self._calls.ask(asks.bulk_list(limit)))
 
     async def stop(self, bulk_id: str) -> BulkReply:
         """As `Bulk.stop`."""
