@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from headrace import __version__
-from headrace.cli import actions, bulk, config, queues, tasks
+from headrace.cli import actions, bulk, config, doctor, queues, tasks
 
 KEY_PREFIX = "hr_"
 """So that a key is recognized as one: by people, and by scanners of leaked secrets."""
@@ -88,6 +88,7 @@ add(bulks, bulk.stop, "stop", f"headrace bulk stop {_ID}")
 add(bulks, bulk.resume, "resume", f"headrace bulk resume {_ID}")
 add(workflow, queues.workflow_ls, "ls", "headrace workflow ls")
 add(workflow, queues.workflow_show, "show", "headrace workflow show hello")
+add(app, doctor.doctor, "doctor", "headrace doctor")
 app.add_typer(profiles, name="config")
 add(profiles, config.show, "show", "headrace config show")
 add(

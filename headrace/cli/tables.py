@@ -14,6 +14,7 @@ from rich.text import Text
 from headrace.cli.text import printable
 
 if TYPE_CHECKING:
+    from headrace.cli.findings import Finding
     from headrace.contract import (
         AttemptReply,
         BulkReply,
@@ -348,3 +349,16 @@ def workflow(reply: WorkflowDetail) -> Group:
         ]
     )
     return Group(facts, Text(), cell(reply.definition.rstrip()))
+
+
+def findings(rows: Sequence[Finding]) -> Table:
+    """What `doctor` has found; a fix stands under its line."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    drawn.add_column(no_wrap=True)
+    drawn.add_column(no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for it in rows:
+        drawn.add_row(status(it.status), cell(it.check), cell(it.text))
+        if it.fix:
+            drawn.add_row("", "", cell(f"fix: {it.fix}"))
+    return drawn
