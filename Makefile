@@ -69,6 +69,7 @@ check: $(READY) ## Format, lint, types, the order of imports, generated files, t
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/chart_docs.py --check
 	$(BIN)/python tools/version.py
@@ -130,7 +131,7 @@ audit: $(READY) ## Look the requirements up in the database of known weaknesses 
 
 requirements: $(REQUIREMENTS) ## Pin the requirements anew after a change in pyproject.toml (UPGRADE=--upgrade)
 	$(PIN) --extra api --extra worker --extra cli pyproject.toml --output-file requirements.txt
-	$(PIN) --extra api --extra worker --extra cli --group dev pyproject.toml \
+	$(PIN) --extra api --extra worker --extra cli --extra django --group dev pyproject.toml \
 		controller/requirements.in --constraint requirements.txt --output-file requirements-dev.txt
 	$(PIN_IMAGE) --extra api pyproject.toml services/requirements-init.in \
 		--output-file services/api/requirements.txt

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -34,6 +35,7 @@ from headrace.workflows import (
     hyphened,
     parse,
 )
+from headrace.workflows.running.clock import utc_now
 
 WORKFLOW_EXECUTE = "workflow_execute"
 BUILTIN_QUEUES = (WORKFLOW_EXECUTE, "chat_process", "knowledge_search")
@@ -66,6 +68,7 @@ def builtin_types(
     version: str = "",
     fetch: Fetch | None = None,
     keep: Keep | None = None,
+    now: Callable[[], datetime] = utc_now,
 ) -> list[TaskType[Any, Any]]:
     """The built-in task types of a process.
 
@@ -75,8 +78,9 @@ def builtin_types(
         version: published with the types.
         fetch: where pinned definitions are looked for that the folder does not hold.
         keep: where those are put that runs pin the runs to that they start.
+        now: the time, by which runs wait.
     """
-    run = _WorkflowHandler(catalog, runtime, fetch, keep)
+    run = _WorkflowHandler(catalog, runtime, fetch, keep, now)
     types: list[TaskType[Any, Any]] = [
         TaskType(WORKFLOW_EXECUTE, run.execute, timeout_seconds=WORKFLOW_TIMEOUT_SECONDS)
     ]
@@ -89,12 +93,18 @@ class _WorkflowHandler:
     """Runs workflows by their pinned definitions."""
 
     def __init__(
-        self, catalog: Catalog, runtime: Runtime, fetch: Fetch | None, keep: Keep | None
+        self,
+        catalog: Catalog,
+        runtime: Runtime,
+        fetch: Fetch | None,
+        keep: Keep | None,
+        now: Callable[[], datetime],
     ) -> None:
         self._catalog = catalog
         self._runtime = runtime
         self._fetch = fetch
         self._keep = keep
+        self._now = now
         self._parsed: OrderedDict[str, Workflow] = OrderedDict()
 
     async def execute(self, ctx: Context, payload: WorkflowRun) -> dict[str, Any] | Park:
@@ -103,6 +113,7 @@ class _WorkflowHandler:
         environment = Environment(
             runtime=self._runtime,
             run_id=ctx.task_id,
+            now=self._now,
             append=ctx.append,
             checkpoint=ctx.checkpoint,
             children=RunChildren(ctx, self._task_of),

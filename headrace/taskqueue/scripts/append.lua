@@ -1,4 +1,4 @@
---- include common, counters, records, clock, leases, holds, versions, journals
+--- include common, counters, records, clock_set_back, leases, holds, versions, journals
 -- append: the holder of a lease adds entries to its task's journal. The same call twice is a success. Without
 -- any entry it only makes the record one of version 2, which 0.2.0 leaves alone.
 --

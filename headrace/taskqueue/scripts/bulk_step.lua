@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, tending, versions, actions, bulks
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, repairing, tending, versions, actions, bulks
 -- bulk_step: does the action of a bulk operation for its next matches, each once, and counts what became of it.
 -- Nothing happens while it is stopped, or its matches are not all found.
 --

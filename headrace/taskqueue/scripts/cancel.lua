@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, versions, actions, stopping
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, repairing, versions, actions, stopping
 -- cancel: cancels a task that has not begun; asks a running task to stop, if the caller wants that.
 -- Its children are cancelled, too.
 --

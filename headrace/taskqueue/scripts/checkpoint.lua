@@ -1,4 +1,4 @@
---- include common, counters, records, clock, leases, holds, versions, journals
+--- include common, counters, records, clock_set_back, leases, holds, versions, journals
 -- checkpoint: the holder of a lease stores bytes with its task, to continue from after a crash. They take the
 -- place of the state and the journal that were there; entries may begin a new journal.
 --

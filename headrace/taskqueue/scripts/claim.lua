@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, waiting, promoting, family, ending, attempts, clock, leases, reaping, draining
+--- include common, counters, histograms, records, waiting, promoting, family, ending, attempts, clock_set_back, leases, reaping, draining
 -- claim: a worker takes waiting tasks, and gets a lease on each.
 -- First the queues are tended: due delayed tasks enter their lists, expired leases are taken back. For
 -- a busy worker that is half the price, so it asks for it now and then only; and it is done in any case

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, versions, actions
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, repairing, versions, actions
 -- delete: an ended task, and everything that is kept of it.
 --
 -- KEYS  1  {namespace}:meta

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping
 -- deregister: a worker ends. Tasks that it still holds are handed back; no crash is counted.
 --
 -- KEYS  1  {namespace}:meta

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, versions, actions
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, repairing, versions, actions
 -- edit: changes a task that has not begun: its start time, its max_retries, its tags.
 --
 -- KEYS  1  {namespace}:meta

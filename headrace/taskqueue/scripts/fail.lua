@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, waiting, family, ending, attempts, clock, leases, holds
+--- include common, counters, histograms, records, waiting, family, ending, attempts, clock_set_back, leases, holds
 -- fail: attempts end with an error. While retries remain the task is delayed by its back-off, then it
 -- is failed for good. Only the holder of the lease may; the same call twice is a success.
 --

@@ -1,4 +1,4 @@
---- include common, counters, histograms, records, waiting, family, ending, attempts, clock, leases
+--- include common, counters, histograms, records, waiting, family, ending, attempts, clock_set_back, leases
 -- finish: attempts end with a result, or cancelled. Only the holder of the lease may; the same call
 -- twice is a success.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, reaping, repairing
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, reaping, repairing
 -- get: tasks' records, with payload and result wherever they lie. Changes nothing, unless a record cannot
 -- be used, or its task stands in no index.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, versions, journals
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, versions, journals
 -- park: a run gives up its lease until a later time, until an item comes into its inbox, or until either of
 -- them, and leaves bytes to continue from. This is no retry, no arrival and no completion, and its start time
 -- stays. The bytes take the place of the state and the journal; entries are appended. Crashes are counted from 0 again: else a run of weeks would fail at its fourth lost worker. The items

@@ -1,4 +1,4 @@
---- include common, counters, records, clock, leases
+--- include common, counters, records, clock_set_back, leases
 -- progress: the holder of a lease says how far it is.
 --
 -- KEYS  1  {namespace}:meta

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, reaping
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, reaping
 -- reap: expired leases are taken back. Every claim does the same; this is for tools and tests of
 -- a queue that nobody claims from.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping
 -- release: a worker hands tasks back unfinished, to the front of their list. No crash is counted, unless a
 -- task comes back again and again right after its attempt began: such a task seems to stop its workers.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, damage, versions, actions, stopping
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, repairing, damage, versions, actions, stopping
 -- renew: a worker's heartbeat. It renews the leases that it lists, and learns which it has lost and which
 -- tasks have to stop. It gives back tasks that it does not know of: those of a claim whose reply never came.
 -- Marked as draining, with nothing held and no slot busy, it is acknowledged as drained.

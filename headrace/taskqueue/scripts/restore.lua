@@ -1,4 +1,4 @@
---- include common, counters, records, clock, leases, versions, journals
+--- include common, counters, records, clock_set_back, leases, versions, journals
 -- restore: Redis lost its data while a worker ran tasks. The worker puts their records and leases back, so
 -- that their results are kept. If a task is there already, another worker has it now.
 --

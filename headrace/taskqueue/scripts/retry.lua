@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, repairing, versions, actions
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, repairing, versions, actions
 -- retry: a failed or cancelled task is queued again, its retries counted from 0.
 --
 -- KEYS  1  {namespace}:meta

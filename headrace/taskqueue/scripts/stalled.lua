@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, reaping
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, reaping
 -- stalled: a worker stood still and is back. Counts that for the types that it ran. Notes with each task
 -- that was taken back meanwhile why its lease ended: its worker was not lost.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, ending, attempts, clock, leases, holds, reaping, draining
+--- include common, counters, records, waiting, family, ending, attempts, clock_set_back, leases, holds, reaping, draining
 -- stats: every queue and every worker at one moment. Costs the same at any depth. Also notes that
 -- leases are looked after: whoever reads the stats proves that Redis is there.
 --

@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, clock, leases, holds, versions, writing
+--- include common, counters, records, waiting, clock_set_back, leases, holds, versions, writing
 -- submit_child: the holder of a lease submits a task whose end wakes the holder's own task: its parent.
 --
 -- KEYS  1  {namespace}:meta

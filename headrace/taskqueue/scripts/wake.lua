@@ -1,4 +1,4 @@
---- include common, counters, records, waiting, family, clock, leases, holds, versions
+--- include common, counters, records, waiting, family, clock_set_back, leases, holds, versions
 -- wake: puts an item into a task's inbox; the task reads it at its next attempt. If the task is parked until
 -- an item comes, it is queued.
 --

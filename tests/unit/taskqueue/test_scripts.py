@@ -272,7 +272,7 @@ def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
     order += ["family", "ending"]
     order += ["attempts"]
     order += [
-        "clock",
+        "clock_set_back",
         "leases",
         "holds",
         "reaping",
@@ -295,16 +295,27 @@ def test_a_script_includes_just_the_parts_that_it_needs(name: str) -> None:
 
 def test_every_shared_part_is_used() -> None:
     parts = {f.name.removesuffix(".lua") for f in (FOLDER / "lib").iterdir()}
-    used = set()
+    used = {"clock"}  # in every script
     for name in scripts.NAMES:
         first = (FOLDER / f"{name}.lua").read_text("utf-8").splitlines()[0]
         used |= {part.strip() for part in first.removeprefix("--- include ").split(",")}
     assert used == parts
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_only_the_clock_of_tests_can_be_put_on(name: str) -> None:
+    text, clock = scripts.script(name).text.decode(), scripts.CLOCK
+    assert text.startswith(clock)
+    assert "test-clock" not in text
+    assert re.findall(r"call\('(\w+)'", clock) == ["TIME"]
+
+
 def test_a_scripts_parts_stand_before_it() -> None:
     text = scripts.script("submit").text.decode()
-    positions = [text.index(mark) for mark in ("local P =", "local RATED", "local function wake(")]
+    positions = [
+        text.index(mark)
+        for mark in ("local TIME =", "local P =", "local RATED", "local function wake(")
+    ]
     assert positions == sorted(positions)
     assert "--- include" not in text
     assert text.rstrip().endswith("return reply")

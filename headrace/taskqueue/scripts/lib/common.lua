@@ -1,4 +1,4 @@
--- What every script begins with: the key prefix, the clock, calls of Redis, the installation's facts.
+-- What every script begins with, after the clock: the key prefix, calls of Redis, the installation's facts.
 --
 -- Every script is called with one key, KEYS[1] = '{namespace}:meta'. All other keys share its hash
 -- tag, hence its slot, and are named here and in keys.py only.
@@ -12,14 +12,6 @@ local P = string.sub(KEYS[1], 1, -5)
 -- A payload or result longer than this has a key of its own: a hash with a longer field is no
 -- longer stored as a compact listpack, which costs some 370 bytes.
 local INLINE_BYTES = 64
-
--- The server's time in milliseconds since 1970.
-local TIME = redis.call('TIME')
-local now = tonumber(TIME[1]) * 1000 + math.floor(tonumber(TIME[2]) / 1000)
-
--- The same as text. Redis prints every number that it is given, at some 0.3 µs: where tasks are many,
--- arguments are strings.
-local NOW = string.format('%.0f', now)
 
 -- At its `maxmemory` Redis refuses a script's first write when it may use memory, but none after a
 -- first one that does not. So tasks can be finished, and memory freed, however full Redis is.

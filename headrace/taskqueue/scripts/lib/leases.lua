@@ -1,6 +1,6 @@
 -- Leases: who holds which task until when.
 --
--- Needs counters.lua, records.lua, clock.lua.
+-- Needs counters.lua, records.lua, clock_set_back.lua.
 --
 -- leases:<type> is the only index of what runs: member 'id:fence', score the end of the lease.
 -- held:<worker> says the same by worker: 'id:fence' → 'request:type', or 'request!type' when the end
@@ -10,7 +10,7 @@
 -- Notes that leases are looked after, and returns whether they are all held for now. When nobody did
 -- so for half a lease, Redis was away or nobody was there: workers get one whole lease to come back
 -- before anything is taken from them. (Renewals come every third of a lease.)
--- A time of the last call that lies ahead was written by a clock that ran ahead (clock.lua).
+-- A time of the last call that lies ahead was written by a clock that ran ahead (clock_set_back.lua).
 local function leases_are_held(lease_ms)
   local seen, grace = whole(meta[3]), whole(meta[4] or 0)
   if meta[3] and not seen or not grace then
