@@ -370,6 +370,9 @@ class Branch(Position):
                 until = None if deadline is None else deadline.at
                 await self.run.parking.wait(Block(until, wakes=True))
                 end = await children.start(child_id, task)
+            if end.status == "cancelled" and deadline is not None and self.now() >= deadline.at:
+                # By an attempt that ended before it could keep its time-out.
+                raise deadline.passed()
         except asyncio.CancelledError:
             if self.given_up:
                 await children.cancel(child_id)

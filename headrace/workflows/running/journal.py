@@ -64,6 +64,7 @@ class Journal:
                 "max_journal_bytes",
                 f"the run's journal has {self._size} bytes",
                 "let its calls return less, or split the workflow",
+                final=True,
             )
 
     async def write(self) -> None:

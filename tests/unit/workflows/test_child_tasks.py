@@ -117,6 +117,9 @@ async def test_a_time_out_cancels_the_task(bench: Bench, children: FakeChildren)
     with pytest.raises(WorkflowError, match="not over within 30 s"):
         await bench.execute(workflow, None, bench.saved)
     assert children.cancelled == list(children.tasks)
+    children.end(ChildEnd("cancelled"))
+    with pytest.raises(WorkflowError, match="not over within 30 s"):  # not: was cancelled
+        await bench.execute(workflow, None, bench.saved)
 
 
 async def test_each_round_of_a_loop_has_a_task_of_its_own(
