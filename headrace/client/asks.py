@@ -30,7 +30,6 @@ from headrace.contract import (
     WorkflowsReply,
 )
 from headrace.status import TaskStatus
-from headrace.taskqueue import new_id
 
 R = TypeVar("R", bound=Reply)
 
@@ -170,6 +169,8 @@ def bulk_dry_run(action: BulkAction, filters: TaskFilters) -> Ask[BulkDryRun]:
 
 def bulk_start(action: BulkAction, filters: TaskFilters, name: str) -> Ask[BulkReply]:
     """Start a bulk operation: once, however often it has to be sent."""
+    from headrace.taskqueue import new_id  # here, for it brings all that speaks to Redis
+
     body = {"action": action, "filter": filter_fields(filters), "name": name}
     headers = {"Idempotency-Key": new_id()}
     return _post(BulkReply, at("bulk"), {}, body, headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from headrace.client.address import find_address
 from headrace.client.calls import Accepted
@@ -19,7 +19,9 @@ from headrace.client.parts import (
 from headrace.client.steps import RETRY_SECONDS, Program, Rules, run_async
 from headrace.client.submissions import SubmitOptions, as_it_is, kind_of, options_of
 from headrace.client.transports import open_async
-from headrace.handlers import Park, TaskType
+
+if TYPE_CHECKING:  # they take longer to import than all else, and few calls need them
+    from headrace.handlers import Park, TaskType
 
 P = TypeVar("P")
 R = TypeVar("R")

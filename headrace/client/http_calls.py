@@ -47,7 +47,6 @@ from headrace.contract import (
 )
 from headrace.limits import MAX_BATCH
 from headrace.status import TaskStatus
-from headrace.taskqueue import new_id
 
 R = TypeVar("R", bound=Reply)
 
@@ -90,6 +89,8 @@ class HttpCalls:
     def _submitted(
         self, path: str, body: dict[str, Any], options: Options
     ) -> Program[HttpResponse]:
+        from headrace.taskqueue import new_id  # here, for it brings all that speaks to Redis
+
         headers = {} if options.key is None else {"Idempotency-Key": options.key}
         if options.key is None and not options.inline:
             body["task_id"] = new_id()
@@ -103,6 +104,8 @@ class HttpCalls:
         self, task_type: str, payloads: Sequence[bytes], options: Options
     ) -> Program[list[Accepted]]:
         """Submit tasks of a type, in batches that are taken in as a whole."""
+        from headrace.taskqueue import new_id
+
         accepted: list[Accepted] = []
         for number, batch in enumerate(batches(payloads)):
             headers = {}

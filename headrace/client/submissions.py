@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import ValidationError
 
 from headrace.client.errors import InvalidPayload, ResultInvalid, problem_reply
 from headrace.contract.problems import INVALID_PAYLOAD
 from headrace.contract.tasks import TaskReply
-from headrace.handlers import PayloadInvalid, TaskType
-from headrace.handlers.results import encode_result
 from headrace.limits import DEFAULT_MAX_RETRIES
+
+if TYPE_CHECKING:
+    from headrace.handlers import TaskType
 
 MAX_KEY_LENGTH = 255
 
@@ -121,6 +122,10 @@ class Kind:
 
     def encode(self, payload: Any) -> bytes:
         """The payload as JSON. Raises InvalidPayload if the handler would refuse it."""
+        # Here, for the handlers' package takes long to import, and only a submit needs it.
+        from headrace.handlers import PayloadInvalid
+        from headrace.handlers.results import encode_result
+
         if self.handler is None:
             return encode_result(payload)
         try:
@@ -133,6 +138,8 @@ def kind_of(task_type: TaskType[Any, Any] | str) -> Kind:
     """What a submit needs to know of a task type, or of its name."""
     if isinstance(task_type, str):
         return Kind(task_type, as_it_is)
+    from headrace.handlers import TaskType
+
     if not isinstance(task_type, TaskType):
         raise TypeError(
             f"{task_type!r} is no task type: give a function decorated with @handler, or a name"
@@ -146,6 +153,8 @@ def as_it_is(task: TaskReply) -> Any:
 
 
 def _reader(task_type: TaskType[Any, Any]) -> Read:
+    from headrace.handlers.results import encode_result
+
     def read(task: TaskReply) -> Any:
         try:
             return task_type.decode_result(encode_result(task.result))

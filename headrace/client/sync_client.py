@@ -6,7 +6,7 @@ import asyncio
 import sys
 import warnings
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from headrace.client.address import find_address
 from headrace.client.calls import Accepted
@@ -15,7 +15,9 @@ from headrace.client.parts import Bulk, Queues, Tasks, TaskTypes, Workers, Workf
 from headrace.client.steps import RETRY_SECONDS, Program, Rules, run
 from headrace.client.submissions import SubmitOptions, as_it_is, kind_of, options_of
 from headrace.client.transports import open_blocking
-from headrace.handlers import Park, TaskType
+
+if TYPE_CHECKING:  # they take longer to import than all else, and few calls need them
+    from headrace.handlers import Park, TaskType
 
 P = TypeVar("P")
 R = TypeVar("R")

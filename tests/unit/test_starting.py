@@ -55,6 +55,19 @@ def test_the_help_and_the_version_import_nothing_slow(argument: str) -> None:
     assert not {"asyncio", "pydantic", "redis", "rich"} & set(loaded.split())
 
 
+def test_a_list_imports_no_handlers_and_nothing_that_speaks_to_redis() -> None:
+    """`headrace ls` may take 350 ms on a local API."""
+    before = (
+        "os.environ['HEADRACE_URL'] = 'http://127.0.0.1:9'\n"
+        "import headrace.cli.session\nheadrace.cli.session.RETRY_SECONDS = 0.0\n"
+        "atexit.register(lambda: print('loaded:', *sys.modules))"
+    )
+    done = run_command("ls", before)
+    assert done.returncode == 6, done.stderr
+    slow = {"headrace.handlers", "headrace.taskqueue", "headrace.workflows", "redis", "structlog"}
+    assert not slow & set(done.stdout.split())
+
+
 def run_command(argument: str, before: str) -> subprocess.CompletedProcess[str]:
     """Run `headrace` with one argument, after a line of Python."""
     command = f"app([{argument!r}], prog_name='headrace')"
