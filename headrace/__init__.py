@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headrace.client.errors import ApiError as ApiError
     from headrace.client.errors import ConfigInvalid as ConfigInvalid
     from headrace.client.errors import HeadraceError as HeadraceError
+    from headrace.client.errors import ResultHidden as ResultHidden
     from headrace.client.errors import ResultInvalid as ResultInvalid
     from headrace.client.errors import TaskCancelled as TaskCancelled
     from headrace.client.errors import TaskFailed as TaskFailed
@@ -64,6 +65,7 @@ _HOMES = {
         "ApiError",
         "ConfigInvalid",
         "HeadraceError",
+        "ResultHidden",
         "ResultInvalid",
         "TaskCancelled",
         "TaskFailed",
@@ -112,6 +114,7 @@ __all__ = [
     "NewTask",
     "Park",
     "PayloadInvalid",
+    "ResultHidden",
     "ResultInvalid",
     "SubmitFailed",
     "Task",

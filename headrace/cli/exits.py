@@ -78,6 +78,8 @@ def report(error: HeadraceError) -> Exit:
             return Exit.FAILED
         case errors.TaskCancelled():
             return Exit.CANCELLED
+        case errors.ResultHidden():
+            return Exit.KEY
         case errors.WaitTimeout():
             return Exit.TIMEOUT
         case errors.ConfigInvalid():

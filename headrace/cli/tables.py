@@ -169,6 +169,7 @@ def task(record: TaskDetail | TaskReply) -> Group:
             *((name.replace("_", " "), _json(value)) for name, value in extra.items()),
             ("error", record.error),
             ("result", None if record.result is None else _json(record.result)),
+            ("hidden", ", ".join(record.hidden)),
         ]
     )
     attempts = getattr(record, "attempts", None)
@@ -220,7 +221,7 @@ def why(reply: WhyReply) -> Group:
     )
 
 
-def preview(sentence: str, samples: Sequence[TaskReply]) -> Group:
+def preview(sentence: str, samples: Sequence[TaskSummary]) -> Group:
     """What a bulk operation would do."""
     if not samples:
         return Group(cell(sentence))

@@ -8,6 +8,7 @@ HeadraceError
 ├── TaskFailed               the task ended in `failed`
 ├── TaskCancelled            the task ended in `cancelled`
 ├── ResultInvalid            the result does not fit the handler's return type
+├── ResultHidden             the API key may not see the result (HIDE_PAYLOADS)
 ├── NotSupported             a client of Redis cannot do it: it needs the API
 └── ConfigInvalid            the address, the key or the profile cannot be used
 
@@ -68,6 +69,17 @@ class ResultInvalid(HeadraceError):
         super().__init__(
             f"the result of task {task.task_id} does not fit the return type of the handler of "
             f"{task.type!r} ({mistakes}): the worker may have another version of it"
+        )
+        self.task = task
+
+
+class ResultHidden(HeadraceError):
+    """A task is completed, and its result is not for this API key."""
+
+    def __init__(self, task: TaskReply) -> None:
+        super().__init__(
+            f"the result of task {task.task_id} is hidden from this API key (HIDE_PAYLOADS): use "
+            "the key that submitted it, or one with the role manager"
         )
         self.task = task
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, Unpack
 from headrace.client import asks
 from headrace.client.asks import TaskChanges
 from headrace.client.calls import Accepted, Calls, Ended
-from headrace.client.errors import HeadraceError, TaskCancelled, TaskFailed
+from headrace.client.errors import HeadraceError, ResultHidden, TaskCancelled, TaskFailed
 from headrace.client.steps import AsyncRunner, Program, Runner
 from headrace.client.submissions import Read
 from headrace.contract import TaskDetail, TaskReply, WhyReply
@@ -43,6 +43,8 @@ class _Handle(Generic[R_co]):
     def _result(self, timeout: float | None) -> Program[Any]:
         task = yield from self._ended(timeout)
         if task.status is TaskStatus.COMPLETED:
+            if "result" in task.hidden:
+                raise ResultHidden(task)
             return self._read(task)
         if task.status is TaskStatus.CANCELLED:
             raise TaskCancelled(task)
@@ -80,7 +82,7 @@ class TaskHandle(_Handle[R_co]):
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for its result, as the handler's return type has it.
 
-        Raises TaskFailed, TaskCancelled, WaitTimeout (see `wait`), ResultInvalid.
+        Raises TaskFailed, TaskCancelled, WaitTimeout (see `wait`), ResultInvalid, ResultHidden.
         """
         found: R_co = self._run(self._result(timeout))
         return found

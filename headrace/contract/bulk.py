@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from headrace.contract.replies import Reply
-from headrace.contract.tasks import TaskReply
+from headrace.contract.tasks import TaskSummary
 
 
 class BulkFailureReply(Reply):
@@ -62,5 +62,5 @@ class BulkDryRun(Reply):
     count: int
     complete: bool
     """False: there are more, for counting took too long."""
-    samples: list[TaskReply]
+    samples: list[TaskSummary]
     """Three of the tasks, without their results."""

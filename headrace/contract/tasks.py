@@ -59,7 +59,9 @@ class _Begin(Reply):
 
 class _Result(Reply):
     result: Any
-    """What its handler returned; null until it is completed."""
+    """What its handler returned; null until it is completed. For a key that neither submitted the
+    task nor may manage tasks, values whose names tell of a secret are replaced by `[redacted]`, and
+    with `HIDE_PAYLOADS` the result is `hidden`."""
 
 
 class _Rest(Reply):
@@ -94,6 +96,10 @@ class TaskSummary(_Rest, _Begin):
 
 class TaskReply(_Rest, _Result, _Begin):
     """A task's record."""
+
+    hidden: tuple[str, ...] = Field(default=(), exclude_if=not_)
+    """What of it is not for this API key (`HIDE_PAYLOADS`): `result`, `workflow`. A hidden result
+    is null. Absent: nothing is hidden."""
 
 
 class RunStart(Reply):

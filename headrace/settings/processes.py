@@ -268,7 +268,8 @@ class ApiSettings(_BothSettings):
     """How many completed and cancelled tasks of all types together can be listed."""
 
     hide_payloads: bool = False
-    """Whether payloads, states and variables are for the roles manager and admin alone."""
+    """Whether payloads, results, states and variables are for the roles manager and admin alone.
+    The API key that submitted a task sees its result all the same."""
 
     inline_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long a workflow may run inside a request."""

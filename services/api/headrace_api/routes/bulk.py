@@ -26,7 +26,7 @@ from headrace_api.http.problems import Problem
 from headrace_api.http.routing import AUDIT_SUBJECT, GuardedRoute, needs
 from headrace_api.routes import many_documentation as docs
 from headrace_api.tasks.availability import decide_by
-from headrace_api.tasks.replies import task_reply
+from headrace_api.tasks.replies import task_summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +148,7 @@ async def _dry_run(api: Api, queue: TaskQueue, filters: Sequence[TaskFilter]) ->
         count=count,
         complete=complete,
         samples=[
-            task_reply(task, api.live_workers.count(task.type)).model_copy(update={"result": None})
+            task_summary(task, api.live_workers.count(task.type))
             for task in samples
             if task is not None
         ],

@@ -24,12 +24,8 @@ from headrace_api.http.auth import Permission
 from headrace_api.http.bodies import edit_body, invalid_field, start_of
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
-from headrace_api.routes.tasks import (
-    addressed,
-    payloads_are_hidden,
-    require_manager,
-    required_queue,
-)
+from headrace_api.routes.sight import require_manager, sight_of
+from headrace_api.routes.tasks import addressed, required_queue
 from headrace_api.tasks.replies import task_summary
 
 router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
@@ -104,8 +100,8 @@ async def list_tasks(
     """
     api = api_of(request)
     queue = required_queue(api, "the list needs the queue")
-    if wanted.q is not None and payloads_are_hidden(api, request):
-        require_manager(api, request)
+    if wanted.q is not None and sight_of(request).payloads_are_hidden:
+        require_manager(request)
     page = await api.availability.call(lambda: queue.list_tasks(wanted, cursor=cursor, limit=limit))
     reply = TaskListReply.model_construct(
         items=[task_summary(task, api.live_workers.count(task.type)) for task in page.tasks],

@@ -18,6 +18,7 @@ from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.http.sse import EventStream, last_event_id
 from headrace_api.routes import many_documentation as docs
+from headrace_api.routes.sight import sight_of
 from headrace_api.tasks.live import state_id, task_events
 
 router = APIRouter(prefix="/api", tags=["live"], route_class=GuardedRoute)
@@ -35,7 +36,8 @@ async def task_live(request: HttpRequest, task_id: str) -> Response:
     seen = last_event_id(request)
     if task.status.final and seen == state_id(task):
         return Response(status_code=204)
-    return EventStream(api.streams, request, task_events(queue, watch, task, seen))
+    events = task_events(queue, watch, task, seen, sight_of(request))
+    return EventStream(api.streams, request, events)
 
 
 @router.get("/live", **docs.LIVE)

@@ -53,4 +53,8 @@ BULK: dict[str, Any] = {
     "reasons": {"not-allowed": 2},
 }
 BULK_DETAIL = {**BULK, "failures": [{"task_id": TASK_ID, "reason": "not-allowed"}]}
-BULK_DRY_RUN = {"count": 1, "complete": True, "samples": [{**RECORD, "result": None}]}
+BULK_DRY_RUN = {
+    "count": 1,
+    "complete": True,
+    "samples": [{name: RECORD[name] for name in RECORD if name != "result"}],
+}

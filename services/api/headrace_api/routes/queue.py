@@ -25,6 +25,7 @@ from headrace_api.http.auth import Permission
 from headrace_api.http.problems import RETRY_AFTER_SECONDS, Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
+from headrace_api.routes.sight import sight_of
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.replies import minute_reply, stats_reply, task_reply
 
@@ -94,9 +95,9 @@ async def dead_letters(
     if queue is None:
         return _json(TaskPage(items=[], offset=offset, limit=limit, next_offset=None))
     tasks = await api.availability.call(lambda: queue.dead_letters(task_type, offset, limit))
-    live_workers = api.live_workers.count(task_type)
+    live_workers, sight = api.live_workers.count(task_type), sight_of(request)
     page = TaskPage(
-        items=[task_reply(task, live_workers) for task in tasks],
+        items=[task_reply(task, live_workers, sight) for task in tasks],
         offset=offset,
         limit=limit,
         next_offset=offset + limit if len(tasks) == limit else None,

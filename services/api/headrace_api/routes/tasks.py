@@ -40,6 +40,7 @@ from headrace_api.http.preferences import preferred_wait
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
+from headrace_api.routes.sight import require_manager, sight_of
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.details import PARTS, Details
 from headrace_api.tasks.executions import TASK_TYPE
@@ -49,6 +50,7 @@ from headrace_api.tasks.submission import Admission, InlineRun
 if TYPE_CHECKING:
     from headrace.taskqueue import TaskQueue
     from headrace.workflows import Workflow
+    from headrace_api.tasks.sight import Sight
     from headrace_api.tasks.task_types import TaskTypeEntry
 
 router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
@@ -210,7 +212,8 @@ async def get(
     """
     queue, task_id = addressed(request, task_id)
     api, by = api_of(request), decide_by()
-    parts = _parts(api, request, include)
+    sight = sight_of(request)
+    parts = _parts(request, include, sight)
     task = await api.availability.call(lambda: queue.get(task_id), by)
     headers = {}
     if (seconds := preferred_wait(request)) is not None:
@@ -219,38 +222,21 @@ async def get(
             by = decide_by()
             task = await api.availability.call(lambda: api.waits.record(task_id), by)
         headers = api.waits.answer_headers(seconds, final=task.status.final)
-    hidden = payloads_are_hidden(api, request)
     details = Details(api.availability, api.live_workers, api.definitions)
-    reply = await details.reply(queue, task, parts, by, hidden=hidden)
+    reply = await details.reply(queue, task, parts, by, sight)
     return Response(reply.model_dump_json(), headers=headers, media_type="application/json")
 
 
-def _parts(api: Api, request: HttpRequest, include: str) -> set[str]:
+def _parts(request: HttpRequest, include: str, sight: Sight) -> set[str]:
     """What is to be included. Raises the 422 problem, and the 403 one for what is hidden."""
     parts = {part.strip() for part in include.split(",") if part.strip()}
     if unknown := parts - set(PARTS):
         raise invalid_parameter(
             "include", f"there is no part {min(unknown)!r}: take {', '.join(PARTS)}"
         )
-    if parts - {"attempts"} and payloads_are_hidden(api, request):
-        require_manager(api, request)
+    if parts - {"attempts"} and sight.payloads_are_hidden:
+        require_manager(request)
     return parts
-
-
-def payloads_are_hidden(api: Api, request: HttpRequest) -> bool:
-    """Whether payloads and states are not for the request's key (HIDE_PAYLOADS)."""
-    if not api.settings.hide_payloads:
-        return False
-    try:
-        require_manager(api, request)
-    except Problem:
-        return True
-    return False
-
-
-def require_manager(api: Api, request: HttpRequest) -> None:
-    """Raise the 403 problem unless the request's key may manage tasks."""
-    api.keys.check(request.headers, Permission.MANAGE)
 
 
 async def cancel(

@@ -18,6 +18,7 @@ from headrace_api.http.preferences import preferred_wait
 from headrace_api.http.problems import Problem
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
+from headrace_api.routes.sight import sight_of
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.replies import task_reply
 from headrace_api.tasks.waits import READ_AT_ONCE
@@ -59,8 +60,9 @@ async def wait(request: HttpRequest) -> Response:
     tasks = await _records(api, queue, [task_id for task_id in task_ids if ends.get(task_id)])
     not_found = [task_id for task_id in task_ids if ends.get(task_id, "") is None]
     left = set(task_ids) - {task.id for task in tasks} - set(not_found)
+    sight = sight_of(request)
     reply = WaitReply(
-        tasks=[task_reply(task, api.live_workers.count(task.type)) for task in tasks],
+        tasks=[task_reply(task, api.live_workers.count(task.type), sight) for task in tasks],
         left=[task_id for task_id in task_ids if task_id in left],
         not_found=not_found,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -32,6 +32,7 @@ from headrace_api.http.language import Language, preferred
 from headrace_api.http.options import added_headers, options_of, release_headers
 from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
+from headrace_api.routes.sight import sight_of
 from headrace_api.tasks.availability import decide_by
 from headrace_api.tasks.executions import TASK_TYPE
 from headrace_api.tasks.replies import (
@@ -103,7 +104,9 @@ async def execute(request: HttpRequest) -> Response:
     language = preferred(request.headers.get("accept-language", ""))
     live_workers = api.live_workers.count(TASK_TYPE)
     if isinstance(outcome, InlineRun):
-        return _executed(outcome, workflow_id, language, live_workers)
+        sees = sight_of(request).of_result(outcome.task) if outcome.earlier else {}
+        fields = task_fields(outcome.task, live_workers) | sees
+        return _executed(outcome, workflow_id, language, fields)
     return _accepted(outcome, workflow_id, language, live_workers)
 
 
@@ -169,7 +172,7 @@ def _accepted(
 
 
 def _executed(
-    run: InlineRun, workflow_id: str, language: Language, live_workers: int | None
+    run: InlineRun, workflow_id: str, language: Language, fields: dict[str, Any]
 ) -> Response:
     """The guide's four fields, then the record's."""
     model = WorkflowExecuted.model_construct(
@@ -177,7 +180,7 @@ def _executed(
         workflow_id=workflow_id,
         execution=execution(run.task),
         stored=run.stored,
-        **task_fields(run.task, live_workers),
+        **fields,
     )
     return _json(model.model_dump_json().encode(), 200, language)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headrace_api.tasks.availability import Availability
     from headrace_api.tasks.definitions import Definitions
     from headrace_api.tasks.live_workers import LiveWorkers
+    from headrace_api.tasks.sight import Sight
 
 PARTS = ("payload", "attempts", "state")
 MAX_STATE_SHOWN = 1_048_576
@@ -35,21 +36,24 @@ class Details:
         self._definitions = definitions
 
     async def reply(
-        self, queue: TaskQueue, task: Task, parts: AbstractSet[str], by: float, *, hidden: bool
+        self, queue: TaskQueue, task: Task, parts: AbstractSet[str], by: float, sight: Sight
     ) -> TaskDetail:
-        """A task's record with these parts. `hidden`: its payload is not for whoever asks."""
+        """A task's record with these parts, as far as whoever asks may see it."""
         call = self._availability.call
         attempts = await call(lambda: queue.attempts(task.id), by) if "attempts" in parts else None
         state = await call(lambda: queue.state(task.id), by) if "state" in parts else None
-        is_run = task.type == TASK_TYPE and not hidden
-        more: dict[str, Any] = {
-            "payload": redacted(_decoded(task.payload)) if "payload" in parts else None,
-            "state": None if state is None else _kept(state),
-            "workflow": self._workflow(task) if is_run else None,
-        }
-        reply = task_detail(task, self._live_workers.count(task.type), attempts)
-        shown = {name: part for name, part in more.items() if part is not None}
-        return reply.model_copy(update=shown)
+        more: dict[str, Any] = sight.of_result(task)
+        if "payload" in parts:
+            more["payload"] = redacted(_decoded(task.payload))
+        if state is not None:
+            more["state"] = _kept(state)
+        if task.type == TASK_TYPE and sight.payloads_are_hidden:
+            more["hidden"] = (*more.get("hidden", ()), "workflow")
+        elif task.type == TASK_TYPE:
+            more["workflow"] = self._workflow(task)
+        return task_detail(task, self._live_workers.count(task.type), attempts).model_copy(
+            update=more
+        )
 
     def _workflow(self, task: Task) -> RunStart | None:
         payload = _decoded(task.payload)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from headrace.taskqueue import EndWatch, Listener, Stats, Task, TaskQueue, TaskStatus
+    from headrace_api.tasks.sight import Sight
 
 TICK_SECONDS = 1.0
 
@@ -34,7 +35,7 @@ def state_id(task: Task) -> str:
 
 
 async def task_events(
-    queue: TaskQueue, watch: EndWatch, task: Task, seen: str | None
+    queue: TaskQueue, watch: EndWatch, task: Task, seen: str | None, sight: Sight
 ) -> AsyncGenerator[bytes]:
     """A task's state and progress as they change, and its end. `seen`: the last event's id."""
     last_state: tuple[object, ...] = ()
@@ -45,13 +46,14 @@ async def task_events(
             sent = b""
             if task.status.final:
                 task = await queue.get(task.id)
-                yield event("end", task_reply(task, None).model_dump_json().encode(), current)
+                reply = task_reply(task, None, sight).model_dump_json().encode()
+                yield event("end", reply, current)
                 return
             state = (task.status, task.attempt, task.cancel_requested)
             reached = (task.progress_percent, task.progress_message)
             if current != seen:
                 if state != last_state:
-                    reply = task_reply(task, None).model_dump_json().encode()
+                    reply = task_reply(task, None, sight).model_dump_json().encode()
                     sent += event("state", reply, current)
                 if reached != progress and task.progress_percent is not None:
                     fields = msgspec.json.encode(task_fields(task, None)["progress"].model_dump())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from headrace.client.records import task_detail as task_detail
 from headrace.client.records import task_fields as task_fields
 from headrace.client.records import task_summary as task_summary
 from headrace.contract import (
@@ -24,11 +23,17 @@ from headrace.contract import (
 if TYPE_CHECKING:
     from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, WorkerStatus
     from headrace.workflows import DefinitionError, Workflow
+    from headrace_api.tasks.sight import Sight
 
 
-def task_reply(task: Task, live_workers: int | None) -> TaskReply:
-    """A task's record."""
-    return TaskReply.model_construct(**task_fields(task, live_workers))
+def task_reply(task: Task, live_workers: int | None, sight: Sight) -> TaskReply:
+    """A task's record, as far as whoever asks may see it."""
+    return TaskReply.model_construct(**record_fields(task, live_workers, sight))
+
+
+def record_fields(task: Task, live_workers: int | None, sight: Sight) -> dict[str, Any]:
+    """The fields of a record, as far as whoever asks may see them."""
+    return task_fields(task, live_workers) | sight.of_result(task)
 
 
 def execution(task: Task) -> Literal["inline", "queue"]:

@@ -68,6 +68,8 @@ class InlineRun:
 
     task: Task
     stored: bool
+    earlier: bool = False
+    """It is an earlier request's, maybe another API key's."""
 
 
 class Submission:
@@ -168,7 +170,7 @@ class Submission:
         if not same or earlier.max_retries != task.max_retries:
             raise IdempotencyConflict(task.id)
         if earlier.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
-            return InlineRun(earlier, stored=True)
+            return InlineRun(earlier, stored=True, earlier=True)
         return Submitted(earlier.id, earlier.status, created=False)
 
     def _key_lock(self, admission: Admission) -> asyncio.Lock:

@@ -22,6 +22,9 @@ from headrace_api.tasks.replies import (
     task_fields,
     task_reply,
 )
+from headrace_api.tasks.sight import Sight
+
+MANAGER = Sight(manager=True, hides=True, key_name="")
 
 GUIDE = [
     *("task_id", "type", "status", "created_at", "started_at", "completed_at"),
@@ -40,11 +43,11 @@ TASK = Task(
 
 
 def test_a_record_begins_with_the_guides_fields_in_order() -> None:
-    assert list(json.loads(task_reply(TASK, 2).model_dump_json()))[: len(GUIDE)] == GUIDE
+    assert list(json.loads(task_reply(TASK, 2, MANAGER).model_dump_json()))[: len(GUIDE)] == GUIDE
 
 
 def test_times_are_utc_with_z() -> None:
-    reply = json.loads(task_reply(TASK, 2).model_dump_json())
+    reply = json.loads(task_reply(TASK, 2, MANAGER).model_dump_json())
     assert reply["created_at"] == "2024-01-01T10:00:00Z"
     assert datetime.fromisoformat(reply["started_at"]) == TASK.started_at
     assert reply["started_at"].endswith("Z")
@@ -52,11 +55,15 @@ def test_times_are_utc_with_z() -> None:
 
 def test_a_result_comes_out_as_it_was_stored() -> None:
     assert TASK.result is not None
-    assert json.loads(task_reply(TASK, 2).model_dump_json())["result"] == json.loads(TASK.result)
+    assert json.loads(task_reply(TASK, 2, MANAGER).model_dump_json())["result"] == json.loads(
+        TASK.result
+    )
 
 
 def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() -> None:
-    task = msgspec.structs.replace(TASK, headers={"tenant": "acme"}, tags=("nightly",))
+    task = msgspec.structs.replace(
+        TASK, headers={"tenant": "acme"}, tags=("nightly",), parent=TASK.id
+    )
     reply = WorkflowExecuted(
         message="…",
         workflow_id="w",
@@ -67,7 +74,7 @@ def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() 
     fields = list(json.loads(reply.model_dump_json()))
     submitted = list(WorkflowSubmitted.model_fields)
     assert submitted == ["task_id", "status", "message", "workflow_id", "live_workers"]
-    rest = [name for name in TaskReply.model_fields if name not in submitted]
+    rest = [name for name in TaskReply.model_fields if name not in (*submitted, "hidden")]
     assert fields == [*submitted, *rest, "execution", "stored"]
 
 
