@@ -126,8 +126,12 @@ class Fork:
         context = branch.context if branch.exported else msgspec.UNSET
         end = BranchEnd(to_ms(branch.time), output, error, context)
         self._state.ended[number] = end
-        if self._decider is None and self._decides(end):
-            self._decider = number
+        if self._decides(end):
+            if self._decider is None:
+                self._decider = number
+        elif error is not None:
+            # The race goes on without it: its failures are caught.
+            branch.flush_failures()
 
     def _ended(self, number: int, branch: Position, task: asyncio.Task[None]) -> None:
         run = self._run

@@ -212,6 +212,29 @@ async def test_a_race_is_not_decided_again(bench: Bench, web: Web) -> None:
     assert len(web.seen) == 1
 
 
+async def test_a_branch_that_has_lost_a_race_by_an_error_is_not_performed_again(
+    bench: Bench, web: Web
+) -> None:
+    """Also where the run stores no snapshot, which its data would make too long."""
+    bench.can_park = True
+    calls = {
+        name: {"call": "http", "with": {"method": "get", "endpoint": f"{web.url}/{name}"}}
+        for name in ("lost", "first", "last")
+    }
+    web.routes = {"/lost": json("no", 500), "/first": json(1), "/last": json(2)}
+    task = fork(calls["lost"], group(wait(1), calls["first"], wait(10), calls["last"]))
+    task["fork"]["compete"] = True
+    workflow, given = define([{"f": task}]), {"large": "x" * 20_000}
+    outcome = await bench.execute(workflow, given)
+    while not isinstance(outcome, RunCompleted):
+        assert bench.saved.state is None
+        assert outcome.unpark_at is not None
+        bench.clock = outcome.unpark_at
+        outcome = await bench.execute(workflow, given, bench.saved)
+    assert outcome.output == 2
+    assert [seen.path for seen in web.seen] == ["/lost", "/first", "/last"]
+
+
 @pytest.mark.parametrize("then", ["exit", "end"])
 async def test_then_never_leaves_a_branch(bench: Bench, then: str) -> None:
     leaving = group({"set": {"x": 1}, "if": ".n", "then": then}, {"set": {"x": 2}})
@@ -253,6 +276,16 @@ async def test_too_many_branches_are_an_error_that_names_the_setting(bench: Benc
         "let fewer run at once"
     )
     assert not error.retryable
+
+
+async def test_a_fork_may_have_as_many_branches_as_the_limit_says(bench: Bench) -> None:
+    bench.limits = RunLimits(max_branches=3)
+    three, four = (define([{"f": fork(*[{"set": {"x": 1}}] * count)}]) for count in (3, 4))
+    assert await bench.output(three) == [{"x": 1}] * 3
+    error = await bench.error(four)
+    assert "4 branches are to run at once, over the limit of 3" in error.detail
+    assert "WORKFLOW_MAX_BRANCHES" in error.detail
+    assert error.instance == "/do/0/f"
 
 
 @pytest.mark.parametrize(
