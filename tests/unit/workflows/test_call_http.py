@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import socket
+import uuid
 from typing import Any
 
 import msgspec
@@ -290,6 +291,19 @@ async def test_what_data_makes_of_a_request_is_checked(
     assert detail in error.detail
     assert error.instance == "/do/0/call"
     assert not error.retryable
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "idempotency-key"])
+async def test_a_definition_s_own_idempotency_key_takes_the_place_of_the_run_s(
+    bench: Bench, web: Web, name: str
+) -> None:
+    web.routes["/"] = json(1)
+    headers = {name: "${ .order }"}
+    await bench.output(calling(f"{web.url}/", "post", headers=headers), {"order": "order-7"})
+    await bench.output(calling(f"{web.url}/", "post"), {})
+    own, runs = (seen.headers["idempotency-key"] for seen in web.seen)
+    assert own == "order-7"
+    assert str(uuid.UUID(runs)) == runs
 
 
 async def test_a_method_is_written_in_any_case(bench: Bench, web: Web) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -136,6 +137,33 @@ async def test_a_finished_call_is_not_made_again(bench: Bench, web: Web) -> None
     assert outcome == RunCompleted([web.url, {"n": 2}, START.timestamp()])
     assert [seen.path for seen in web.seen] == ["/first", "/second", "/second"]
     assert bench.progress == [(0, "first"), (33, "second"), (33, "second")]
+
+
+@pytest.mark.parametrize("bulk", [0, 20_000], ids=["with a snapshot", "with entries alone"])
+async def test_a_failed_call_that_was_caught_is_not_made_again(
+    bench: Bench, web: Web, bulk: int
+) -> None:
+    """Neither after a park, nor after a crash that follows the next effect."""
+    bench.can_park = True
+    web.routes = {"/fails": json("no", 500), "/undo": json("undone")}
+    fails, undo = (
+        {"call": "http", "with": {"method": "post", "endpoint": f"{web.url}/{name}", "body": name}}
+        for name in ("fails", "undo")
+    )
+    pause = {"wait": {"seconds": 10}}
+    for handling in ([{"pause": pause}, {"undo": undo}], [{"undo": undo}, {"pause": pause}]):
+        web.seen.clear()
+        bench.checkpoints.clear()
+        task = {"try": [{"fails": fails}], "catch": {"do": handling}}
+        workflow, given = define([{"guarded": task}]), {"bulk": "x" * bulk}
+        parked = await bench.parked(workflow, given)
+        assert (parked.state is None) == (bulk > 0)
+        for saved in (parked, *bench.checkpoints):
+            outcome = await bench.execute(workflow, given, saved)
+            while isinstance(outcome, RunParked):
+                bench.clock += timedelta(seconds=10)
+                outcome = await bench.execute(workflow, given, bench.saved)
+        assert Counter(seen.path for seen in web.seen)["/fails"] == 1
 
 
 async def test_a_call_in_a_loop_is_made_each_time_round(bench: Bench, web: Web) -> None:
