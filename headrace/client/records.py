@@ -36,7 +36,7 @@ def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
     progress = None
     if percent is not None:
         progress = Progress(percent=percent, message=task.progress_message)
-    return {
+    fields = {
         "task_id": task.id,
         "type": task.type,
         "status": task.status,
@@ -54,7 +54,6 @@ def task_fields(task: Task, live_workers: int | None) -> dict[str, Any]:
         "worker": task.worker,
         "cancel_requested": task.cancel_requested,
         "live_workers": live_workers,
-        "headers": task.headers,
-        "tags": task.tags,
-        "parent": task.parent,
     }
+    options = {"headers": task.headers, "tags": task.tags, "parent": task.parent}
+    return fields | {name: option for name, option in options.items() if option}

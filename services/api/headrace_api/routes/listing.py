@@ -26,7 +26,7 @@ from headrace_api.http.routing import GuardedRoute, needs
 from headrace_api.routes import documentation as docs
 from headrace_api.routes.sight import require_manager, sight_of
 from headrace_api.routes.tasks import addressed, required_queue
-from headrace_api.tasks.replies import task_summary
+from headrace_api.tasks.replies import task_page
 
 router = APIRouter(prefix="/api", tags=["tasks"], route_class=GuardedRoute)
 
@@ -103,13 +103,7 @@ async def list_tasks(
     if wanted.q is not None and sight_of(request).payloads_are_hidden:
         require_manager(request)
     page = await api.availability.call(lambda: queue.list_tasks(wanted, cursor=cursor, limit=limit))
-    reply = TaskListReply.model_construct(
-        items=[task_summary(task, api.live_workers.count(task.type)) for task in page.tasks],
-        scanned=page.scanned,
-        complete=page.complete,
-        next_cursor=page.cursor,
-    )
-    return Response(reply.model_dump_json(), media_type="application/json")
+    return Response(task_page(page, api.live_workers.count), media_type="application/json")
 
 
 @router.get("/tasks/counts", **docs.TASK_COUNTS)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from pydantic import BaseModel
 
 from headrace.client.records import task_fields as task_fields
 from headrace.client.records import task_summary as task_summary
@@ -21,7 +22,9 @@ from headrace.contract import (
 )
 
 if TYPE_CHECKING:
-    from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, WorkerStatus
+    from collections.abc import Callable
+
+    from headrace.taskqueue import MinuteRates, QueueStats, Stats, Task, TaskPage, WorkerStatus
     from headrace.workflows import DefinitionError, Workflow
     from headrace_api.tasks.sight import Sight
 
@@ -29,6 +32,20 @@ if TYPE_CHECKING:
 def task_reply(task: Task, live_workers: int | None, sight: Sight) -> TaskReply:
     """A task's record, as far as whoever asks may see it."""
     return TaskReply.model_construct(**record_fields(task, live_workers, sight))
+
+
+def task_page(page: TaskPage, live_workers: Callable[[str], int | None]) -> bytes:
+    """A page of the list, as `TaskListReply` would be written: without its models it costs half."""
+    items = [task_fields(task, live_workers(task.type)) for task in page.tasks]
+    for fields in items:
+        del fields["result"]
+    reply = {
+        "items": items,
+        "scanned": page.scanned,
+        "complete": page.complete,
+        "next_cursor": page.cursor,
+    }
+    return msgspec.json.encode(reply, enc_hook=BaseModel.model_dump)
 
 
 def record_fields(task: Task, live_workers: int | None, sight: Sight) -> dict[str, Any]:

@@ -11,16 +11,19 @@ import pytest
 from headrace.contract import (
     MinuteReply,
     QueueReply,
+    TaskListReply,
     TaskReply,
     WorkerReply,
     WorkflowExecuted,
     WorkflowSubmitted,
 )
-from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskStatus, WorkerStatus
+from headrace.taskqueue import MinuteRates, QueueStats, Task, TaskPage, TaskStatus, WorkerStatus
 from headrace_api.tasks.replies import (
     execution,
     task_fields,
+    task_page,
     task_reply,
+    task_summary,
 )
 from headrace_api.tasks.sight import Sight
 
@@ -76,6 +79,21 @@ def test_an_executed_workflow_has_the_guides_four_fields_and_then_the_records() 
     assert submitted == ["task_id", "status", "message", "workflow_id", "live_workers"]
     rest = [name for name in TaskReply.model_fields if name not in (*submitted, "hidden")]
     assert fields == [*submitted, *rest, "execution", "stored"]
+
+
+def test_a_page_is_written_as_its_model_would_be() -> None:
+    more = {"headers": {"tenant": "acme"}, "tags": ("nightly",), "parent": TASK.id}
+    failed = {"status": TaskStatus.FAILED, "error": "ValueError: \u4f60", "worker": "w"}
+    tasks = [TASK, msgspec.structs.replace(TASK, **more, **failed, progress_percent=12.5)]
+    page = TaskPage(tasks=tasks, scanned=2, complete=True, cursor="abc")
+    written = task_page(page, lambda _: 2)
+    model = TaskListReply(
+        items=[task_summary(task, 2) for task in tasks],
+        scanned=2,
+        complete=True,
+        next_cursor="abc",
+    )
+    assert written.decode() == model.model_dump_json()
 
 
 @pytest.mark.parametrize(
