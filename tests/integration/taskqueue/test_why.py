@@ -9,6 +9,7 @@ import pytest
 
 from headrace.taskqueue import Failed, Parked, TaskNotFound, WhyCode, new_id
 from tests.integration.taskqueue.rig import Rig, claim_one, complete, settle
+from tests.integration.taskqueue.test_children import family, on_inbox
 
 if TYPE_CHECKING:
     from headrace.taskqueue import Consumer
@@ -50,6 +51,15 @@ async def test_a_parked_run(rig: Rig, waits_for_time: bool) -> None:
     assert why.code is WhyCode.PARKED
     assert (why.until is not None) == waits_for_time
     assert ("inbox" in why.text) != waits_for_time
+
+
+async def test_a_run_that_waits_for_a_child(rig: Rig) -> None:
+    worker, parent, [child_id] = await family(rig)
+    await settle(worker, on_inbox(parent))
+    why = await rig.queue.why(parent.id)
+    assert (why.code, why.until) == (WhyCode.WAITS_FOR_CHILD, None)
+    assert "child" in why.text
+    assert (await rig.queue.why(child_id)).code is not WhyCode.WAITS_FOR_CHILD
 
 
 async def test_no_worker_ever(rig: Rig) -> None:
