@@ -118,7 +118,10 @@ class RedisCalls:
         attempts = None
         if "attempts" in include:
             attempts = yield from self._repeated(QueueCall("attempts", (task_id.lower(),)))
-        return task_detail(task, None, attempts)
+        detail = task_detail(task, None, attempts)
+        if "payload" in include:
+            detail = detail.model_copy(update={"payload": msgspec.json.decode(task.payload)})
+        return detail
 
     def cancel(self, task_id: str, *, running: bool) -> Program[TaskStatus]:
         """Cancel a task, or ask a running one to stop."""

@@ -5,6 +5,7 @@ A package adds its own by an entry point of the group `headrace.handlers`, in it
     [project.entry-points."headrace.handlers"]
     photos = "photos.tasks"                 # all task types that this module holds
     resize = "photos.images:resize"         # or this one alone
+    all = "photos.plugins:TASK_TYPES"       # or a list, which may be empty
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def load_registry(builtins: Iterable[TaskType[Any, Any]] = ()) -> Registry:
 def _found(point: EntryPoint, target: object) -> Iterator[TaskType[Any, Any]]:
     """The task types behind one entry point."""
     found = _task_types(target)
-    if not found:
+    if not found and target != []:
         raise EntryPointBroken(
             called(point),
             "it leads to no task type: it must name a function decorated with @handler, or a "
@@ -106,5 +107,7 @@ def _task_types(target: Any) -> list[TaskType[Any, Any]]:
     if isinstance(target, TaskType):
         return [target]
     if isinstance(target, ModuleType):
-        return [value for value in vars(target).values() if isinstance(value, TaskType)]
+        target = list(vars(target).values())
+    if isinstance(target, list):
+        return [value for value in target if isinstance(value, TaskType)]
     return []

@@ -195,4 +195,4 @@ def test_the_packages_own_tests_pass_with_the_wheel_alone(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "9 passed" in done.stdout
