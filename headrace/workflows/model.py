@@ -20,8 +20,15 @@ Arguments = Mapping[str, Callable[[], Any]]
 """What expressions may use besides their data, by name; each is made when it is asked for."""
 
 
-SimpleExpression = Callable[[Any, Arguments], Any]
-"""Evaluates an expression without jq; raises `NeedsJq` for data that it is not meant for."""
+class SimpleExpression(Protocol):
+    """Evaluates an expression without jq; raises `NeedsJq` for data that it is not meant for."""
+
+    @property
+    def makes(self) -> bool:
+        """Whether it puts data together, which may become large."""
+
+    def __call__(self, data: Any, arguments: Arguments) -> Any:
+        """The expression's value."""
 
 
 @dataclass(frozen=True, slots=True)

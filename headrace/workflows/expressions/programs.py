@@ -32,6 +32,10 @@ _GUARDS = (
     "def debug: .; def debug(f): .; def stderr: .; "
 )
 
+MAX_VALUES = 20_000
+"""Values in all that data may have which is put together here."""
+VALUE_BYTES = 24
+"""No number takes more, nor what stands around a value."""
 _LARGE = (dict, list, str)
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _NOW_USED = re.compile(r"\bnow\b")
@@ -72,7 +76,9 @@ async def evaluate(
             if expression.simple is None:
                 hard.append(index)
             else:
-                results[index] = expression.simple(data, arguments)
+                results[index] = value = expression.simple(data, arguments)
+                if expression.simple.makes:
+                    _check_made(value, evaluator.max_result_bytes)
         except NeedsJq:
             hard.append(index)
     if hard:
@@ -104,3 +110,27 @@ def _check_size(results: Sequence[Any], limit: int) -> None:
         if size > limit:
             reason = f"the data is over the limit of {limit} bytes (WORKFLOW_MAX_DATA_BYTES)"
             raise EvaluationFailed(reason)
+
+
+def _check_made(value: Any, limit: int) -> None:
+    """Raise NeedsJq if data that was put together may be over `limit` bytes as JSON.
+
+    What holds the same data twice may double each time. That costs no memory before it is written.
+    """
+    size, values, left = 0, 1, [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            size += sum(map(len, value))
+            inner = list(value.values())
+        elif isinstance(value, list):
+            inner = value
+        else:
+            size += len(value) if isinstance(value, str) else 0
+            continue
+        values += len(inner)
+        left += [each for each in inner if isinstance(each, _LARGE)]
+        if size + values * VALUE_BYTES > limit or values > MAX_VALUES:
+            raise NeedsJq
+    if size > limit:
+        raise NeedsJq

@@ -2,7 +2,7 @@
 
 They are read by a grammar that is a part of jq's, and turned into Python functions. Where Python
 might not give exactly what jq does, for a value or an error, the function raises `NeedsJq`, and jq
-is asked. So is it for what may become large or take long: nothing here has a limit.
+is asked. So is it for what may become large or take long: nothing here ends a computation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from headrace.workflows.model import Arguments
@@ -21,7 +22,7 @@ Evaluate = Callable[[Any, Arguments], Any]
 MAX_CHARACTERS = 1_000
 """Of an expression that is read here."""
 MAX_TEXT = 10_000
-"""Characters of a text that is put together here, and items of a list that is added up."""
+"""Characters of a text, items of a list and fields of an object that are put together here."""
 MAX_EXACT = 2**53
 """Up to here every integer is one of jq's numbers."""
 
@@ -46,10 +47,23 @@ class NeedsJq(Exception):
     """Only jq can say what this expression gives on this data."""
 
 
-def simplify(text: str) -> Evaluate | None:
+@dataclass(frozen=True, slots=True)
+class Simple:
+    """A simple expression. `makes`: whether it puts data together, which may become large."""
+
+    evaluate: Evaluate
+    makes: bool
+
+    def __call__(self, data: Any, arguments: Arguments) -> Any:
+        """The expression's value. Raises NeedsJq."""
+        return self.evaluate(data, arguments)
+
+
+def simplify(text: str) -> Simple | None:
     """How to evaluate an expression without jq, if it is that simple."""
     try:
-        return _Reader(text).read()
+        reader = _Reader(text)
+        return Simple(reader.read(), reader.makes)
     except (NeedsJq, RecursionError):
         return None
 
@@ -60,6 +74,8 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._tokens = [*_tokens(text), ("end", "")]
         self._place = 0
+        self.makes = False
+        """Whether what was read puts data together."""
 
     def read(self) -> Evaluate:
         """The whole expression."""
@@ -107,6 +123,7 @@ class _Reader:
         signs = _LEVELS[level]
         left = self._binary(level + 1)
         while sign := self._take(*signs):
+            self.makes |= sign == "+"
             left = signs[sign](left, self._binary(level + 1))
             if signs is _COMPARISONS:
                 break
@@ -142,29 +159,47 @@ class _Reader:
             found = self._pipe()
             self._must(")")
             return found
+        self.makes = True
         if sign == "{":
             return self._object()
+        if self._take("range"):
+            return self._range()
         items: list[Evaluate] = []
         if not self._take("]"):
             items.append(self._alternative())
             while self._take(","):
                 items.append(self._alternative())
             self._must("]")
-        return lambda data, arguments: [_scalar(item(data, arguments)) for item in items]
+        return lambda data, arguments: [item(data, arguments) for item in items]
+
+    def _range(self) -> Evaluate:
+        self._must("(")
+        upto = self._pipe()
+        self._must(")")
+        self._must("]")
+        return lambda data, arguments: _range(upto(data, arguments))
 
     def _object(self) -> Evaluate:
-        fields: dict[str, Evaluate] = {}
+        fields: list[tuple[Evaluate, Evaluate]] = []
         while not self._take("}"):
             if fields:
                 self._must(",")
             kind, text = self._next()
-            if kind not in ("word", "text") or "\\(" in text:
+            if kind == "word":
+                key = _constant(text)
+            elif kind == "text":
+                key = _joined(text[1:-1])
+            else:
                 raise NeedsJq
-            key = text if kind == "word" else _unescaped(text[1:-1])
-            fields[key] = self._term() if self._take(":") else _field(_data, key)
-        items = tuple(fields.items())
+            if self._take(":"):
+                value = self._term()
+            elif kind == "word":
+                value = _field(_data, text)
+            else:
+                raise NeedsJq
+            fields.append((key, value))
         return lambda data, arguments: {
-            key: _scalar(value(data, arguments)) for key, value in items
+            key(data, arguments): value(data, arguments) for key, value in fields
         }
 
     def _choice(self) -> Evaluate:
@@ -313,7 +348,15 @@ def _added(left: Any, right: Any) -> Any:
         return left
     if type(left) is type(right) is str:
         return left + right if len(left) + len(right) <= MAX_TEXT else _ask_jq()
+    if isinstance(left, list) and isinstance(right, list):
+        return left + right if len(left) + len(right) <= MAX_TEXT else _ask_jq()
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left | right if len(left) + len(right) <= MAX_TEXT else _ask_jq()
     return _sum(left, right)
+
+
+def _range(upto: Any) -> list[int]:
+    return list(range(upto)) if type(upto) is int and 0 <= upto <= MAX_TEXT else _ask_jq()
 
 
 def _divided(left: Any, right: Any) -> Any:
@@ -351,7 +394,7 @@ def _text(value: Any) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    """What is put into a list or an object here: data that holds data might double each time."""
+    """What is compared here: lists and objects have jq's own order."""
     return _ask_jq() if isinstance(value, list | dict) else value
 
 

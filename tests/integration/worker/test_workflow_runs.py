@@ -85,6 +85,9 @@ do:
         - call:
             call: http
             with: {method: get, endpoint: "${ $workflow.input.url }"}
+%s"""
+COLLECTING = """\
+            export: {as: "${ $context + {all: (($context.all // []) + [.])} }"}
 """
 
 
@@ -103,9 +106,9 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "factor"),
-    [("", 1.2), ("headrace: {parallel: 4}", 2.2)],
-    ids=["each replaces the data", "all are collected"],
+    ("metadata", "export", "factor"),
+    [("", "", 1.2), ("headrace: {parallel: 4}", "", 2.2), ("", COLLECTING, 2.2)],
+    ids=["each replaces the data", "all are collected", "an expression collects all"],
 )
 async def test_a_run_writes_little_more_than_what_its_calls_return(
     bench: Bench,
@@ -113,10 +116,11 @@ async def test_a_run_writes_little_more_than_what_its_calls_return(
     tmp_path: Path,
     web: Web,
     metadata: str,
+    export: str,
     factor: float,
 ) -> None:
     for name, count in (("warm", 1), ("calls", CALLS)):
-        (tmp_path / f"{name}.yaml").write_text(HEAD % name + LOOP % (count, metadata))
+        (tmp_path / f"{name}.yaml").write_text(HEAD % name + LOOP % (count, metadata, export))
     web.routes["/"] = Answer(200, b"x" * CALL_BYTES, "text/plain")
     worker = new_process(
         QUEUES="workflow_execute",
