@@ -325,8 +325,8 @@ class Branch(Position):
             fail("expression", str(error))
 
     async def _store_failures(self) -> None:
-        """Before the next effect, store the failures that were caught."""
-        if self.past.flush_failures():
+        """Before the next effect, store the failures that were caught, and who won a race."""
+        if self.past.flush_failures() or self.run.journal.owes_join:
             await self.run.journal.write()
 
     async def _within(self, effect: Callable[[], Awaitable[Any]], deadline: Deadline | None) -> Any:

@@ -48,6 +48,7 @@ class Journal:
         self._unwritten: list[bytes] = []
         self._added = 0
         self._stored = 0
+        self._last_join = 0
         self._refused_bytes = 0
         self._writing: asyncio.Task[None] | None = None
 
@@ -56,6 +57,8 @@ class Journal:
         encoded = encode(entry)
         self._unwritten.append(encoded)
         self._added += 1
+        if entry.kind == "join":
+            self._last_join = self._added
         self._count += 1
         self._size += len(encoded)
         limits = self._environment.limits
@@ -66,6 +69,11 @@ class Journal:
                 "let its calls return less, or split the workflow",
                 final=True,
             )
+
+    @property
+    def owes_join(self) -> bool:
+        """Whether a join is not stored yet: no effect may follow it before."""
+        return self._stored < self._last_join
 
     async def write(self) -> None:
         """Return when all that was added before is stored. Raises what the storing raises."""

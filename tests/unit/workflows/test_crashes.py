@@ -204,6 +204,25 @@ def test_a_kill_in_the_midst_of_an_effect_repeats_it_alone_with_the_same_key(wor
         assert len(twice) <= 2  # what the other branch had under way is cut off, too
 
 
+def test_who_won_is_stored_before_what_follows_the_race(world: World) -> None:
+    branches = [{"a": {"wait": {"seconds": 1}}}, {"b": CHILD}]
+    workflow = define([{"race": {"fork": {"compete": True, "branches": branches}}}, {"do": call()}])
+    stored = []
+
+    async def follow(saved: Saved) -> None:
+        stored.append((sum(world.effects.values()), [b'"join"' in each for each in saved.journal]))
+
+    bench = world.bench = Bench(world.runtime, can_park=True, children=world)
+    world.effects.clear()
+    world.ends.clear()
+    saved = world.runner.run(bench.parked(workflow))
+    bench.clock += timedelta(seconds=1)
+    bench.on_checkpoint = follow
+    assert isinstance(world.runner.run(bench.execute(workflow, {}, saved)), RunCompleted)
+    # The child has been started, and the call has not been made.
+    assert any(effects == 1 and any(joins) for effects, joins in stored), stored
+
+
 def test_the_losers_children_are_cancelled(world: World) -> None:
     quick = {"do": [{"pause": {"wait": {"seconds": 1}}}, {"done": {"set": {"won": True}}}]}
     branches = [{"slow": CHILD}, {"quick": quick}]
