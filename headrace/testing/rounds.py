@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from headrace import __version__
@@ -13,6 +15,8 @@ from headrace.handlers import (
     CallNext,
     Context,
     Handled,
+    Lifespan,
+    Middleware,
     Registry,
     Resources,
     TaskType,
@@ -29,6 +33,21 @@ from headrace_worker.worker import Worker, handler_threads
 LOOK_SECONDS = 0.001
 
 WORKFLOW_EXECUTE = "workflow_execute"
+
+
+@dataclass(frozen=True)
+class _Installed:
+    types: list[TaskType[Any, Any]]
+    middleware: list[Middleware]
+    lifespans: list[Lifespan[Any]]
+    settings: WorkerSettings
+
+
+@cache
+def _installed() -> _Installed:
+    """What installed packages bring: looked for once, for that takes as long as some tests."""
+    types = load_registry().types()
+    return _Installed(types, load_middleware(), load_lifespans(), WorkerSettings())
 
 
 class Rounds:
@@ -50,9 +69,7 @@ class Rounds:
         Raises TimeoutError, and LookupError for a task that no handler is there for.
         """
         queue = self._installation.queue
-        registry = load_registry()
-        for task_type in self._served:
-            registry.add(task_type)
+        registry = Registry([*_installed().types, *self._served])
         ends_at = time.monotonic() + timeout_seconds
         while due := await self._due(queue):
             if WORKFLOW_EXECUTE in due and WORKFLOW_EXECUTE not in registry.by_name:
@@ -111,11 +128,11 @@ class Rounds:
     async def _work(self, registry: Registry, ends_at: float) -> None:
         """One worker, until nothing is due that it serves."""
         queue, types = self._installation.queue, registry.types()
-        info = worker_info(WorkerSettings(), registry.names())
+        info = worker_info(_installed().settings, registry.names())
         resources = Resources(
             threads=handler_threads(info.concurrency),
-            middleware=[self._watch, *load_middleware()],
-            lifespans=load_lifespans(),
+            middleware=[self._watch, *_installed().middleware],
+            lifespans=_installed().lifespans,
         )
         worker = Worker(queue, types, info, resources=resources)
         running = asyncio.ensure_future(worker.run())
