@@ -29,6 +29,7 @@ from headrace.contract import (
     WorkflowDetail,
     WorkflowsReply,
 )
+from headrace.hints import did_you_mean
 from headrace.status import TaskStatus
 
 R = TypeVar("R", bound=Reply)
@@ -78,13 +79,28 @@ class Ask(Generic[R]):
     model: type[R]
 
 
+def check_names(given: Mapping[str, object], known: type, what: str) -> None:
+    """Raise TypeError for what is no field of a TypedDict: it would silently do nothing."""
+    for name in given:
+        if name not in known.__annotations__:
+            names = ", ".join(known.__annotations__)
+            raise TypeError(
+                f"{what} takes no {name}: it takes {names}"
+                + did_you_mean(name, known.__annotations__)
+            )
+
+
 def at(*parts: str) -> str:
     """The address of a resource."""
     return "/api/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def filter_fields(filters: TaskFilters) -> dict[str, Any]:
-    """Filters as a query or a body has them. Raises ValueError for a time without a time zone."""
+    """Filters as a query or a body has them.
+
+    Raises TypeError for an unknown filter, ValueError for a time without a time zone.
+    """
+    check_names(filters, TaskFilters, "the list")
     found = {name: value for name, value in filters.items() if value is not None}
     for name, value in found.items():
         if isinstance(value, datetime):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import ValidationError
 
+from headrace.client.asks import check_names
 from headrace.client.errors import InvalidPayload, ResultInvalid, problem_reply
 from headrace.contract.problems import INVALID_PAYLOAD
 from headrace.contract.tasks import TaskReply
@@ -73,7 +74,8 @@ class Options:
 
 
 def options_of(given: SubmitOptions, kind: Kind | None = None) -> Options:
-    """Check the options of a submit. Raises ValueError."""
+    """Check the options of a submit. Raises ValueError, TypeError."""
+    check_names(given, SubmitOptions, "a submit")
     start_in = given.get("start_in")
     if isinstance(start_in, timedelta):
         start_in = start_in.total_seconds()
@@ -91,7 +93,10 @@ def options_of(given: SubmitOptions, kind: Kind | None = None) -> Options:
         0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()
     ):
         raise ValueError(f"key={key!r}: it must have 1 to {MAX_KEY_LENGTH} letters of ASCII")
-    inline = given.get("fallback") == "inline"
+    fallback = given.get("fallback")
+    if fallback not in (None, "inline"):
+        raise ValueError(f'fallback={fallback!r}: it may be "inline", or be left out')
+    inline = fallback is not None
     if inline and key is not None:
         raise ValueError(
             'a task with a key never runs inside the request: leave out key or fallback="inline"'

@@ -117,6 +117,8 @@ PROBLEMS: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than": lambda ctx: f"it must be greater than {ctx['gt']:g}",
     "greater_than_equal": lambda ctx: f"it must be at least {ctx['ge']:g}",
     "less_than_equal": lambda ctx: f"it must be at most {ctx['le']:g}",
+    "datetime_from_date_parsing": lambda _: "it must be a time, as in 2026-01-01T10:00:00Z",
+    "enum": lambda ctx: f"it must be one of {ctx['expected']}",
     "literal_error": lambda ctx: f"it must be one of {ctx['expected']}",
     "string_too_short": lambda ctx: f"its length must be at least {ctx['min_length']}",
     "path_not_file": lambda _: "there is no such file",

@@ -73,7 +73,7 @@ async def test_filters_have_the_names_of_the_fields(
         ("limit=201", "limit", "200"),
         ("type=No+Name", "type", "up to 64"),
         ("tag=two+words", "tag", "1 to 64"),
-        ("ended_after=yesterday", "ended_after", "date"),
+        ("ended_after=yesterday", "ended_after", "a time, as in 2026-01-01T10:00:00Z"),
         ("status=queued&ended_after=2026-01-01", "status", "leave `ended_after`"),
         ("worker=w1&status=failed", "worker", "leave `status`"),
         ("cursor=abc", "cursor", "leave it out"),

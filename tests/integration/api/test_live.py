@@ -154,6 +154,9 @@ async def test_streams_are_bounded_and_end_with_the_server(
     ):
         async with stream(client, "/api/live"):
             check(await client.get("/api/live"), "streams-busy")
+        refused = await client.get("/api/live?status=done")
+        check(refused, "invalid-request")
+        assert refused.json()["errors"][0]["parameter"] == "status"
         head = await client.head("/api/live")
         assert (head.status_code, head.content) == (200, b"")
 

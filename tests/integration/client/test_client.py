@@ -172,11 +172,19 @@ def test_a_payload_that_the_handler_would_refuse_is_not_sent(client: Client) -> 
         {"key": ""},
         {"key": "a\nb"},
         {"tags": "nightly"},
+        {"fallback": "later"},
     ],
 )
 def test_options_that_make_no_sense_are_refused(client: Client, options: dict) -> None:
-    with pytest.raises(ValueError, match=r"start_at|key|tags"):
+    with pytest.raises(ValueError, match=r"start_at|key|tags|fallback"):
         client.submit(nap, 0, **options)
+
+
+def test_an_option_that_there_is_not_is_refused_not_ignored(client: Client) -> None:
+    with pytest.raises(TypeError, match=r"takes no start_on: .*start_in.*Did you mean 'start_"):
+        client.submit(nap, 0, start_on=60)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="takes no countdown"):
+        client.submit_many(nap, [0], countdown=60)  # type: ignore[call-overload]
 
 
 def test_threads_share_a_client(client: Client) -> None:

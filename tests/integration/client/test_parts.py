@@ -39,6 +39,8 @@ def test_tasks_are_listed_by_a_filter_and_page_by_page(url: str) -> None:
             client.tasks.list(worker="w", status="pending")
         with pytest.raises(ValueError, match="has no time zone"):
             client.tasks.list(ended_after=datetime(2026, 1, 1))  # noqa: DTZ001
+        with pytest.raises(TypeError, match=r"takes no state: .*Did you mean 'status'"):
+            client.tasks.list(state="pending")  # type: ignore[call-arg]
 
 
 def test_a_task_that_waits_says_why_and_can_be_changed(system: System) -> None:

@@ -66,7 +66,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     """FastAPI's own checks: query parameters and headers; bodies are read in bodies.py."""
     assert isinstance(error, RequestValidationError)
     items = [
-        {"detail": in_words(mistake) or mistake["msg"], "parameter": str(mistake["loc"][-1])}
+        {"detail": in_words(mistake) or mistake["msg"], "parameter": str(mistake["loc"][1])}
         for mistake in error.errors()
     ]
     detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in items)
