@@ -96,8 +96,8 @@ soak: $(READY) ## 20,000 generated requests to the API, 10,000 submits through a
 	@HEADRACE_CLIENT_SUBMITS=$(SUBMITS) $(BIN)/python -m pytest \
 		tests/integration/client/test_safe_to_repeat.py -k submit --timeout 3600 -o faulthandler_timeout=0 $(ARGS)
 
-soak-worker: $(READY) ## Sixty hostile handlers on the Python of the images, where it is; a call of 60 s in a process; kills of runs
-	$(BIN)/python -m pytest -m soak tests/integration $(ARGS)
+soak-worker: $(READY) ## Sixty hostile handlers on the Python of the images, where it is; a call of 60 s in a process; kills and parks of runs
+	$(BIN)/python -m pytest -m soak tests/integration tests/unit/workflows $(ARGS)
 
 test-cluster-smoke: $(READY) ## Install the chart on a real cluster and execute a workflow there
 	@PYTHON=$(BIN)/python tests/cluster/run.sh smoke $(ARGS)

@@ -302,7 +302,10 @@ def test_any_run_that_is_killed_anywhere_does_each_effect_once_and_ends_the_same
     assert set(world.effects.values()) <= {1}
 
 
-def test_a_park_costs_the_same_however_many_there_were(world: World) -> None:
+@pytest.mark.parametrize(
+    "rounds", [1000, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+def test_a_park_costs_the_same_however_many_there_were(world: World, rounds: int) -> None:
     """Nothing is computed again but the steps since the last snapshot, and no state grows."""
     poll = {
         "do": [
@@ -311,7 +314,7 @@ def test_a_park_costs_the_same_however_many_there_were(world: World) -> None:
         ]
     }
     # Ten thousand items, of which the first thousand are enough to see it.
-    loop = {"for": {"in": "[range(10000)]"}, "while": "$index < 1000", **poll}
+    loop = {"for": {"in": "[range(10000)]"}, "while": f"$index < {rounds}", **poll}
     workflow = define([{"loop": loop}])
     bench = world.bench = Bench(world.runtime, can_park=True)
     steps, sizes, saved = [], [], Saved()
@@ -325,7 +328,7 @@ def test_a_park_costs_the_same_however_many_there_were(world: World) -> None:
             assert outcome.unpark_at is not None
             sizes.append(len(outcome.state))
             bench.clock, saved = outcome.unpark_at, bench.saved
-    assert len(steps) == 1001
+    assert len(steps) == rounds + 1
     # The loop and its wait go on; then the rest of the round, and the next one's wait.
     assert set(steps[1:-1]) == {4}
     assert max(sizes) - min(sizes) < 100
