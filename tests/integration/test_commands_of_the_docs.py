@@ -149,6 +149,8 @@ async def test_the_package_of_the_page_on_handlers_is_found_run_and_tested(
 
     assert run("resize_image", {"url": "https://example.org/a.png"}) == {"width": 800}
     assert run("count_colours", [1, 2, 2]) == 2
+    assert run("import_rows", ["a", "b"]) == 2
+    assert run("publish", ["https://example.org/a.png"]) == ['{"width":800}']
     [task_id] = run("make_album", ["https://example.org/a.png"])
     assert wait_for(api, task_id)["result"] == {"width": 800}
     assert run("fetch_image", {"url": f"{api.url}/healthz"}) > 0

@@ -198,8 +198,14 @@ def _names(label: str, parameter: str) -> st.SearchStrategy[str]:
     if parameter == "task_type":
         real = [FITTING, ANYTHING, "workflow_execute"]
         return st.sampled_from([*real * 3, STATES_TYPE, "no_such_type"])
-    useful = {"/cancel": ("pending", "queued"), "/retry": ("failed", "cancelled")}
-    likely = useful.get(label[label.rfind("/") :], STATES)
+    useful = {
+        "/cancel": ("pending", "queued"),
+        "/retry": ("failed", "cancelled"),
+        "/run-now": ("pending",),
+        "PATCH /api/tasks/{task_id}": ("pending", "queued"),
+        "DELETE /api/tasks/{task_id}": ("completed", "failed", "cancelled"),
+    }
+    likely = useful.get(label) or useful.get(label[label.rfind("/") :], STATES)
     marks = [f"<{state}>" for state in (*likely * 8, *STATES)]
     return st.sampled_from([*marks, _UNKNOWN_TASK, "no-uuid"])
 
@@ -209,6 +215,29 @@ def _feed_query(draw: st.DrawFn, label: str, case: Case) -> None:
         case.query["offset"] = draw(st.sampled_from([0, 1, 2, 10_000_000]))
     if label.endswith("/history") and "type" in case.query:
         case.query["type"] = draw(st.sampled_from([FITTING, "chat_process", "no_such_type"]))
+    case.query.pop("cursor", None)  # one that was made up is refused
+    if label == "GET /api/tasks":
+        _feed_filter(draw, case)
+
+
+def _feed_filter(draw: st.DrawFn, case: Case) -> None:
+    """A filter that some task may fit. Which parts of it exclude each other, its text says."""
+    texts = st.text(min_size=1, max_size=20)
+    real = {
+        "type": st.sampled_from([FITTING, STATES_TYPE, "no_such_type"]),
+        "tag": st.sampled_from(["nightly", "no-such-tag"]),
+        "q": texts,
+        "error": texts,
+        "worker": st.sampled_from(["w1", "no-such-worker"]),
+    }
+    for name in real.keys() & case.query.keys():
+        case.query[name] = draw(real[name])
+    for name in ("created_before", "ended_before"):
+        case.query.pop(name, None)
+    if "worker" in case.query:
+        case.query.pop("ended_after", None)
+    if "worker" in case.query or "ended_after" in case.query:
+        case.query.pop("status", None)
 
 
 def _feed_body(draw: st.DrawFn, case: Case) -> None:
@@ -227,6 +256,8 @@ def _feed_body(draw: st.DrawFn, case: Case) -> None:
             item["start_at"] = draw(
                 st.sampled_from(["2026-01-01T10:00:00Z", "2040-06-01T08:00:00+02:00"])
             )
+        if "Idempotency-Key" in case.headers:
+            item.pop("task_id", None)
         if isinstance(item.get("max_retries"), float):
             # To JSON Schema 3.0 is a whole number; no client writes one so, and the API refuses it.
             item["max_retries"] = int(item["max_retries"])

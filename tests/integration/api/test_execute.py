@@ -181,6 +181,7 @@ async def test_a_run_inside_the_request_is_stored_final(
         "variables": {"param1": "value1"},
     }
     record = (await api.get(f"/api/workflows/tasks/{body['task_id']}")).json()
+    assert record.pop("workflow")["workflow_id"] == "my-workflow"
     assert {name: body[name] for name in record if name not in TIMES} == {
         name: value for name, value in record.items() if name not in TIMES
     }
