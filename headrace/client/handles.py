@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, Unpack
 
 from headrace.client import asks
 from headrace.client.asks import TaskChanges
 from headrace.client.calls import Accepted, Calls, Ended
-from headrace.client.errors import HeadraceError, ResultHidden, TaskCancelled, TaskFailed
+from headrace.client.errors import (
+    HeadraceError,
+    ResultHidden,
+    TaskCancelled,
+    TaskFailed,
+    WaitTimeout,
+)
 from headrace.client.steps import AsyncRunner, Program, Runner
 from headrace.client.submissions import Read
 from headrace.contract import TaskDetail, TaskReply, WhyReply
@@ -19,6 +25,14 @@ from headrace.status import TaskStatus
 
 R_co = TypeVar("R_co", covariant=True)
 H = TypeVar("H", bound="_Handle[Any]")
+
+LOOK_SECONDS = 1.0
+"""`live` looks so often whether something has changed."""
+
+
+def _shown(task: TaskDetail) -> tuple[object, ...]:
+    """What `live` compares."""
+    return task.status, task.attempt, task.progress
 
 
 class _Handle(Generic[R_co]):
@@ -53,6 +67,15 @@ class _Handle(Generic[R_co]):
             attempts = (yield from self._calls.get(self.id, ("attempts",))).attempts
         raise TaskFailed(task, attempts[-1] if attempts else None)
 
+    def _changed(self, before: TaskDetail | None) -> Program[TaskDetail]:
+        """Its record, once it shows something else than before."""
+        while True:
+            record = yield from self._calls.get(self.id)
+            if before is None or _shown(record) != _shown(before):
+                return record
+            with contextlib.suppress(WaitTimeout):
+                yield from self._calls.wait(self.id, LOOK_SECONDS)
+
     def _retried(self) -> Program[TaskStatus]:
         self._final = None
         return self._calls.retry(self.id)
@@ -78,6 +101,17 @@ class TaskHandle(_Handle[R_co]):
         Raises WaitTimeout after `timeout` seconds, and cancels nothing; None: wait for ever.
         """
         return self._run(self._ended(timeout))
+
+    def live(self) -> Iterator[TaskDetail]:
+        """Its record now, and again each time that its status, attempt or progress changes.
+
+        Ends with the record of its end. Looks once a second; the end comes at once. Raises
+        `errors.TaskNotFound` once its retention is over.
+        """
+        record = None
+        while record is None or not record.status.final:
+            record = self._run(self._changed(record))
+            yield record
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for its result, as the handler's return type has it.
@@ -130,6 +164,13 @@ class AsyncTaskHandle(_Handle[R_co]):
     async def wait(self, timeout: float | None = None) -> TaskReply:
         """As `TaskHandle.wait`."""
         return await self._run(self._ended(timeout))
+
+    async def live(self) -> AsyncIterator[TaskDetail]:
+        """As `TaskHandle.live`, for `async for`."""
+        record = None
+        while record is None or not record.status.final:
+            record = await self._run(self._changed(record))
+            yield record
 
     async def result(self, timeout: float | None = None) -> R_co:
         """As `TaskHandle.result`."""

@@ -113,6 +113,16 @@ def test_a_running_task_can_be_asked_to_stop(client: Client) -> None:
         handle.result(SECONDS)
 
 
+def test_a_live_task_is_shown_at_each_change_until_its_end(client: Client) -> None:
+    records = list(client.submit(nap, 1.5, start_in=0.5).live())
+    seen = [record.status for record in records]
+    assert (seen[0], seen[-2:]) == (TaskStatus.PENDING, [TaskStatus.RUNNING, TaskStatus.COMPLETED])
+    assert len(set(seen)) == len(seen)
+    assert records[-1].result == {"attempt": 1}
+    [record] = client.handle(records[-1].task_id).live()
+    assert record.status is TaskStatus.COMPLETED
+
+
 def test_the_same_key_is_the_same_task(client: Client) -> None:
     key = str(uuid.uuid4())
     first = client.submit(nap, 0, key=key)
@@ -230,6 +240,7 @@ async def test_on_an_event_loop_the_same_calls_are_awaited(url: str) -> None:
         ended = [handle async for handle in client.as_completed(handles, SECONDS)]
         assert ended == handles[::-1]
         assert await client.gather(handles) == [Napped(attempt=1)] * 2
+        assert [record.status async for record in handles[0].live()] == [TaskStatus.COMPLETED]
         waiting = await client.submit(nap, 0, start_in=3600)
         with pytest.raises(WaitTimeout):
             await waiting.wait(0.1)
