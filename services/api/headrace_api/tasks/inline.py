@@ -199,11 +199,15 @@ class InlineRunner:
             "the limit inside a request (INLINE_TIMEOUT_SECONDS)",
             retryable=False,
         )
+        self.running += 1  # before the first await: another run looks at it meanwhile
         try:
             await self._resources.open()
         except LifespanFailed as error:
+            self._on_gone()
             return Raised(str(error), retryable=False, exception=error)
-        self.running += 1
+        except BaseException:
+            self._on_gone()
+            raise
         ended = await run_attempt(
             task_type,
             task.payload,
