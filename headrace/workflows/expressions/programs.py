@@ -34,6 +34,8 @@ _GUARDS = (
 
 MAX_VALUES = 20_000
 """Values in all that data may have which is put together here."""
+MAX_DEPTH = 500
+"""Levels of such data. Deeper data may be too deep to be written, which jq's way finds out."""
 VALUE_BYTES = 24
 """No number takes more, nor what stands around a value."""
 _LARGE = (dict, list, str)
@@ -113,24 +115,28 @@ def _check_size(results: Sequence[Any], limit: int) -> None:
 
 
 def _check_made(value: Any, limit: int) -> None:
-    """Raise NeedsJq if data that was put together may be over `limit` bytes as JSON.
+    """Raise NeedsJq if data that was put together may be too deep, or over `limit` bytes as JSON.
 
     What holds the same data twice may double each time. That costs no memory before it is written.
     """
-    size, values, left = 0, 1, [value]
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            size += sum(map(len, value))
-            inner = list(value.values())
-        elif isinstance(value, list):
-            inner = value
-        else:
-            size += len(value) if isinstance(value, str) else 0
-            continue
-        values += len(inner)
-        left += [each for each in inner if isinstance(each, _LARGE)]
-        if size + values * VALUE_BYTES > limit or values > MAX_VALUES:
+    size, values, depth, level = 0, 1, 0, [value]
+    while level:
+        deeper: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                size += sum(map(len, value))
+                inner = list(value.values())
+            elif isinstance(value, list):
+                inner = value
+            else:
+                size += len(value) if isinstance(value, str) else 0
+                continue
+            values += len(inner)
+            deeper += [each for each in inner if isinstance(each, _LARGE)]
+            if size + values * VALUE_BYTES > limit or values > MAX_VALUES:
+                raise NeedsJq
+        level, depth = deeper, depth + 1
+        if depth > MAX_DEPTH:
             raise NeedsJq
     if size > limit:
         raise NeedsJq
