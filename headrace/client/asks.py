@@ -79,14 +79,14 @@ class Ask(Generic[R]):
     model: type[R]
 
 
-def check_names(given: Mapping[str, object], known: type, what: str) -> None:
+def check_names(given: Mapping[str, object], allowed: type, what: str) -> None:
     """Raise TypeError for what is no field of a TypedDict: it would silently do nothing."""
     for name in given:
-        if name not in known.__annotations__:
-            names = ", ".join(known.__annotations__)
+        if name not in allowed.__annotations__:
+            names = ", ".join(allowed.__annotations__)
             raise TypeError(
                 f"{what} takes no {name}: it takes {names}"
-                + did_you_mean(name, known.__annotations__)
+                + did_you_mean(name, allowed.__annotations__)
             )
 
 

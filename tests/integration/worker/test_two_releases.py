@@ -134,6 +134,10 @@ def old_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("headrace-0.2.0")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
+    # What an installation of it says of itself: no entry points of the release after it.
+    installed = folder / "headrace-0.2.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: headrace\nVersion: 0.2.0\n")
     return folder
 
 

@@ -173,6 +173,8 @@ def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # As on a terminal: what runs in the background of a shell is started without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     assert "/do/0/a" in process.stderr.readline()
